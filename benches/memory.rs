@@ -1,0 +1,233 @@
+//! What a node costs in bytes and in blocks, for killick and for trees behind locks.
+//!
+//! This is a bench of its own because counting every allocation would slow the others down. Run by
+//! `cargo test`, it checks instead that every implementation gives back what it took.
+
+use std::alloc::System;
+use std::env;
+use std::process::ExitCode;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[allow(dead_code, reason = "each bench uses a part of what they share")]
+mod support;
+
+use support::args::{Args, Mode, Program};
+use support::harness::Plan;
+use support::report::{self, Results, Row};
+use support::shapes::{CHAIN, Paths, Shape};
+use support::{PerImpl, TreeImpl, for_each_impl, settle_all};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const PROGRAM: Program = Program("memory");
+
+const HELP: &str = "\
+Counts what one node takes from the allocator in trees of several shapes: bytes as requested, and
+blocks; without values, every node kept by a handle that is not counted, and with a u64 in each.
+
+Usage: cargo bench --bench memory -- [OPTIONS] [SUBSTRING]...
+
+      --quick             trees of 20,000 nodes, not of 1,000,000
+      --filter SUBSTRING  only rows whose name holds it; may be repeated
+      --json FILE         also write {\"row\": {\"implementation\": number}}
+      --list              say what the rows are
+      --check             check that dropping a tree gives everything back
+                          (also what happens without --bench, which cargo bench passes)
+  -h, --help              this text
+";
+
+/// What is counted of each shape.
+const COUNTS: [(&str, &str); 4] = [
+    ("bytes", "bytes requested per node, no values"),
+    ("bytes with values", "bytes requested per node, a u64 in each"),
+    ("blocks", "allocations alive per node, no values"),
+    ("blocks with values", "allocations alive per node, a u64 in each"),
+];
+
+/// How much of a tree may stay allocated after it is gone: caches of blocks to be used again.
+const KEPT: f64 = 0.1;
+
+fn main() -> ExitCode {
+    let args = match Args::parse(env::args_os().skip(1)) {
+        Ok(args) if args.aged => return PROGRAM.usage("unknown option '--aged'"),
+        Ok(args) => args,
+        Err(error) => return PROGRAM.usage(&error.to_string()),
+    };
+    match args.mode {
+        Mode::Help => report::print(HELP),
+        Mode::List => list(&args),
+        Mode::Check => return run_checks(&args),
+        Mode::Measure => return run_counts(&args),
+    }
+    ExitCode::SUCCESS
+}
+
+fn list(args: &Args) {
+    let mut text = String::new();
+    for (shape, count, what) in rows() {
+        let name = row_name(shape, count);
+        if args.wants(&name) {
+            text.push_str(&format!("{name:<28}{what}\n"));
+        }
+    }
+    report::print(&text);
+}
+
+fn rows() -> impl Iterator<Item = (Shape, &'static str, &'static str)> {
+    Shape::ALL.into_iter().flat_map(|shape| COUNTS.map(|(count, what)| (shape, count, what)))
+}
+
+fn row_name(shape: Shape, count: &str) -> String {
+    format!("{shape}: {count}")
+}
+
+/// What the allocator has given out.
+#[derive(Clone, Copy)]
+struct Held {
+    bytes: f64,
+    blocks: f64,
+}
+
+impl Held {
+    fn now() -> Held {
+        let stats = ALLOCATOR.stats();
+        Held {
+            bytes: stats.bytes_allocated as f64 - stats.bytes_deallocated as f64,
+            blocks: stats.allocations as f64 - stats.deallocations as f64,
+        }
+    }
+
+    fn since(before: Held) -> Held {
+        let now = Held::now();
+        Held { bytes: now.bytes - before.bytes, blocks: now.blocks - before.blocks }
+    }
+}
+
+/// What one tree held without values, with values, and after it was gone.
+struct Life {
+    bare: Held,
+    full: Held,
+    gone: Held,
+}
+
+/// Lives through a tree of one shape, every node of which is kept by a handle.
+struct Live {
+    shape: Shape,
+    paths: Paths,
+    nodes: usize,
+}
+
+impl Live {
+    fn new(shape: Shape, nodes: usize) -> Self {
+        Live { shape, paths: shape.paths(nodes), nodes: shape.nodes(nodes) }
+    }
+
+    /// Walks to every node, one by one.
+    fn walk_all<T: TreeImpl>(&self, tree: &T, handles: &mut Vec<T::Handle>) {
+        let root = tree.root();
+        for path in self.paths.iter() {
+            if self.shape != Shape::Chains {
+                handles.push(T::walk(&root, path));
+                continue;
+            }
+            let mut at = root.clone();
+            for name in path.split('/') {
+                at = T::walk(&at, name);
+                handles.push(at.clone());
+            }
+        }
+    }
+}
+
+impl PerImpl for Live {
+    type Output = Option<Life>;
+
+    fn of<T: TreeImpl>(&self) -> Option<Life> {
+        if self.shape == Shape::Chains && !T::LINEAR_IN_DEPTH {
+            return None;
+        }
+        let mut handles = Vec::with_capacity(self.nodes);
+        settle_all();
+        let before = Held::now();
+        let tree = T::new();
+        self.walk_all(&tree, &mut handles);
+        T::settle();
+        let bare = Held::since(before);
+        for (value, handle) in (0..).zip(&handles) {
+            T::store(handle, Some(value));
+        }
+        T::settle();
+        let full = Held::since(before);
+        handles.clear();
+        drop(tree);
+        T::settle();
+        Some(Life { bare, full, gone: Held::since(before) })
+    }
+}
+
+/// Drops a tree of every shape and looks at what stays.
+fn run_checks(args: &Args) -> ExitCode {
+    let (mut passed, mut failed) = (0, 0);
+    for shape in Shape::ALL {
+        for (name, life) in for_each_impl(&Live::new(shape, 10 * CHAIN)) {
+            let line = format!("{name}: {shape}_trees_give_back_what_they_took");
+            let Some(life) = life.filter(|_| args.wants(&line)) else { continue };
+            if life.gone.bytes <= life.full.bytes * KEPT {
+                passed += 1;
+                println!("check {line} ... ok");
+            } else {
+                failed += 1;
+                println!(
+                    "check {line} ... FAILED: {} of {} bytes stay",
+                    life.gone.bytes, life.full.bytes
+                );
+            }
+        }
+    }
+    PROGRAM.checked(args, passed, failed)
+}
+
+fn run_counts(args: &Args) -> ExitCode {
+    if !rows().any(|(shape, count, _)| args.wants(&row_name(shape, count))) {
+        return PROGRAM.nothing(args, "row");
+    }
+    if let Err(error) = report::writable(args.json.as_deref()) {
+        return PROGRAM.failure(&error);
+    }
+    let plan = if args.quick { Plan::QUICK } else { Plan::FULL };
+    let mut results = Results::default();
+    for shape in Shape::ALL {
+        if COUNTS.iter().any(|(count, _)| args.wants(&row_name(shape, count))) {
+            eprintln!("{shape}");
+            count_shape(args, shape, plan.nodes, &mut results);
+        }
+    }
+    let facts = report::facts("the system's, counted");
+    report::print(&format!("\n{facts}\n{}", results.table("per node")));
+    let written = results.write(args.json.as_deref());
+    written.map_or_else(|error| PROGRAM.failure(&error), |()| ExitCode::SUCCESS)
+}
+
+/// The rows of one shape.
+fn count_shape(args: &Args, shape: Shape, nodes: usize, results: &mut Results) {
+    let live = Live::new(shape, nodes);
+    let lives = for_each_impl(&live);
+    let per_node = |pick: fn(&Life) -> f64| {
+        let value = |life: &Option<Life>| life.as_ref().map(|life| pick(life) / live.nodes as f64);
+        lives.iter().map(|(name, life)| (*name, value(life))).collect()
+    };
+    let columns: [Vec<_>; 4] = [
+        per_node(|life| life.bare.bytes),
+        per_node(|life| life.full.bytes),
+        per_node(|life| life.bare.blocks),
+        per_node(|life| life.full.blocks),
+    ];
+    for ((count, _), values) in COUNTS.into_iter().zip(columns) {
+        let workload = row_name(shape, count);
+        if args.wants(&workload) {
+            results.push(Row { workload, values, noise: None });
+        }
+    }
+}

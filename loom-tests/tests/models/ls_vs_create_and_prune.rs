@@ -1,0 +1,63 @@
+//! A list of the children, while one comes and another goes.
+
+use killick::model::check;
+
+use crate::{assert_empty, spawn, tree, walk};
+
+/// What `ls` may show while one thread first makes `b` and then drops `a`: never neither.
+fn is_legal(names: &[&str]) -> bool {
+    matches!(names, ["a"] | ["a", "b"] | ["b"])
+}
+
+#[test]
+fn names_are_those_of_one_moment() {
+    check("names_are_those_of_one_moment", None, || {
+        let tree = tree();
+        let a = walk(&tree, "a");
+        let other = spawn({
+            let tree = tree.clone();
+            move || (walk(&tree, "b"), drop(a)).0
+        });
+        let names = tree.root().names();
+        assert!(is_legal(&names.iter().collect::<Vec<_>>()), "{names:?}");
+        drop(other.join().unwrap());
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn handles_are_those_of_one_moment_and_hold_what_they_name() {
+    check("handles_are_those_of_one_moment_and_hold_what_they_name", Some(3), || {
+        let tree = tree();
+        let a = walk(&tree, "a");
+        let other = spawn({
+            let tree = tree.clone();
+            move || (walk(&tree, "b"), drop(a)).0
+        });
+        let listed = tree.root().ls();
+        assert!(is_legal(&listed.iter().map(|child| child.name()).collect::<Vec<_>>()));
+        for child in &listed {
+            assert_eq!(walk(&tree, child.name()), *child);
+        }
+        drop(other.join().unwrap());
+        drop(listed);
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn names_never_mix_two_moments_of_two_writers() {
+    check("names_never_mix_two_moments_of_two_writers", Some(2), || {
+        let tree = tree();
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        let other = spawn(move || {
+            drop(a);
+            drop(b);
+        });
+        let names = tree.root().names();
+        let names: Vec<_> = names.iter().collect();
+        assert!(matches!(names[..], ["a", "b"] | ["b"] | []), "{names:?}");
+        other.join().unwrap();
+        assert_empty(&tree);
+    });
+}

@@ -1,0 +1,32 @@
+//! One file for each pair of racing operations. Each model runs the tree's real code; only the
+//! primitives below it are loom's. The name of a function is what its model promises.
+//!
+//! A model asserts the set of legal outcomes, and `check` asserts in each execution that nothing is
+//! read before it is initialised or after it is freed, freed twice, or leaked.
+#![cfg(loom)]
+
+use std::sync::Arc;
+
+use killick::model::spawn;
+use killick::{Anchor, Limits, Tree};
+
+mod create_vs_cascade;
+mod ls_vs_create_and_prune;
+mod store_vs_drop;
+mod walk_vs_drop;
+mod walk_vs_walk;
+
+/// A tree whose nodes hold numbers.
+fn tree() -> Arc<Tree<u32>> {
+    Arc::new(Tree::new(Limits::default()))
+}
+
+fn walk(tree: &Tree<u32>, path: &str) -> Anchor<u32> {
+    tree.root().walk(path).expect("within the limits")
+}
+
+/// After everything was given back, the root alone is left.
+fn assert_empty(tree: &Tree<u32>) {
+    assert_eq!(tree.root().child_count(), 0, "nodes are left under the root");
+    assert_eq!(tree.nodes(), 1, "nodes are counted that do not exist");
+}

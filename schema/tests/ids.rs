@@ -1,0 +1,184 @@
+//! The numbers that other implementations know are the ones on the wire.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use capnp::any_pointer;
+use capnp::capability::{
+    DispatchCallResult, DynClientHook, FromClientHook, FromServer, Params, Promise, Results, Server,
+};
+use capnp::introspect::{Introspect, TypeVariant};
+use capnp::schema::{Field, StructSchema};
+use capnp::schema_capnp::field;
+use capnp::traits::HasTypeId;
+use futures::executor::block_on;
+use killick_schema::api::anchor_capnp::anchor::{self, child, loader, storer};
+use killick_schema::api::host_capnp::{host, host_info};
+
+const ANCHOR: u64 = 0xe412_37e4_098e_d922;
+const CHILD: u64 = 0xc718_781c_b255_3199;
+const LOADER: u64 = 0x8a33_6ac7_e2d0_28c1;
+const STORER: u64 = 0xab8d_091f_9859_9d27;
+
+/// The numbers of the calls made so far.
+#[derive(Default)]
+struct Calls(RefCell<Vec<(u64, u16)>>);
+
+/// Answers every call with nothing, and keeps its numbers.
+#[derive(Clone)]
+struct Recorder(Rc<Calls>);
+
+impl std::ops::Deref for Recorder {
+    type Target = Calls;
+
+    fn deref(&self) -> &Calls {
+        &self.0
+    }
+}
+
+impl Server for Recorder {
+    fn dispatch_call(
+        self,
+        interface_id: u64,
+        method_id: u16,
+        _: Params<any_pointer::Owned>,
+        _: Results<any_pointer::Owned>,
+    ) -> DispatchCallResult {
+        self.0.0.borrow_mut().push((interface_id, method_id));
+        DispatchCallResult::new(Promise::ok(()), false)
+    }
+
+    fn as_ptr(&self) -> usize {
+        Rc::as_ptr(&self.0) as usize
+    }
+}
+
+/// A client of a [`Recorder`], to be cast to the one under test.
+struct Recorded(Box<DynClientHook>);
+
+impl FromClientHook for Recorded {
+    fn new(hook: Box<DynClientHook>) -> Self {
+        Recorded(hook)
+    }
+
+    fn into_client_hook(self) -> Box<DynClientHook> {
+        self.0
+    }
+
+    fn as_client_hook(&self) -> &DynClientHook {
+        &*self.0
+    }
+}
+
+impl FromServer<Calls> for Recorded {
+    type Dispatch = Recorder;
+
+    fn from_server(calls: Rc<Calls>) -> Recorder {
+        Recorder(calls)
+    }
+}
+
+/// The numbers of the calls that `calls` makes through a client of type `C`.
+fn recorded<C: FromClientHook>(calls: impl AsyncFnOnce(C)) -> Vec<(u64, u16)> {
+    let record = Rc::new(Calls::default());
+    let client: Recorded = capnp_rpc::new_client_from_rc(record.clone());
+    block_on(calls(client.cast_to()));
+    record.0.take()
+}
+
+/// Each field's name, and its place among those of its size, in the order of their numbers.
+fn fields<T: Introspect>() -> Vec<(String, u32)> {
+    let TypeVariant::Struct(raw) = T::introspect().which() else { panic!("not a struct") };
+    let describe = |field: Field| {
+        let proto = field.get_proto();
+        let name = proto.get_name().expect("a name").to_string().expect("text");
+        match proto.which() {
+            Ok(field::Which::Slot(slot)) => (name, slot.get_offset()),
+            _ => panic!("{name} is a group"),
+        }
+    };
+    StructSchema::new(raw).get_fields().expect("fields").iter().map(describe).collect()
+}
+
+fn owned(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
+    pairs.iter().map(|&(name, offset)| (name.to_owned(), offset)).collect()
+}
+
+#[test]
+fn file_and_type_ids_are_those_of_wetware() {
+    let source = include_str!("../anchor.capnp");
+    let declaration = source.lines().find(|line| line.starts_with('@'));
+    assert_eq!(declaration, Some("@0xefb5a91f96d44de3;"));
+
+    assert_eq!(anchor::Client::TYPE_ID, ANCHOR);
+    assert_eq!(child::Reader::TYPE_ID, CHILD);
+    assert_eq!(loader::Client::TYPE_ID, LOADER);
+    assert_eq!(storer::Client::TYPE_ID, STORER);
+}
+
+#[test]
+fn anchor_methods_are_called_by_their_numbers() {
+    let calls = recorded::<anchor::Client>(async |anchor| {
+        let _ = anchor.ls_request().send().promise.await;
+        let _ = anchor.walk_request().send().promise.await;
+        let _ = anchor.cell_request().send().promise.await;
+        let _ = anchor.lookup_request().send().promise.await;
+    });
+    assert_eq!(calls, [(ANCHOR, 0), (ANCHOR, 1), (ANCHOR, 2), (ANCHOR, 3)]);
+}
+
+#[test]
+fn loader_and_storer_methods_are_called_by_their_numbers() {
+    let calls = recorded::<loader::Client>(async |loader| {
+        let _ = loader.load_request().send().promise.await;
+    });
+    assert_eq!(calls, [(LOADER, 0)]);
+
+    let calls = recorded::<storer::Client>(async |storer| {
+        let _ = storer.store_request().send().promise.await;
+        let _ = storer.compare_and_store_request().send().promise.await;
+        let _ = storer.swap_request().send().promise.await;
+    });
+    assert_eq!(calls, [(STORER, 0), (STORER, 1), (STORER, 2)]);
+}
+
+#[test]
+fn host_methods_are_called_by_their_numbers() {
+    let calls = recorded::<host::Client>(async |host| {
+        let _ = host.root_request().send().promise.await;
+        let _ = host.info_request().send().promise.await;
+    });
+    assert_eq!(calls, [(host::Client::TYPE_ID, 0), (host::Client::TYPE_ID, 1)]);
+    assert_ne!(host::Client::TYPE_ID, ANCHOR);
+}
+
+#[test]
+fn fields_of_wetware_lie_where_it_puts_them() {
+    let child = owned(&[("anchor", 0), ("name", 1), ("filled", 0), ("childCount", 1)]);
+    assert_eq!(fields::<child::Owned>(), child);
+    assert_eq!(fields::<anchor::ls_results::Owned>(), owned(&[("children", 0)]));
+    assert_eq!(fields::<anchor::walk_params::Owned>(), owned(&[("path", 0)]));
+    assert_eq!(fields::<anchor::walk_results::Owned>(), owned(&[("anchor", 0)]));
+    let cell = owned(&[("loader", 0), ("storer", 1)]);
+    assert_eq!(fields::<anchor::cell_results::Owned>(), cell);
+    let load = owned(&[("value", 0), ("revision", 0)]);
+    assert_eq!(fields::<loader::load_results::Owned>(), load);
+    let store = owned(&[("value", 0), ("overwrite", 0)]);
+    assert_eq!(fields::<storer::store_params::Owned>(), store);
+    let stored = owned(&[("succeeded", 0), ("revision", 1)]);
+    assert_eq!(fields::<storer::store_results::Owned>(), stored);
+}
+
+#[test]
+fn fields_of_host_info_keep_their_places() {
+    let info = [
+        ("id", 0),
+        ("version", 0),
+        ("hostname", 1),
+        ("uptimeMillis", 1),
+        ("nodes", 2),
+        ("residentBytes", 3),
+        ("connections", 4),
+    ];
+    assert_eq!(fields::<host_info::Owned>(), owned(&info));
+}

@@ -1,0 +1,286 @@
+//! Where a server listens, and where a client finds it.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The file name of the default socket.
+const SOCKET_NAME: &str = "killick.sock";
+/// The longest path that fits the address of a Unix socket, its closing zero left out.
+const SOCKET_PATH_BYTES: usize = 107;
+
+/// An address to listen on or to connect to: `unix:/path/to/socket` or `tcp:HOST:PORT`.
+///
+/// # Examples
+/// ```
+/// use killick_server::ListenAddr;
+///
+/// let address: ListenAddr = "tcp:127.0.0.1:2016".parse()?;
+/// assert_eq!(address, ListenAddr::Tcp("127.0.0.1:2016".into()));
+/// let error = "127.0.0.1:2016".parse::<ListenAddr>().unwrap_err();
+/// assert!(error.to_string().contains("'tcp:127.0.0.1:2016'"));
+/// # Ok::<(), killick_server::AddressError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// A Unix socket, by the path of its file.
+    Unix(PathBuf),
+    /// A TCP socket, as `HOST:PORT`; an IPv6 host stands in brackets.
+    Tcp(String),
+}
+
+/// Why a text is not an address, or why there is no default one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// The text begins neither with `unix:` nor with `tcp:`.
+    NoScheme {
+        /// The text.
+        text: String,
+    },
+    /// The path of a Unix socket is missing or not absolute.
+    NotAbsolute {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path of a Unix socket is longer than the system's address of one.
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// The most bytes it may have.
+        limit: usize,
+    },
+    /// What follows `tcp:` is not a host and a port.
+    BadTcp {
+        /// The text after `tcp:`.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The private folder of the default socket could not be made or examined.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The folder of the default socket exists but is not a private folder of this user's.
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+        /// In what way it is not.
+        reason: String,
+    },
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddressError::NoScheme { text } => {
+                write!(f, "address '{text}' begins neither with 'unix:' nor with 'tcp:'")?;
+                match text.starts_with('/') {
+                    true => write!(f, "; did you mean 'unix:{text}'?"),
+                    false if text.contains(':') => write!(f, "; did you mean 'tcp:{text}'?"),
+                    false => write!(f, "; examples: unix:/path/to/socket, tcp:127.0.0.1:2016"),
+                }
+            }
+            AddressError::NotAbsolute { path } => {
+                write!(f, "socket path '{}' is not absolute", path.display())
+            }
+            AddressError::PathTooLong { path, limit } => {
+                let len = path.as_os_str().len();
+                write!(f, "socket path of {len} bytes exceeds the system's limit of {limit}: ")?;
+                write!(f, "'{}'", path.display())
+            }
+            AddressError::BadTcp { text, reason } => {
+                write!(f, "address 'tcp:{text}': {reason}; example: tcp:127.0.0.1:2016")
+            }
+            AddressError::Folder { path, error } => {
+                write!(f, "folder '{}' of the default socket: {error}", path.display())
+            }
+            AddressError::NotPrivate { path, reason } => {
+                write!(f, "folder '{}' of the default socket {reason}: ", path.display())?;
+                write!(f, "not used; name a socket by its own address instead")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AddressError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            AddressError::Folder { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddr::Tcp(host_and_port) => write!(f, "tcp:{host_and_port}"),
+        }
+    }
+}
+
+impl FromStr for ListenAddr {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            unix(PathBuf::from(path))
+        } else if let Some(host_and_port) = text.strip_prefix("tcp:") {
+            tcp(host_and_port)
+        } else {
+            Err(AddressError::NoScheme { text: text.to_owned() })
+        }
+    }
+}
+
+fn unix(path: PathBuf) -> Result<ListenAddr, AddressError> {
+    if !path.is_absolute() {
+        return Err(AddressError::NotAbsolute { path });
+    }
+    if path.as_os_str().len() > SOCKET_PATH_BYTES {
+        return Err(AddressError::PathTooLong { path, limit: SOCKET_PATH_BYTES });
+    }
+    Ok(ListenAddr::Unix(path))
+}
+
+fn tcp(text: &str) -> Result<ListenAddr, AddressError> {
+    let bad = |reason| AddressError::BadTcp { text: text.to_owned(), reason };
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("the port is missing"))?;
+    if host.is_empty() {
+        return Err(bad("the host is missing"));
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Err(bad("an IPv6 host stands in brackets, as in tcp:[::1]:2016"));
+    }
+    port.parse::<u16>().map_err(|_| bad("the port is not a number from 0 to 65535"))?;
+    Ok(ListenAddr::Tcp(text.to_owned()))
+}
+
+/// The address that server and client commands use when none is given: the Unix socket
+/// `killick.sock` under `$XDG_RUNTIME_DIR`, or else in a folder of this user's in the folder for
+/// temporary files.
+///
+/// That folder is made if it is missing, with access for this user alone.
+///
+/// # Errors
+/// [`AddressError::NotPrivate`] if the folder belongs to somebody else, is open to others, or is no
+/// folder; [`AddressError::Folder`] if it can be neither made nor examined.
+pub fn default_address() -> Result<ListenAddr, AddressError> {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match runtime.filter(|folder| folder.is_absolute()) {
+        Some(folder) => unix(folder.join(SOCKET_NAME)),
+        None => {
+            let user = rustix::process::geteuid().as_raw();
+            let folder = env::temp_dir().join(format!("killick-{user}"));
+            make_private(&folder, user)?;
+            unix(folder.join(SOCKET_NAME))
+        }
+    }
+}
+
+/// Makes `folder` unless it is there, and checks that `user` owns it and nobody else may enter.
+fn make_private(folder: &Path, user: u32) -> Result<(), AddressError> {
+    let failed = |error| AddressError::Folder { path: folder.to_owned(), error };
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    // Not followed: a link that another user has put there leads to where they please.
+    let found = fs::symlink_metadata(folder).map_err(failed)?;
+    let mode = found.permissions().mode() & 0o777;
+    let reason = if !found.is_dir() {
+        "is not a folder".to_owned()
+    } else if found.uid() != user {
+        format!("belongs to user {}", found.uid())
+    } else if mode & 0o077 != 0 {
+        format!("is open to others (mode {mode:04o}, wanted 0700)")
+    } else {
+        return Ok(());
+    };
+    Err(AddressError::NotPrivate { path: folder.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        text.parse::<ListenAddr>().expect_err(text).to_string()
+    }
+
+    /// A folder for one test, removed when it is dropped.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let folder =
+                env::temp_dir().join(format!("killick-address-{name}-{}", std::process::id()));
+            fs::create_dir(&folder).expect("a folder of our own");
+            Scratch(folder)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn address_prints_as_it_parses() {
+        for text in ["unix:/run/k.sock", "tcp:127.0.0.1:2016", "tcp:[::1]:0", "tcp:localhost:1"] {
+            assert_eq!(text.parse::<ListenAddr>().expect(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn address_error_says_what_is_wrong_and_offers_the_right_form() {
+        assert!(error("/run/k.sock").ends_with("did you mean 'unix:/run/k.sock'?"));
+        assert!(error("localhost:2016").ends_with("did you mean 'tcp:localhost:2016'?"));
+        assert!(error("here").contains("unix:/path/to/socket"));
+        assert!(error("unix:k.sock").contains("not absolute"));
+        assert!(error("tcp:2016").contains("the port is missing"));
+        assert!(error("tcp::2016").contains("the host is missing"));
+        assert!(error("tcp:::1:2016").contains("brackets"));
+        assert!(error("tcp:localhost:65536").contains("0 to 65535"));
+        let long = format!("unix:/{}", "x".repeat(SOCKET_PATH_BYTES));
+        assert!(error(&long).contains("108 bytes exceeds the system's limit of 107"));
+    }
+
+    #[test]
+    fn private_folder_is_made_for_its_user_alone_and_used_again() {
+        let scratch = Scratch::new("made");
+        let (folder, user) = (scratch.0.join("own"), rustix::process::geteuid().as_raw());
+        make_private(&folder, user).expect("made");
+        assert_eq!(fs::metadata(&folder).expect("there").mode() & 0o777, 0o700);
+        make_private(&folder, user).expect("found again");
+    }
+
+    #[test]
+    fn folder_is_refused_when_open_to_others_or_foreign_or_a_link() {
+        let scratch = Scratch::new("refused");
+        let (folder, user) = (scratch.0.join("own"), rustix::process::geteuid().as_raw());
+        make_private(&folder, user).expect("made");
+
+        let foreign = make_private(&folder, user + 1).expect_err("belongs to somebody else");
+        assert!(foreign.to_string().contains(&format!("belongs to user {user}")));
+
+        let link = scratch.0.join("link");
+        std::os::unix::fs::symlink(&folder, &link).expect("a link");
+        let linked = make_private(&link, user).expect_err("a link");
+        assert!(linked.to_string().contains("is not a folder"));
+
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o750)).expect("opened");
+        let open = make_private(&folder, user).expect_err("open to others");
+        assert!(open.to_string().contains("mode 0750, wanted 0700"));
+    }
+}

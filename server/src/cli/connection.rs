@@ -1,0 +1,246 @@
+//! A connection to a server, as the commands use it: one round trip for each command where the wire
+//! allows it, every wait bounded, every error with the address or the path it is about.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use capnp::capability::{FromClientHook, Promise, RemotePromise};
+use capnp::message::ReaderOptions;
+use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
+use futures::io::{BufReader, BufWriter};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use killick_schema::api::anchor_capnp::anchor;
+use killick_schema::api::host_capnp::host;
+use killick_server::ListenAddr;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+use super::error::{CliError, is_remote, reason};
+use super::target::{Start, Target};
+
+/// The largest answer that is read, in words of eight bytes: a listing of some million children.
+const ANSWER_WORDS: usize = 64 << 20;
+
+/// What a look-up answers.
+type Found = Promise<capnp::capability::Response<anchor::lookup_results::Owned>, capnp::Error>;
+
+/// An open connection.
+pub(crate) struct Connection {
+    host: host::Client,
+    address: ListenAddr,
+    timeout: Option<Duration>,
+    driver: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Connects to `address`. Must be called within a `LocalSet`.
+    pub(crate) async fn open(
+        address: ListenAddr,
+        timeout: Option<Duration>,
+    ) -> Result<Self, CliError> {
+        let what = format!("connect to {address}");
+        let opened = async {
+            match &address {
+                ListenAddr::Unix(path) => Ok(drive(UnixStream::connect(path).await?.compat())),
+                ListenAddr::Tcp(at) => {
+                    let stream = TcpStream::connect(at).await?;
+                    stream.set_nodelay(true)?;
+                    Ok(drive(stream.compat()))
+                }
+            }
+        };
+        let (host, driver) = within(timeout, opened)
+            .await
+            .ok_or_else(|| CliError::failed(&what, no_answer(timeout)))?
+            .map_err(|error| CliError::failed(&what, why_unreachable(&error)))?;
+        Ok(Connection { host, address, timeout, driver })
+    }
+
+    pub(crate) fn host(&self) -> &host::Client {
+        &self.host
+    }
+
+    pub(crate) fn address(&self) -> &ListenAddr {
+        &self.address
+    }
+
+    /// Resolves when the connection has ended.
+    pub(crate) async fn ended(&mut self) {
+        // An error here is a task that was cancelled: the connection is gone as well.
+        let _ = (&mut self.driver).await;
+    }
+
+    /// Waits for the answer to a call, no longer than the time allowed for one.
+    pub(crate) async fn answer<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T, capnp::Error>>,
+    ) -> Result<T, CliError> {
+        match within(self.timeout, call).await {
+            None => Err(CliError::failed(
+                what,
+                format!("{}: {}", self.address, no_answer(self.timeout)),
+            )),
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err(self.call_error(what, &error)),
+        }
+    }
+
+    /// The error that a call ended with, told by what it means to the user.
+    pub(crate) fn call_error(&self, what: &str, error: &capnp::Error) -> CliError {
+        match error.kind {
+            // What the server says, of itself or of whoever hosts a capability.
+            _ if is_remote(error) => CliError::call(what, error),
+            capnp::ErrorKind::Disconnected => {
+                CliError::failed(what, format!("{} closed the connection", self.address))
+            }
+            // Only what reads the stream makes other errors at this end.
+            _ => {
+                let why = format!("{} is no killick server ({})", self.address, reason(error));
+                CliError::failed(what, why)
+            }
+        }
+    }
+
+    /// The anchor that `target` is walked from.
+    fn start(&self, target: &Target) -> anchor::Client {
+        match target.start() {
+            Start::Bootstrap => as_anchor(&self.host),
+            Start::Cluster => self.host.root_request().send().pipeline.get_root(),
+        }
+    }
+
+    /// Asks for the anchor at `target` without creating it. The anchor can be called at once: the
+    /// calls travel behind the question.
+    pub(crate) fn lookup(&self, target: &Target) -> (Found, anchor::Client) {
+        let mut request = self.start(target).lookup_request();
+        request.get().set_path(capnp::text::Reader(target.path()));
+        let RemotePromise { promise, pipeline } = request.send();
+        (promise, pipeline.get_anchor())
+    }
+
+    /// Waits for a look-up: an error if nothing is there.
+    pub(crate) async fn found(
+        &self,
+        what: &str,
+        target: &Target,
+        promise: Found,
+    ) -> Result<(), CliError> {
+        let there = match self.answer(what, promise).await {
+            Ok(response) => {
+                response.get().map_err(|error| self.call_error(what, &error))?.has_anchor()
+            }
+            Err(error) => return Err(self.no_such_host(target).await.unwrap_or(error)),
+        };
+        match there {
+            true => Ok(()),
+            false => match self.no_such_host(target).await {
+                Some(error) => Err(error),
+                None => Err(CliError::nothing(what, "nothing there")),
+            },
+        }
+    }
+
+    /// Asks for the anchor at `target`, creating what is missing; it can be called at once.
+    pub(crate) fn walk(&self, target: &Target) -> RemotePromise<anchor::walk_results::Owned> {
+        let mut request = self.start(target).walk_request();
+        request.get().set_path(capnp::text::Reader(target.path()));
+        request.send()
+    }
+
+    /// Waits for the answer to a call on the anchor that a walk to `target` gives.
+    pub(crate) async fn walked<T>(
+        &self,
+        what: &str,
+        target: &Target,
+        call: impl Future<Output = Result<T, capnp::Error>>,
+    ) -> Result<T, CliError> {
+        match self.answer(what, call).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.no_such_host(target).await.unwrap_or(error)),
+        }
+    }
+
+    /// What to say if `target` is absolute and starts with a host that is not.
+    async fn no_such_host(&self, target: &Target) -> Option<CliError> {
+        let host = target.host()?;
+        if host == b"self" {
+            return None;
+        }
+        let root = self.host.root_request().send().pipeline.get_root();
+        let listed = self.answer("ls /", root.ls_request().send().promise).await.ok()?;
+        let mut ids = Vec::new();
+        for child in listed.get().ok()?.get_children().ok()? {
+            let id = child.get_name().ok()?;
+            if id.as_bytes() == host {
+                return None;
+            }
+            ids.push(id.to_string().ok()?);
+        }
+        ids.retain(|id| id != "self");
+        let why = format!(
+            "a path that begins with '/' starts with a host, here {} or 'self'; did you mean '{}'?",
+            ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(", "),
+            target.relative_spelling(),
+        );
+        Some(CliError::failed(format!("no host '{}'", super::text::shortened(host)), why))
+    }
+}
+
+/// The anchor that a host is.
+pub(crate) fn as_anchor(host: &host::Client) -> anchor::Client {
+    anchor::Client::new(host.client.hook.clone())
+}
+
+/// Runs the RPC of one stream in the background; its bootstrap capability.
+fn drive<S>(stream: S) -> (host::Client, JoinHandle<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (reader, writer) = stream.split();
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(Some(ANSWER_WORDS));
+    let network = twoparty::VatNetwork::new(
+        BufReader::with_capacity(64 * 1024, reader),
+        BufWriter::with_capacity(64 * 1024, writer),
+        rpc_twoparty_capnp::Side::Client,
+        options,
+    );
+    let mut system = RpcSystem::new(Box::new(network), None);
+    let host = system.bootstrap(rpc_twoparty_capnp::Side::Server);
+    let driver = tokio::task::spawn_local(async move {
+        // Every call that was waiting has got this error already.
+        let _ = system.await;
+    });
+    (host, driver)
+}
+
+/// The output of `future`, or nothing if it takes longer than `limit`.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+fn no_answer(timeout: Option<Duration>) -> String {
+    let waited = super::text::duration(timeout.unwrap_or_default());
+    format!("no answer within {waited} (see --timeout)")
+}
+
+fn why_unreachable(error: &io::Error) -> String {
+    // The operating system's words without the number that io::Error adds.
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            format!("{text} (is a server running there? 'killick serve' starts one)")
+        }
+        _ => text,
+    }
+}

@@ -1,0 +1,124 @@
+//! How a command ends when it does not end well: one line on stderr, and an exit code.
+
+use std::fmt;
+use std::io;
+
+use super::text::one_line;
+
+/// What a shell sees: the table stands in the help of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    Nothing = 3,
+}
+
+/// Why a command stopped. Displays as `what: why`, on one line.
+#[derive(Debug)]
+pub(crate) enum CliError {
+    /// It could not be done.
+    Failed { what: String, why: String },
+    /// It was asked for in a way that makes no sense.
+    Usage { what: String, why: String },
+    /// It was done, and the answer is that nothing is there or nothing was stored.
+    Nothing { what: String, why: String },
+    /// Whoever read our output went away: no reason to say anything.
+    OutputClosed,
+}
+
+impl CliError {
+    pub(crate) fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        CliError::Failed { what: what.into(), why: why.to_string() }
+    }
+
+    pub(crate) fn usage(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        CliError::Usage { what: what.into(), why: why.to_string() }
+    }
+
+    pub(crate) fn nothing(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        CliError::Nothing { what: what.into(), why: why.to_string() }
+    }
+
+    /// An error of writing to stdout.
+    pub(crate) fn output(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => CliError::OutputClosed,
+            _ => CliError::failed("write to stdout", error),
+        }
+    }
+
+    /// An error that a call to the server ended with.
+    pub(crate) fn call(what: impl Into<String>, error: &capnp::Error) -> Self {
+        CliError::failed(what, reason(error))
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            CliError::Failed { .. } => Exit::Failed,
+            CliError::Usage { .. } => Exit::Usage,
+            CliError::Nothing { .. } => Exit::Nothing,
+            CliError::OutputClosed => Exit::Done,
+        }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CliError::Failed { what, why }
+            | CliError::Usage { what, why }
+            | CliError::Nothing { what, why } => {
+                write!(f, "{}: {}", one_line(what), one_line(why))
+            }
+            CliError::OutputClosed => f.write_str("output closed"),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
+/// What the layers between put before the words of an error that the other side sent.
+const REMOTE: &str = "remote exception: ";
+
+/// Whether the other side sent this error, and not our own end of the connection.
+pub(crate) fn is_remote(error: &capnp::Error) -> bool {
+    error.extra.starts_with(REMOTE)
+}
+
+/// The server's own words, without what the layers between put before them.
+pub(crate) fn reason(error: &capnp::Error) -> String {
+    let mut text = error.extra.as_str();
+    while let Some(rest) = text.strip_prefix(REMOTE) {
+        text = rest;
+    }
+    match error.kind {
+        capnp::ErrorKind::Unimplemented => format!("the server does not know this call ({text})"),
+        _ if text.is_empty() => error.kind.to_string(),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_drops_every_prefix_of_the_layers_between() {
+        let error = capnp::Error::failed("remote exception: remote exception: no".into());
+        assert_eq!(reason(&error), "no");
+    }
+
+    #[test]
+    fn an_error_shows_on_one_line_without_control_characters() {
+        let error = CliError::failed("load a", "first\nsecond\u{1b}[31m");
+        assert_eq!(error.to_string(), "load a: first second\\u{1b}[31m");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let error = CliError::output(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(error.exit(), Exit::Done);
+    }
+}

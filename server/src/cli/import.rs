@@ -1,0 +1,315 @@
+//! `killick import`: paths from a file, each with its own text as its value.
+//!
+//! Every line is one pipelined call (walk, cell, store) of which some hundreds are under way at a
+//! time. A line that the grammar refuses is told without asking the server.
+
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use futures::StreamExt;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesUnordered;
+use killick_schema::api::anchor_capnp::anchor;
+use serde_json::{Value as Json, json};
+
+use super::Context;
+use super::connection::Connection;
+use super::error::{CliError, reason};
+use super::info::HostInfo;
+use super::target::{Grammar, Target};
+use super::text::{bytes, counted, duration, grouped, shortened};
+
+mod lines;
+mod progress;
+
+use lines::{Line, Lines};
+use progress::Progress;
+
+const AFTER_HELP: &str = "\
+Each line is a path under --under, a leading '/' or not; its text becomes the value at its anchor.
+Empty lines are skipped. What is no path, or exceeds a limit of the server, is counted, and the first
+few of them are shown with the reason. Exit code 1 if the server refused any, or if nothing could be
+stored at all.
+
+Examples:
+  find /usr -printf '%P\\n' | killick import - --under usr
+  killick import paths.txt && killick tree --depth 1";
+
+/// Store each line of a file, a path, at its own anchor.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Import {
+    /// The file with one path a line, or '-' for standard input.
+    file: OsString,
+
+    /// The anchor that the paths are walked from.
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    #[arg(value_parser = Target::parser())]
+    under: Target,
+
+    /// How many calls to have under way at a time.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    window: u16,
+
+    /// How many refused lines to show.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    show: usize,
+
+    /// No progress on stderr.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// A line that was not stored.
+struct Refusal {
+    line: u64,
+    path: Vec<u8>,
+    reason: String,
+}
+
+/// What became of the lines so far.
+#[derive(Default)]
+struct Tally {
+    stored: u64,
+    empty: u64,
+    /// Not paths by the grammar.
+    malformed: u64,
+    /// Not stored by the server, for a limit of its.
+    rejected: u64,
+    shown: Vec<Refusal>,
+    show: usize,
+}
+
+impl Import {
+    pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let target = &self.under;
+        let lines = Lines::open(&self.file)?;
+        let what = format!("import under {}", target.spelled());
+        let walk = context.connection.walk(target).promise;
+        let response = context.connection.walked(&what, target, walk).await?;
+        let under = response
+            .get()
+            .and_then(|results| results.get_anchor())
+            .map_err(|error| CliError::call(&what, &error))?;
+        let before = HostInfo::ask(&context.connection).await?;
+        let started = Instant::now();
+        let mut tally = Tally { show: self.show, ..Tally::default() };
+        let progress = Progress::new(self.quiet || context.output.is_json());
+        let importing = Importing {
+            connection: &context.connection,
+            under,
+            window: self.window.into(),
+            calls: FuturesUnordered::new(),
+            grammar: Grammar::new(),
+            progress,
+        };
+        importing.run(lines, &mut tally).await?;
+        let took = started.elapsed();
+        let after = HostInfo::ask(&context.connection).await?;
+        match context.output.is_json() {
+            true => context.output.line(tally.json(took, &before, &after))?,
+            false => tally
+                .report(took, &before, &after)
+                .into_iter()
+                .try_for_each(|line| context.output.line(line))?,
+        }
+        tally.verdict(&what)
+    }
+}
+
+/// One import under way.
+struct Importing<'a> {
+    connection: &'a Connection,
+    under: anchor::Client,
+    window: usize,
+    calls: FuturesUnordered<LocalBoxFuture<'static, Stored>>,
+    grammar: Grammar,
+    progress: Progress,
+}
+
+/// The answer to one line's call.
+struct Stored {
+    line: Line,
+    answer: capnp::Result<()>,
+}
+
+impl Importing<'_> {
+    async fn run(mut self, mut lines: Lines, tally: &mut Tally) -> Result<(), CliError> {
+        let mut ended = false;
+        while !ended || !self.calls.is_empty() {
+            self.progress.show(tally);
+            let (full, idle) = (self.calls.len() >= self.window, self.calls.is_empty());
+            tokio::select! {
+                biased;
+                line = lines.next(), if !ended && !full => match line {
+                    Some(line) => self.send(line?, tally)?,
+                    None => ended = true,
+                },
+                stored = next(&mut self.calls, self.connection), if !idle => {
+                    self.count(stored?, tally)?;
+                }
+            }
+        }
+        self.progress.clear();
+        Ok(())
+    }
+
+    /// Checks a line and, if it is a path, sends its call.
+    fn send(&mut self, line: Line, tally: &mut Tally) -> Result<(), CliError> {
+        if line.text.is_empty() && !line.cut {
+            tally.empty += 1;
+            return Ok(());
+        }
+        if line.cut {
+            let reason = format!("a line longer than {}", bytes(lines::LONGEST as u64));
+            tally.malformed(line, reason);
+            return Ok(());
+        }
+        if let Err(error) = self.grammar.check(&line.text) {
+            tally.malformed(line, error.to_string());
+            return Ok(());
+        }
+        let sent = store(&self.under, &line.text).map_err(|e| CliError::call("import", &e))?;
+        self.calls.push(Box::pin(async move { Stored { line, answer: sent.await } }));
+        Ok(())
+    }
+
+    fn count(&self, stored: Stored, tally: &mut Tally) -> Result<(), CliError> {
+        match stored.answer {
+            Ok(()) => tally.stored += 1,
+            Err(error) if error.kind == capnp::ErrorKind::Disconnected => {
+                let what = format!("import, {} stored so far", grouped(tally.stored));
+                return Err(self.connection.call_error(&what, &error));
+            }
+            Err(error) => tally.rejected(stored.line, reason(&error)),
+        }
+        Ok(())
+    }
+}
+
+/// The next answer, of whichever call.
+async fn next(
+    calls: &mut FuturesUnordered<LocalBoxFuture<'static, Stored>>,
+    connection: &Connection,
+) -> Result<Stored, CliError> {
+    let next = async {
+        calls.next().await.ok_or_else(|| capnp::Error::failed("no call is under way".into()))
+    };
+    connection.answer("import", next).await
+}
+
+/// Stores `path`, a path by the grammar and so text, at itself under `under`.
+fn store(
+    under: &anchor::Client,
+    path: &[u8],
+) -> capnp::Result<impl Future<Output = capnp::Result<()>> + use<>> {
+    let mut walk = under.walk_request();
+    walk.get().set_path(capnp::text::Reader(path));
+    let cell = walk.send().pipeline.get_anchor().cell_request();
+    let mut store = cell.send().pipeline.get_storer().store_request();
+    store.get().set_overwrite(true);
+    store.get().init_value().set_as::<capnp::text::Owned>(capnp::text::Reader(path))?;
+    let stored = store.send().promise;
+    Ok(async move { stored.await.map(drop) })
+}
+
+impl Tally {
+    fn malformed(&mut self, line: Line, reason: String) {
+        self.malformed += 1;
+        self.note(line, reason);
+    }
+
+    fn rejected(&mut self, line: Line, reason: String) {
+        self.rejected += 1;
+        self.note(line, reason);
+    }
+
+    fn note(&mut self, line: Line, reason: String) {
+        if self.shown.len() < self.show {
+            self.shown.push(Refusal { line: line.number, path: line.text, reason });
+        }
+    }
+
+    fn rate(&self, took: Duration) -> f64 {
+        self.stored as f64 / took.as_secs_f64().max(1e-9)
+    }
+
+    fn report(&self, took: Duration, before: &HostInfo, after: &HostInfo) -> Vec<String> {
+        let stored = counted(self.stored, "path");
+        let rate = grouped(self.rate(took) as u64);
+        let mut lines = vec![format!("stored {stored} in {} ({rate}/s)", duration(took))];
+        for (number, why) in [
+            (self.malformed, "no path by the grammar"),
+            (self.rejected, "not stored by the server"),
+        ] {
+            if number > 0 {
+                lines.push(format!("refused {}: {why}", counted(number, "line")));
+            }
+        }
+        for Refusal { line, path, reason } in &self.shown {
+            lines.push(format!("  line {line}: '{}': {reason}", shortened(path)));
+        }
+        let hidden = self.malformed + self.rejected - self.shown.len() as u64;
+        if hidden > 0 && !self.shown.is_empty() {
+            lines.push(format!("  … and {} more", grouped(hidden)));
+        }
+        if self.empty > 0 {
+            lines.push(format!("skipped {}", counted(self.empty, "empty line")));
+        }
+        lines.push(growth(before, after));
+        lines
+    }
+
+    fn json(&self, took: Duration, before: &HostInfo, after: &HostInfo) -> Json {
+        let shown = self.shown.iter().map(|refusal| {
+            let path = String::from_utf8_lossy(&refusal.path);
+            json!({"line": refusal.line, "path": path, "reason": refusal.reason})
+        });
+        json!({
+            "stored": self.stored,
+            "malformed": self.malformed,
+            "rejected": self.rejected,
+            "empty": self.empty,
+            "refusals": shown.collect::<Vec<_>>(),
+            "seconds": took.as_secs_f64(),
+            "pathsPerSecond": self.rate(took),
+            "nodesBefore": before.nodes,
+            "residentBytesBefore": before.resident_bytes,
+            "server": after.json(),
+        })
+    }
+
+    fn verdict(&self, what: &str) -> Result<(), CliError> {
+        let lines = |number| counted(number, "line");
+        match (self.stored, self.malformed, self.rejected) {
+            (_, _, 1..) => {
+                let why = format!("the server did not store {}", lines(self.rejected));
+                Err(CliError::failed(what, why))
+            }
+            (0, 1.., 0) => Err(CliError::failed(what, "no line is a path by the grammar")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the import did to the server.
+fn growth(before: &HostInfo, after: &HostInfo) -> String {
+    let nodes = after.nodes.saturating_sub(before.nodes);
+    let grown = after.resident_bytes.saturating_sub(before.resident_bytes);
+    let mut line = format!(
+        "server: {} (+{}), {} resident",
+        counted(after.nodes, "node"),
+        grouped(nodes),
+        after.memory(),
+    );
+    if after.resident_bytes > 0 {
+        line.push_str(&format!(" (+{}", bytes(grown)));
+        if let Some(each) = grown.checked_div(nodes) {
+            line.push_str(&format!(", {} a node", counted(each, "byte")));
+        }
+        line.push(')');
+    }
+    line
+}

@@ -1,0 +1,100 @@
+//! `killick info`: who the server is and how it does.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use super::connection::Connection;
+use super::error::CliError;
+use super::text::{bytes, duration, grouped};
+
+const AFTER_HELP: &str = "\
+Examples:
+  killick info
+  killick info --json | jq .nodes";
+
+/// Show who the server is, how large its tree is and how long an answer takes.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Info {}
+
+/// What a server tells of itself.
+#[derive(Clone, Debug)]
+pub(super) struct HostInfo {
+    pub(super) id: u64,
+    pub(super) version: String,
+    pub(super) hostname: String,
+    pub(super) uptime: Duration,
+    pub(super) nodes: u64,
+    /// 0 where the server's platform does not tell.
+    pub(super) resident_bytes: u64,
+    pub(super) connections: u64,
+}
+
+impl HostInfo {
+    pub(super) async fn ask(connection: &Connection) -> Result<Self, CliError> {
+        let asked = connection.host().info_request().send().promise;
+        let response = connection.answer("info", asked).await?;
+        let read = || {
+            let info = response.get()?.get_info()?;
+            Ok(HostInfo {
+                id: info.get_id(),
+                version: String::from_utf8_lossy(info.get_version()?.as_bytes()).into_owned(),
+                hostname: String::from_utf8_lossy(info.get_hostname()?.as_bytes()).into_owned(),
+                uptime: Duration::from_millis(info.get_uptime_millis()),
+                nodes: info.get_nodes(),
+                resident_bytes: info.get_resident_bytes(),
+                connections: info.get_connections(),
+            })
+        };
+        read().map_err(|error| CliError::call("info", &error))
+    }
+
+    pub(super) fn memory(&self) -> String {
+        match self.resident_bytes {
+            0 => "unknown".to_owned(),
+            resident => bytes(resident),
+        }
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        json!({
+            "id": format!("{:016x}", self.id),
+            "version": self.version,
+            "hostname": self.hostname,
+            "uptimeMillis": u64::try_from(self.uptime.as_millis()).unwrap_or(u64::MAX),
+            "nodes": self.nodes,
+            "residentBytes": self.resident_bytes,
+            "connections": self.connections,
+        })
+    }
+}
+
+impl Info {
+    pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        // The first answer comes with the bootstrap; the second is what a call takes.
+        HostInfo::ask(&context.connection).await?;
+        let asked = Instant::now();
+        let info = HostInfo::ask(&context.connection).await?;
+        let round_trip = asked.elapsed();
+        let address = context.connection.address().to_string();
+        let output = &mut context.output;
+        if output.is_json() {
+            let mut line = info.json();
+            line["address"] = address.into();
+            line["roundTripMicros"] = json!(round_trip.as_secs_f64() * 1e6);
+            return output.line(line);
+        }
+        output.line(format!("host         {:016x}", info.id))?;
+        output.line(format!("address      {address}"))?;
+        output.line(format!("hostname     {}", super::text::shown(info.hostname.as_bytes())))?;
+        output.line(format!("version      {}", super::text::shown(info.version.as_bytes())))?;
+        output.line(format!("up           {}", duration(info.uptime)))?;
+        output.line(format!("nodes        {}", grouped(info.nodes)))?;
+        output.line(format!("memory       {}", info.memory()))?;
+        output.line(format!("connections  {}", grouped(info.connections)))?;
+        output.line(format!("round trip   {}", duration(round_trip)))
+    }
+}

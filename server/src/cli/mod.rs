@@ -1,0 +1,273 @@
+//! The command line: one file for each command, and what they share.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `target` | a PATH argument: absolute or relative, checked by the grammar |
+//! | `connection` | the connection to a server: look-ups, walks, time limits, errors |
+//! | `value` | values between the command line and the wire |
+//! | `output`, `text` | standard output, and bytes and numbers as people read them |
+//! | `error` | the one line and the exit code that a command ends with |
+
+mod clear;
+mod completions;
+mod connection;
+mod demo;
+mod error;
+mod import;
+mod info;
+mod load;
+mod lookup;
+mod ls;
+mod output;
+mod serve;
+mod signal;
+mod store;
+mod swap;
+mod target;
+mod text;
+mod tree;
+mod value;
+mod walk;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use killick_server::{ListenAddr, default_address};
+
+use connection::Connection;
+use error::{CliError, Exit};
+use output::Output;
+use text::one_line;
+
+const AFTER_HELP: &str = "\
+Paths:
+  mailbox, a/b             under the anchor that the server gives to its clients
+  /self/a, /<host-id>/a    from the cluster: the first component names a host; '/' lists them
+  Printable ASCII without space and backslash, '/' between names. '..' is an error.
+
+Exit codes:
+  0 done   1 failed   2 usage, a bad path included   3 nothing there, or nothing stored
+
+Examples:
+  killick serve &                    a server at the default address
+  killick store greeting 'hello'     a value keeps its path alive
+  killick load greeting
+  killick tree
+  killick demo                       all of it in a moment, without a server";
+
+/// Anchors for rendezvous: named, counted registers that live exactly as long as somebody holds them.
+#[derive(Parser)]
+#[command(name = "killick", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+#[command(next_help_heading = "Common options")]
+struct Global {
+    /// The server to talk to: unix:/path/to/socket or tcp:HOST:PORT.
+    ///
+    /// The default is where 'killick serve' listens without --listen: killick.sock in
+    /// $XDG_RUNTIME_DIR, or in a private folder of yours in the temporary directory.
+    #[arg(long, global = true, value_name = "ADDR", env = "KILLICK_ADDR", hide_env_values = true)]
+    connect: Option<ListenAddr>,
+
+    /// The longest wait for one answer: 500ms, 10s, 2m or plain seconds; 0 waits for ever.
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = wait)]
+    timeout: Wait,
+
+    /// Answer in JSON: one document, or one a line where there can be many.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Ls(ls::Ls),
+    Tree(tree::Tree),
+    Walk(walk::Walk),
+    Load(load::Load),
+    Store(store::Store),
+    Swap(swap::Swap),
+    Lookup(lookup::Lookup),
+    Clear(clear::Clear),
+    Info(info::Info),
+    Import(import::Import),
+    Demo(demo::Demo),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    DemoClient(demo::DemoClient),
+}
+
+/// The longest wait for one answer; none is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait(Option<Duration>);
+
+/// What a command that talks to a server has at hand.
+struct Context {
+    connection: Connection,
+    output: Output,
+}
+
+/// Runs the command that `arguments` ask for, the program's name first.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = match parse(arguments) {
+        Ok(cli) => match dispatch(cli) {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                report(&error);
+                error.exit()
+            }
+        },
+        Err(error) => refuse(&error),
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let connects = matches.value_source("connect") == Some(ValueSource::CommandLine);
+    if connects && matches!(cli.command, Command::Serve(_)) {
+        let why = "'serve' listens and does not connect: use --listen instead of --connect";
+        return Err(command.error(ErrorKind::ArgumentConflict, why));
+    }
+    Ok(cli)
+}
+
+fn dispatch(cli: Cli) -> Result<(), CliError> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(serve) => serve.run(global.json),
+        Command::Demo(demo) => demo.run(global.json),
+        Command::Completions(completions) => completions.run(),
+        Command::Ls(ls) => connected(global, async |context| ls.run(context).await),
+        Command::Tree(tree) => connected(global, async |context| tree.run(context).await),
+        Command::Walk(walk) => connected(global, async |context| walk.run(context).await),
+        Command::Load(load) => connected(global, async |context| load.run(context).await),
+        Command::Store(store) => connected(global, async |context| store.run(context).await),
+        Command::Swap(swap) => connected(global, async |context| swap.run(context).await),
+        Command::Lookup(lookup) => connected(global, async |context| lookup.run(context).await),
+        Command::Clear(clear) => connected(global, async |context| clear.run(context).await),
+        Command::Info(info) => connected(global, async |context| info.run(context).await),
+        Command::Import(import) => connected(global, async |context| import.run(context).await),
+        Command::DemoClient(client) => connected(global, async |context| client.run(context).await),
+    }
+}
+
+/// Connects, runs `command` and flushes what it wrote, on a runtime of this thread's own.
+fn connected(
+    global: Global,
+    command: impl AsyncFnOnce(&mut Context) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let address = match global.connect {
+        Some(address) => address,
+        None => default_address().map_err(|error| CliError::failed("default address", error))?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed("start", error))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let connection = Connection::open(address, global.timeout.0).await?;
+        let mut context = Context { connection, output: Output::new(global.json) };
+        let done = command(&mut context).await;
+        context.output.flush().and(done)
+    })
+}
+
+/// Says on stderr what went wrong. If nobody listens there, the exit code still tells.
+fn report(error: &CliError) {
+    if !matches!(error, CliError::OutputClosed) {
+        let _ = writeln!(std::io::stderr(), "killick: {error}");
+    }
+}
+
+/// Answers arguments that make no command: help and version to stdout, errors to stderr.
+fn refuse(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Exit::Done;
+    }
+    let text = error.render().to_string();
+    let text = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => text,
+        // The value and what is wrong with it say it all.
+        ErrorKind::ValueValidation => {
+            format!(
+                "killick: {}\n",
+                one_line(without_prefix(&text).split("\n\n").next().unwrap_or(""))
+            )
+        }
+        _ => format!("killick: {}", without_prefix(&text)),
+    };
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    Exit::Usage
+}
+
+fn without_prefix(text: &str) -> &str {
+    text.strip_prefix("error: ").unwrap_or(text)
+}
+
+/// Reads the value of `--timeout`.
+fn wait(text: &str) -> Result<Wait, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        _ => return Err(format!("no unit of time: '{unit}'; there are ms, s and m")),
+    };
+    let number: f64 = number.parse().map_err(|_| "not a number with a unit of time".to_owned())?;
+    let time = Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())?;
+    Ok(Wait((!time.is_zero()).then_some(time)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wait_is_read_with_or_without_a_unit_and_zero_is_for_ever() {
+        assert_eq!(wait("500ms"), Ok(Wait(Some(Duration::from_millis(500)))));
+        assert_eq!(wait("10s"), Ok(Wait(Some(Duration::from_secs(10)))));
+        assert_eq!(wait("1.5"), Ok(Wait(Some(Duration::from_millis(1500)))));
+        assert_eq!(wait("2m"), Ok(Wait(Some(Duration::from_secs(120)))));
+        assert_eq!(wait("0"), Ok(Wait(None)));
+        for bad in ["", "s", "-1", "1h", "1e400", "ten"] {
+            assert!(wait(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_command_and_flag_is_explained() {
+        let mut command = Cli::command();
+        command.build();
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            assert!(sub.get_about().is_some() || sub.get_name() == "help", "{}", sub.get_name());
+            for arg in sub.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", sub.get_name(), arg.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Bytes and numbers as people read them.
+
+use std::time::Duration;
+
+/// Bytes that need not be UTF-8, with nothing in them that a terminal would act on.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c.is_control() {
+                true => shown.extend(c.escape_default()),
+                false => shown.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    shown
+}
+
+/// Like [`shown`], cut in the middle of what is too long for an error message.
+pub(crate) fn shortened(bytes: &[u8]) -> String {
+    const KEPT: usize = 60;
+    match bytes.len() > 2 * KEPT + 10 {
+        false => shown(bytes),
+        true => {
+            let tail = &bytes[bytes.len() - KEPT..];
+            format!("{}…{} ({} bytes)", shown(&bytes[..KEPT]), shown(tail), bytes.len())
+        }
+    }
+}
+
+/// A message on one line: line ends become spaces, control characters are escaped.
+pub(crate) fn one_line(message: &str) -> String {
+    let joined = message.split(['\n', '\r']).map(str::trim).filter(|s| !s.is_empty());
+    shown(joined.collect::<Vec<_>>().join(" ").as_bytes())
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `1 node`, `2,000 nodes`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// `12.3 MiB`.
+pub(crate) fn bytes(number: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (number as f64, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{number} B"),
+        _ => format!("{value:.1} {}", UNITS[unit]),
+    }
+}
+
+/// The two largest units of a duration: `3 d 4 h`, `2 min 5 s`, `1.25 s`, `740 µs`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 if duration < Duration::from_millis(1) => format!("{} µs", duration.as_micros()),
+        0 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
+        1..60 => format!("{:.2} s", duration.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// `[0, 255]` as `00ff`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_escapes_what_a_terminal_would_act_on() {
+        assert_eq!(shown("é\u{1b}[0m".as_bytes()), "é\\u{1b}[0m");
+        assert_eq!(shown(b"a\xff\n"), "a\\xff\\n");
+    }
+
+    #[test]
+    fn shortened_keeps_both_ends_and_tells_the_length() {
+        let long = [b"a".repeat(500), b"z".repeat(500)].concat();
+        let short = shortened(&long);
+        assert!(short.starts_with("aaa") && short.ends_with("zzz (1000 bytes)"), "{short}");
+        assert_eq!(shortened(b"a/b"), "a/b");
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        for (number, text) in cases {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!(counted(1, "node"), "1 node");
+        assert_eq!(counted(0, "node"), "0 nodes");
+    }
+
+    #[test]
+    fn sizes_and_durations_take_a_fitting_unit() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(3 * 1024 * 1024 / 2), "1.5 MiB");
+        assert_eq!(duration(Duration::from_micros(740)), "740 µs");
+        assert_eq!(duration(Duration::from_millis(1250)), "1.25 s");
+        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+        assert_eq!(duration(Duration::from_secs(100_000)), "1 d 3 h");
+    }
+}

@@ -1,0 +1,119 @@
+//! What a server is told: where to listen, and every bound.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use killick::Limits;
+
+use crate::address::ListenAddr;
+
+/// Where a server writes its log: one call a line, without the end of line.
+#[derive(Clone)]
+pub struct Log(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Log {
+    /// A log that hands each line to `write`.
+    pub fn new(write: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Log(Arc::new(write))
+    }
+
+    /// A log on the standard error stream.
+    pub fn stderr() -> Self {
+        Log::new(|line| eprintln!("killick: {line}"))
+    }
+
+    /// A log that nobody reads.
+    pub fn none() -> Self {
+        Log::new(|_| {})
+    }
+
+    /// Writes one line.
+    pub fn line(&self, line: impl fmt::Display) {
+        (self.0)(&line.to_string());
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+/// Everything that a server is told when it starts.
+///
+/// The defaults bound what clients who mean harm, or make mistakes, can take from the others.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. At least one; a TCP address must be a loopback one, as anybody who reaches
+    /// the server may do anything to the tree.
+    pub listen: Vec<ListenAddr>,
+    /// The bounds of the tree.
+    pub limits: Limits,
+    /// The most connections open at a time. One more is told so and closed.
+    pub max_connections: usize,
+    /// The most capabilities that one connection may hold at a time.
+    pub max_capabilities: usize,
+    /// The largest value that a cell takes, in bytes. A message may be four times as large; one that
+    /// is larger ends its connection.
+    pub max_value_bytes: usize,
+    /// The most capabilities inside one value.
+    pub max_value_capabilities: usize,
+    /// How long to wait for a capability that is still a promise when it is stored.
+    pub settle_timeout: Duration,
+    /// How long a client may leave unread what is written to it before its connection is closed.
+    pub write_timeout: Duration,
+    /// How long a stopping server waits for its connections to end by themselves.
+    pub drain_timeout: Duration,
+    /// Where the log goes.
+    pub log: Log,
+}
+
+/// The bounds of a server's tree.
+///
+/// - A name may have 255 bytes, as in most file systems, a path 4,096, as in Linux.
+/// - 128 levels: deeper than any file system in use, and a walk that fails has little to undo.
+/// - 65,536 children: a listing of that many is one message of some 5 MB.
+/// - 1,048,576 nodes: some hundreds of megabytes with small values.
+fn server_limits() -> Limits {
+    Limits { name_bytes: 255, path_bytes: 4096, depth: 128, children: 1 << 16, nodes: 1 << 20 }
+}
+
+impl Default for Config {
+    /// No address yet, the bounds of a server, and a log on the standard error stream.
+    fn default() -> Self {
+        Config {
+            listen: Vec::new(),
+            limits: server_limits(),
+            max_connections: 1024,
+            // About 400 bytes each in the tables of a connection: 100 MB.
+            max_capabilities: 1 << 18,
+            max_value_bytes: 1 << 20,
+            max_value_capabilities: 256,
+            settle_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(2),
+            log: Log::stderr(),
+        }
+    }
+}
+
+impl Config {
+    /// A configuration for a test or a demonstration: listens on `listen`, waits less, logs nothing.
+    pub fn for_test(listen: impl IntoIterator<Item = ListenAddr>) -> Self {
+        Config {
+            listen: listen.into_iter().collect(),
+            settle_timeout: Duration::from_millis(500),
+            write_timeout: Duration::from_millis(500),
+            drain_timeout: Duration::from_millis(500),
+            log: Log::none(),
+            ..Config::default()
+        }
+    }
+
+    /// The largest message that is read, in words of eight bytes.
+    pub(crate) fn message_words(&self) -> usize {
+        // At least what a call with a small value takes.
+        (self.max_value_bytes / 8).saturating_mul(4).max(1024)
+    }
+}

@@ -1,0 +1,185 @@
+//! One connection from its first byte to its last: the RPC system over its stream, and its end.
+//!
+//! The RPC system is never dropped while it is at work: that would leak what it holds. It ends when
+//! its stream does, and what ends the stream is the client, a time limit, or the server's stop.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capnp::capability::Client;
+use capnp::message::ReaderOptions;
+use capnp::{Error, ErrorKind};
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{Disconnector, RpcSystem, twoparty};
+use futures::io::BufWriter;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+
+use crate::bridge::CapRef;
+use crate::config::Config;
+use crate::net;
+use crate::session::Session;
+use crate::worker::{Shared, Worker};
+
+/// How a connection ended, if not by its client closing it.
+enum End {
+    /// The client closed it, or the server stopped.
+    Orderly,
+    /// What came over it was not the protocol, or it broke in the middle.
+    Broken(Error),
+    /// The client did not read what was written to it.
+    Stalled,
+    /// The RPC system failed inside.
+    Panicked,
+}
+
+/// Serves one connection over `stream` until it ends or the server stops.
+pub(crate) async fn run<S>(
+    stream: S,
+    peer: &str,
+    worker: &Rc<Worker>,
+    stop: &mut watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let session = Session::open(worker);
+    let end = match session.client(&CapRef::Host) {
+        Ok(host) => drive(stream, host, &session, stop).await,
+        Err(error) => End::Broken(error),
+    };
+    session.close();
+    let (id, log) = (session.id(), &session.config().log);
+    match end {
+        End::Orderly => log.line(format_args!("connection {id} ({peer}) ended")),
+        End::Broken(error) => log.line(format_args!("connection {id} ({peer}) closed: {error}")),
+        End::Stalled => {
+            let limit = session.config().write_timeout;
+            log.line(format_args!("connection {id} ({peer}) closed: read nothing for {limit:?}"));
+        }
+        End::Panicked => log.line(format_args!("connection {id} ({peer}) closed: internal error")),
+    }
+}
+
+/// The buffer between the messages and the socket.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// How long the RPC system may take to end after its stream has.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs the RPC system of one connection to its end.
+async fn drive<S>(
+    stream: S,
+    host: Client,
+    session: &Rc<Session>,
+    stop: &mut watch::Receiver<bool>,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let words = session.config().message_words();
+    let (gate, read, write) = net::gate(stream, words);
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(Some(words));
+    let network = twoparty::VatNetwork::new(
+        read,
+        BufWriter::with_capacity(BUFFER_BYTES, write),
+        Side::Server,
+        options,
+    );
+    let rpc = RpcSystem::new(Box::new(network), Some(host));
+    let disconnector = rpc.get_disconnector();
+    let mut rpc = tokio::task::spawn_local(rpc);
+    let config = session.config();
+    let end = tokio::select! {
+        ended = &mut rpc => ended_by_itself(ended),
+        () = gate.stalled(config.write_timeout) => {
+            gate.close();
+            let _ = timeout(END_TIMEOUT, rpc).await;
+            End::Stalled
+        }
+        _ = stop.wait_for(|stopped| *stopped) => {
+            let _ = timeout(config.drain_timeout, session.drained()).await;
+            return say_good_bye(&gate, rpc, disconnector, config).await;
+        }
+    };
+    // The system may have ended without letting go: after a failed write, and after a panic.
+    let _ = timeout(END_TIMEOUT, disconnector).await;
+    end
+}
+
+/// What it means that the RPC system has ended.
+fn ended_by_itself(ended: Result<Result<(), Error>, JoinError>) -> End {
+    match ended {
+        Ok(Ok(())) => End::Orderly,
+        Ok(Err(error)) if error.kind == ErrorKind::Disconnected => End::Orderly,
+        Ok(Err(error)) => End::Broken(error),
+        Err(_) => End::Panicked,
+    }
+}
+
+/// Ends a connection from our side: the client is told, and what was written to it gets some time to
+/// be read.
+async fn say_good_bye<S>(
+    gate: &net::Gate<S>,
+    mut rpc: JoinHandle<Result<(), Error>>,
+    disconnector: Disconnector<Side>,
+    config: &Config,
+) -> End {
+    gate.mute();
+    let flushed = async {
+        let _ = disconnector.await;
+        (&mut rpc).await
+    };
+    let ended = match timeout(config.drain_timeout, flushed).await {
+        Ok(ended) => Some(ended),
+        Err(_) => {
+            gate.close();
+            timeout(END_TIMEOUT, rpc).await.ok()
+        }
+    };
+    match ended {
+        Some(Err(_)) => End::Panicked,
+        _ => End::Orderly,
+    }
+}
+
+/// How long a session may take that has all its input.
+const FUZZ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Feeds `bytes` to a fresh session over a stream in memory, and returns when it has ended.
+///
+/// # Panics
+/// It has not after ten seconds.
+#[doc(hidden)]
+pub fn fuzz_session(bytes: &[u8]) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
+        return;
+    };
+    let limits = killick::Limits { nodes: 1 << 10, ..Config::default().limits };
+    let config = Config {
+        limits,
+        max_value_bytes: 1 << 12,
+        settle_timeout: Duration::from_millis(5),
+        write_timeout: Duration::from_millis(100),
+        ..Config::for_test([])
+    };
+    let (worker, released) = Worker::new(Arc::new(Shared::new(config)));
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let (mut client, server) = tokio::io::duplex(bytes.len().max(1));
+        let (_stop, mut stopped) = watch::channel(false);
+        let session = run(server, "fuzz", &worker, &mut stopped);
+        let feed = async {
+            // An error means that the session has ended before it read everything.
+            let _ = client.write_all(bytes).await;
+            let _ = client.shutdown().await;
+            let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+        };
+        tokio::select! {
+            _ = async { tokio::join!(session, feed) } => {}
+            () = worker.keep_house(released) => {}
+            () = tokio::time::sleep(FUZZ_TIMEOUT) => panic!("the session did not end"),
+        }
+    });
+}

@@ -1,0 +1,47 @@
+//! A Cap'n Proto server over killick's tree of anchors.
+//!
+//! # The life of a request
+//! ```text
+//!  listen      accepts a connection, counts it, hands its socket to a worker
+//!  worker      one OS thread with one single-threaded runtime: the seam where `Send` ends
+//!  connection  runs the RPC system over it, to an orderly end
+//!  session     what the connection holds: one object for each node, and what its client hosts
+//!  service     one file for each interface of the schema, one function for each method
+//!  wire        the only translator: text to path, value to and from message, error to error
+//!  bridge      capabilities that clients host: kept by their worker, called through a proxy of ours
+//!  net         the stream below the messages: back-pressure, time limits, closing
+//! ```
+//! A node lives as long as a client holds a capability to it: the release of the last one, or the
+//! end of the connection that holds it, drops the anchor, and with it the node.
+//!
+//! # Examples
+//! ```
+//! use killick_server::{Config, ListenAddr, Server};
+//!
+//! let server = Server::start(Config::for_test(["tcp:127.0.0.1:0".parse()?]))?;
+//! assert!(matches!(&server.addresses()[0], ListenAddr::Tcp(at) if !at.ends_with(":0")));
+//! server.stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod bridge;
+mod config;
+mod connection;
+mod listen;
+mod net;
+mod server;
+mod service;
+mod session;
+mod shutdown;
+mod wire;
+mod worker;
+
+pub use address::{AddressError, ListenAddr, default_address};
+pub use config::{Config, Log};
+pub use connection::fuzz_session;
+pub use listen::ListenError;
+pub use server::{Server, StartError, serve};
+pub use shutdown::stop_signal;

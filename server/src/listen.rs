@@ -1,0 +1,256 @@
+//! Sockets: binding them, and the loop that accepts connections and hands them to the workers.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener, UnixSocket};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::address::ListenAddr;
+use crate::worker::{Permit, Shared};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// How long to wait after accepting failed, at first and at most: it fails again at once while the
+/// process has no file descriptor to spare.
+const BACK_OFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+
+/// Why a server cannot listen on an address.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// A TCP address that other machines reach.
+    NotLoopback {
+        /// The address as given.
+        address: ListenAddr,
+        /// What it stands for.
+        resolved: SocketAddr,
+    },
+    /// Another server answers on the socket.
+    InUse {
+        /// The address as given.
+        address: ListenAddr,
+    },
+    /// Something that is not a socket has the socket's path.
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refused.
+    Io {
+        /// The address as given.
+        address: ListenAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::NotLoopback { address, resolved } => write!(
+                f,
+                "refused to listen on {address}: {} is not a loopback address, and without \
+                 authentication everybody who can reach it could read and change the tree; use \
+                 tcp:127.0.0.1:{} or a Unix socket",
+                resolved.ip(),
+                resolved.port()
+            ),
+            ListenError::InUse { address } => {
+                write!(f, "cannot listen on {address}: a server already answers there")
+            }
+            ListenError::NotASocket { path } => {
+                let path = path.display();
+                write!(f, "cannot listen on unix:{path}: the file is there and is not a socket")
+            }
+            ListenError::Io { address, error } => write!(f, "cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ListenError::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// An accepted connection on its way to a worker.
+pub(crate) struct Incoming {
+    pub(crate) socket: Socket,
+    /// Who it is, for the log.
+    pub(crate) peer: String,
+    pub(crate) permit: Permit,
+}
+
+/// A socket in the form that passes from one runtime to another.
+pub(crate) enum Socket {
+    Unix(StdUnixStream),
+    Tcp(std::net::TcpStream),
+}
+
+/// A bound socket. A Unix socket's file is removed when it is dropped.
+pub(crate) enum Listener {
+    Unix { listener: UnixListener, _file: SocketFile },
+    Tcp(TcpListener),
+}
+
+/// The file of a bound Unix socket.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and number of the file: not removed if another one has its path.
+    inode: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            // An error leaves a stale file, which the next server replaces.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+impl Listener {
+    /// Binds `address`. Must be called within a runtime.
+    pub(crate) fn bind(address: &ListenAddr) -> Result<(Self, ListenAddr), ListenError> {
+        let failed = |error| ListenError::Io { address: address.clone(), error };
+        match address {
+            ListenAddr::Unix(path) => {
+                let listener = bind_unix(path, address)?;
+                let inode = inode(path).map_err(failed)?;
+                let _file = SocketFile { path: path.clone(), inode };
+                Ok((Listener::Unix { listener, _file }, address.clone()))
+            }
+            ListenAddr::Tcp(host_and_port) => {
+                let listener = bind_tcp(host_and_port, address)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                Ok((Listener::Tcp(listener), ListenAddr::Tcp(bound.to_string())))
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, String)> {
+        match self {
+            Listener::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                let peer = match stream.peer_cred().map(|peer| peer.pid()) {
+                    Ok(Some(process)) => format!("unix, process {process}"),
+                    _ => "unix".to_owned(),
+                };
+                Ok((Socket::Unix(stream.into_std()?), peer))
+            }
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers are small and waited for: never held back for more to come.
+                stream.set_nodelay(true)?;
+                Ok((Socket::Tcp(stream.into_std()?), format!("tcp {peer}")))
+            }
+        }
+    }
+}
+
+/// Binds a Unix socket that only this user may connect to, in place of a stale one.
+fn bind_unix(path: &Path, address: &ListenAddr) -> Result<UnixListener, ListenError> {
+    let failed = |error| ListenError::Io { address: address.clone(), error };
+    // While this server looks, removes and binds, no other one may: held until the end of this
+    // function, by the lock of the folder itself.
+    let folder = File::open(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+    folder.lock().map_err(failed)?;
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ListenError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => match StdUnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+            Ok(_) => return Err(ListenError::InUse { address: address.clone() }),
+        },
+    }
+    let socket = UnixSocket::new_stream().map_err(failed)?;
+    socket.bind(path).map_err(failed)?;
+    // Before it listens nobody can connect, so nobody else ever could.
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(path, private).map_err(failed)?;
+    socket.listen(BACKLOG).map_err(failed)
+}
+
+fn bind_tcp(host_and_port: &str, address: &ListenAddr) -> Result<TcpListener, ListenError> {
+    let failed = |error| ListenError::Io { address: address.clone(), error };
+    let resolved: Vec<_> = host_and_port.to_socket_addrs().map_err(failed)?.collect();
+    if let Some(&resolved) = resolved.iter().find(|at| !at.ip().is_loopback()) {
+        return Err(ListenError::NotLoopback { address: address.clone(), resolved });
+    }
+    let bound = std::net::TcpListener::bind(&resolved[..]).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address: address.clone() },
+        _ => failed(error),
+    })?;
+    bound.set_nonblocking(true).map_err(failed)?;
+    TcpListener::from_std(bound).map_err(failed)
+}
+
+/// Accepts connections and deals them out to `workers`, until the server stops.
+pub(crate) async fn accept(
+    listener: Listener,
+    shared: Arc<Shared>,
+    workers: Vec<UnboundedSender<Incoming>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let [mut back_off, longest] = BACK_OFF;
+    for worker in (0..workers.len()).cycle() {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                back_off = BACK_OFF[0];
+                match Permit::take(&shared) {
+                    // An error means that the server stops.
+                    Some(permit) => drop(workers[worker].send(Incoming { socket, peer, permit })),
+                    None => refuse(socket, &peer, &shared),
+                }
+            }
+            Err(error) => {
+                shared.config.log.line(format_args!("accepting failed: {error}"));
+                tokio::time::sleep(back_off).await;
+                back_off = (back_off * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// Tells a client that the server is full, in the protocol's own words, and closes.
+fn refuse(socket: Socket, peer: &str, shared: &Shared) {
+    let limit = shared.config.max_connections;
+    let reason = format!("the server already has its limit of {limit} connections");
+    shared.config.log.line(format_args!("{peer} closed: {reason}"));
+    let mut message = capnp::message::Builder::new_default();
+    let rpc = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+    let mut abort = rpc.init_abort();
+    abort.set_reason(&reason);
+    abort.set_type(capnp_rpc::rpc_capnp::exception::Type::Overloaded);
+    // It fits the buffer of a fresh socket; if it does not, the client learns less.
+    let _ = match socket {
+        Socket::Unix(socket) => capnp::serialize::write_message(socket, &message),
+        Socket::Tcp(socket) => capnp::serialize::write_message(socket, &message),
+    };
+}

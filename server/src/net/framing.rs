@@ -1,0 +1,190 @@
+//! Where a message ends, told before anything is allocated for it.
+//!
+//! A message begins with a table: the number of its segments less one, then the length of each in
+//! words, four bytes each, filled up to a whole word. The RPC system allocates what the table
+//! announces. [`Frames`] holds the bytes of a message back until all of them have come, so that what
+//! is allocated is never more than twice what was sent, and refuses a table over the limits.
+
+use std::io;
+
+/// The most segments a message may have, as in the RPC system.
+const MAX_SEGMENTS: usize = 512;
+/// The size of the buffer while messages are small.
+const CHUNK: usize = 16 * 1024;
+
+/// Bytes that have come in: `start..complete` make whole messages, `complete..filled` not yet.
+pub(super) struct Frames {
+    buffer: Vec<u8>,
+    start: usize,
+    complete: usize,
+    filled: usize,
+    max_words: usize,
+}
+
+impl Frames {
+    /// Nothing yet; a message may have `max_words` words.
+    pub(super) fn new(max_words: usize) -> Self {
+        Frames { buffer: Vec::new(), start: 0, complete: 0, filled: 0, max_words }
+    }
+
+    /// Takes bytes of whole messages; none if there is no whole message.
+    pub(super) fn take(&mut self, out: &mut [u8]) -> usize {
+        let count = out.len().min(self.complete - self.start);
+        out[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+        self.start += count;
+        count
+    }
+
+    /// Where the next bytes belong.
+    pub(super) fn spare(&mut self) -> &mut [u8] {
+        self.buffer.copy_within(self.start..self.filled, 0);
+        self.complete -= self.start;
+        self.filled -= self.start;
+        self.start = 0;
+        if self.filled == 0 && self.buffer.len() > CHUNK {
+            self.buffer = Vec::new();
+        }
+        if self.filled == self.buffer.len() {
+            // Doubled: what was sent decides, not what was announced.
+            self.buffer.resize((2 * self.filled).max(CHUNK), 0);
+        }
+        &mut self.buffer[self.filled..]
+    }
+
+    /// Notes that `count` bytes were written to [`spare`](Self::spare); none is the end.
+    pub(super) fn fill(&mut self, count: usize) -> io::Result<()> {
+        if count == 0 && self.filled > self.complete {
+            let left = self.filled - self.complete;
+            let error = format!("the connection ended {left} bytes into a message");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
+        }
+        self.filled += count;
+        while let Some(len) = frame_len(&self.buffer[self.complete..self.filled], self.max_words)? {
+            if self.complete + len > self.filled {
+                break;
+            }
+            self.complete += len;
+        }
+        Ok(())
+    }
+}
+
+/// The length in bytes of the message that begins with `bytes`, if its table is there.
+fn frame_len(bytes: &[u8], max_words: usize) -> io::Result<Option<usize>> {
+    let number = |index: usize| {
+        let bytes = bytes.get(4 * index..4 * index + 4)?;
+        bytes.try_into().ok().map(|bytes| u32::from_le_bytes(bytes) as usize)
+    };
+    let Some(last) = number(0) else { return Ok(None) };
+    if last >= MAX_SEGMENTS {
+        let count = last + 1;
+        return Err(refused(format!(
+            "not a Cap'n Proto message: {count} segments exceed the limit of {MAX_SEGMENTS}"
+        )));
+    }
+    let segments = last + 1;
+    let table_bytes = (4 + 4 * segments).next_multiple_of(8);
+    if bytes.len() < table_bytes {
+        return Ok(None);
+    }
+    let words: usize = (1..=segments).filter_map(number).sum();
+    if words > max_words {
+        return Err(refused(format!("message of {words} words exceeds the limit of {max_words}")));
+    }
+    if words == 0 {
+        return Err(refused("not a Cap'n Proto message: it is empty".to_owned()));
+    }
+    Ok(Some(table_bytes + 8 * words))
+}
+
+fn refused(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of segments with these lengths in words.
+    fn message(segments: &[u32]) -> Vec<u8> {
+        let mut bytes = (segments.len() as u32 - 1).to_le_bytes().to_vec();
+        segments.iter().for_each(|words| bytes.extend(words.to_le_bytes()));
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        let words: u32 = segments.iter().sum();
+        bytes.extend((0..8 * words).map(|byte| byte as u8));
+        bytes
+    }
+
+    fn feed(frames: &mut Frames, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let spare = frames.spare();
+            let count = bytes.len().min(spare.len());
+            spare[..count].copy_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            frames.fill(count)?;
+        }
+        Ok(())
+    }
+
+    fn drain(frames: &mut Frames) -> Vec<u8> {
+        let mut taken = Vec::new();
+        let mut out = [0; 7];
+        loop {
+            match frames.take(&mut out) {
+                0 => return taken,
+                count => taken.extend(&out[..count]),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_held_back_until_their_message_is_whole() {
+        for segments in [&[1][..], &[1, 2], &[3, 0, 1], &[1, 1, 1, 1], &[5000, 5000, 1]] {
+            let whole = message(segments);
+            let mut frames = Frames::new(1 << 20);
+            let (last, before) = whole.split_last().expect("not empty");
+            feed(&mut frames, before).expect("well-formed");
+            assert_eq!(drain(&mut frames), [], "{segments:?}");
+            feed(&mut frames, &[*last]).expect("well-formed");
+            assert_eq!(drain(&mut frames), whole, "{segments:?}");
+        }
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in_however_they_are_cut() {
+        let all: Vec<u8> =
+            [&[1][..], &[2, 3], &[4000], &[1, 0, 2]].into_iter().flat_map(message).collect();
+        for step in [1, 3, 8, 1000, all.len()] {
+            let mut frames = Frames::new(1 << 20);
+            let mut out = Vec::new();
+            for piece in all.chunks(step) {
+                feed(&mut frames, piece).expect("well-formed");
+                out.extend(drain(&mut frames));
+            }
+            assert!(out == all, "cut into pieces of {step}");
+            frames.fill(0).expect("ends between messages");
+        }
+    }
+
+    #[test]
+    fn an_announced_message_is_not_allocated() {
+        let mut frames = Frames::new(1 << 20);
+        feed(&mut frames, &[0, 0, 0, 0, 0, 0, 8, 0, 1, 2, 3]).expect("within the limit");
+        assert_eq!(frames.buffer.len(), CHUNK);
+        let error = frames.fill(0).expect_err("cut off");
+        assert!(error.to_string().contains("11 bytes into a message"), "{error}");
+    }
+
+    #[test]
+    fn a_table_over_the_limits_is_refused_as_soon_as_it_is_there() {
+        for (bytes, expected) in [
+            (&b"GET "[..], "542393672 segments exceed the limit of 512"),
+            (&[0, 0, 0, 0, 101, 0, 0, 0], "101 words exceeds the limit of 100"),
+            (&[0, 0, 0, 0, 0, 0, 0, 0], "it is empty"),
+            (&[0xff; 4], "4294967296 segments"),
+        ] {
+            let error = feed(&mut Frames::new(100), bytes).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `Anchor`: a node of this host's tree.
+
+use std::rc::Rc;
+
+use capnp::Error;
+use killick_schema::api::anchor_capnp::anchor::{
+    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, WalkParams,
+    WalkResults, child,
+};
+
+use crate::bridge::{CapRef, Node};
+use crate::session::Session;
+use crate::wire;
+
+pub(crate) struct AnchorService {
+    pub(crate) session: Rc<Session>,
+    pub(crate) node: Node,
+}
+
+impl Server for AnchorService {
+    async fn ls(self: Rc<Self>, _: LsParams, mut results: LsResults) -> Result<(), Error> {
+        let children = self.node.ls();
+        let count = u32::try_from(children.len())
+            .map_err(|_| Error::overloaded("too many children for one list".into()))?;
+        let mut list = results.get().init_children(count);
+        for (index, node) in (0..).zip(children) {
+            describe(&self.session, node, list.reborrow().get(index))?;
+        }
+        Ok(())
+    }
+
+    async fn walk(
+        self: Rc<Self>,
+        params: WalkParams,
+        mut results: WalkResults,
+    ) -> Result<(), Error> {
+        let path = params.get()?.get_path()?;
+        let node = self.node.walk(path.as_bytes()).map_err(wire::walk_error)?;
+        results.get().set_anchor(self.session.typed(&CapRef::Anchor(node))?);
+        Ok(())
+    }
+
+    async fn cell(self: Rc<Self>, _: CellParams, mut results: CellResults) -> Result<(), Error> {
+        let mut cell = results.get();
+        cell.set_loader(self.session.typed(&CapRef::Loader(self.node.clone()))?);
+        cell.set_storer(self.session.typed(&CapRef::Storer(self.node.clone()))?);
+        Ok(())
+    }
+
+    async fn lookup(
+        self: Rc<Self>,
+        params: LookupParams,
+        mut results: LookupResults,
+    ) -> Result<(), Error> {
+        let path = params.get()?.get_path()?;
+        if let Some(node) = self.node.lookup(path.as_bytes()).map_err(wire::path_error)? {
+            results.get().set_anchor(self.session.typed(&CapRef::Anchor(node))?);
+        }
+        Ok(())
+    }
+}
+
+/// Fills in what `ls` tells of `node`.
+fn describe(session: &Rc<Session>, node: Node, mut child: child::Builder<'_>) -> Result<(), Error> {
+    child.set_name(node.name());
+    child.set_filled(node.is_filled());
+    child.set_child_count(node.child_count() as u64);
+    child.set_anchor(session.typed(&CapRef::Anchor(node))?);
+    Ok(())
+}

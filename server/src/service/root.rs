@@ -1,0 +1,111 @@
+//! The cluster's anchor: its children are the hosts, which without a cluster is this one.
+//!
+//! A host goes by its id, as 16 hex digits; `self` is another name of the contacted one, which `ls`
+//! leaves out.
+
+use std::rc::Rc;
+
+use capnp::Error;
+use killick::PathError;
+use killick_schema::api::anchor_capnp::anchor::{
+    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, WalkParams,
+    WalkResults,
+};
+
+use crate::bridge::{CapRef, Node};
+use crate::session::Session;
+use crate::wire;
+
+pub(crate) struct RootService {
+    pub(crate) session: Rc<Session>,
+}
+
+/// What a path from the cluster's anchor leads to.
+enum Target<'a> {
+    /// The anchor itself.
+    Cluster,
+    /// A path under this host's anchor.
+    Here(&'a [u8]),
+    /// A host that there is not.
+    NoHost(&'a [u8]),
+}
+
+impl RootService {
+    fn host(&self) -> Node {
+        self.session.shared().tree.root()
+    }
+
+    fn host_id(&self) -> u64 {
+        self.session.shared().host_id
+    }
+
+    fn resolve<'a>(&self, path: &'a [u8]) -> Result<Target<'a>, PathError> {
+        // The whole path is checked first, so that an error gives the place in what was sent. Its
+        // depth is checked by the host, where it is one less.
+        match self.host().lookup(path) {
+            Ok(_) | Err(PathError::TooDeep { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut end = 0;
+        for name in path.split(|&byte| byte == b'/') {
+            end += name.len();
+            if name == b"self" || name == format!("{:016x}", self.host_id()).as_bytes() {
+                return Ok(Target::Here(&path[end..]));
+            }
+            if !matches!(name, b"" | b".") {
+                return Ok(Target::NoHost(name));
+            }
+            end += 1;
+        }
+        Ok(Target::Cluster)
+    }
+}
+
+impl Server for RootService {
+    async fn ls(self: Rc<Self>, _: LsParams, mut results: LsResults) -> Result<(), Error> {
+        let host = self.host();
+        let mut child = results.get().init_children(1).get(0);
+        child.set_name(format!("{:016x}", self.host_id()));
+        child.set_filled(host.is_filled());
+        child.set_child_count(host.child_count() as u64);
+        child.set_anchor(self.session.typed(&CapRef::Anchor(host))?);
+        Ok(())
+    }
+
+    async fn walk(
+        self: Rc<Self>,
+        params: WalkParams,
+        mut results: WalkResults,
+    ) -> Result<(), Error> {
+        let path = params.get()?.get_path()?;
+        let cap = match self.resolve(path.as_bytes()).map_err(wire::path_error)? {
+            Target::Cluster => CapRef::Cluster,
+            Target::Here(path) => CapRef::Anchor(self.host().walk(path).map_err(wire::walk_error)?),
+            Target::NoHost(name) => return Err(wire::no_such_host(name, self.host_id())),
+        };
+        results.get().set_anchor(self.session.typed(&cap)?);
+        Ok(())
+    }
+
+    async fn cell(self: Rc<Self>, _: CellParams, _: CellResults) -> Result<(), Error> {
+        Err(wire::cluster_has_no_cell())
+    }
+
+    async fn lookup(
+        self: Rc<Self>,
+        params: LookupParams,
+        mut results: LookupResults,
+    ) -> Result<(), Error> {
+        let path = params.get()?.get_path()?;
+        let cap = match self.resolve(path.as_bytes()).map_err(wire::path_error)? {
+            Target::Cluster => CapRef::Cluster,
+            Target::Here(path) => match self.host().lookup(path).map_err(wire::path_error)? {
+                Some(node) => CapRef::Anchor(node),
+                None => return Ok(()),
+            },
+            Target::NoHost(_) => return Ok(()),
+        };
+        results.get().set_anchor(self.session.typed(&cap)?);
+        Ok(())
+    }
+}

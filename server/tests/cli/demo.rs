@@ -1,0 +1,53 @@
+//! demo: what the README tells people to run first.
+
+use std::time::{Duration, Instant};
+
+use super::support::{program, run};
+
+#[test]
+fn demo_shows_a_path_going_with_its_holder_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let started = Instant::now();
+    let ran = run(program().env("TMPDIR", folder.path()).arg("demo"), b"");
+    // It takes milliseconds; the limit is for a machine busy with other tests.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let story = ran.ok();
+    let mut rest = story;
+    for step in [
+        "server  listens on unix:",
+        "alice   connects (process ",
+        "alice   walks to demo/greeter: nobody had been there",
+        "alice   stores a capability",
+        "bob     connects (process ",
+        "bob     walks to demo/greeter",
+        "bob     loads its value: a capability",
+        "bob     calls it: \"hello from process ",
+        "alice   is killed",
+        "bob     looks up demo/greeter: nothing there",
+        "bob     lists the tree: empty",
+        "bob     calls it again: ",
+        "server  stopped",
+        "What you saw",
+        "Next",
+    ] {
+        let at = rest.find(step).unwrap_or_else(|| panic!("'{step}' is not next in {story}"));
+        rest = &rest[at + step.len()..];
+    }
+    assert!(!story.contains('\u{1b}'), "colour in a pipe: {story}");
+    let left = std::fs::read_dir(folder.path()).expect("to list the folder").count();
+    assert_eq!(left, 0, "something is left in the temporary folder");
+}
+
+#[test]
+fn demo_answers_in_json_lines() {
+    let ran = run(program().args(["demo", "--json"]), b"");
+    ran.ok();
+    let steps = ran.json();
+    let (end, steps) = steps.split_last().expect("some lines");
+    assert_eq!(end["done"], true);
+    assert!(end["goneAfterMillis"].as_f64().expect("a number") > 0.0);
+    for step in steps {
+        assert!(["server", "alice", "bob"].contains(&step["who"].as_str().expect("text")));
+        assert!(step["atMillis"].is_number() && step["step"].is_string(), "{step}");
+    }
+}

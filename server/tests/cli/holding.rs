@@ -1,0 +1,70 @@
+//! walk: an anchor lives as long as the process that holds it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use rustix::process::Signal;
+
+use super::support::{Server, eventually, signal, wait};
+
+/// Starts `walk path` and waits until it says that it holds.
+fn hold(server: &Server, path: &str, line: &str) -> Child {
+    let mut process = server
+        .command(&["walk", path])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("to start");
+    let mut said = String::new();
+    let stdout = process.stdout.as_mut().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut said).expect("a line");
+    assert_eq!(said, format!("{line}\n"));
+    process
+}
+
+fn stderr(process: &mut Child) -> String {
+    std::io::read_to_string(process.stderr.take().expect("a pipe")).expect("text")
+}
+
+#[test]
+fn walk_holds_the_path_until_a_signal_ends_it_cleanly() {
+    let server = Server::start();
+    for end in [Signal::INT, Signal::TERM] {
+        let mut holder = hold(&server, "jobs/7", "holding jobs/7");
+        assert_eq!(server.run(&["lookup", "jobs/7"]).ok(), "jobs/7\n");
+        assert_eq!(server.nodes(), 3);
+        signal(&holder, end);
+        assert_eq!(wait(&mut holder).code(), Some(0));
+        assert_eq!(stderr(&mut holder), "");
+        eventually("the path goes with its holder", || server.nodes() == 1);
+    }
+}
+
+#[test]
+fn a_path_goes_with_the_last_of_its_holders() {
+    let server = Server::start();
+    let mut first = hold(&server, "a", "holding a");
+    let mut second = hold(&server, "/self/a", "holding /self/a");
+    assert_eq!(server.nodes(), 2);
+    first.kill().expect("to kill");
+    wait(&mut first);
+    eventually("the server sees that one is gone", || {
+        server.run(&["info", "--json"]).json()[0]["connections"] == 2
+    });
+    assert_eq!(server.run(&["lookup", "a"]).ok(), "a\n");
+    second.kill().expect("to kill");
+    wait(&mut second);
+    eventually("the path goes with the last holder", || server.nodes() == 1);
+}
+
+#[test]
+fn walk_ends_with_an_error_when_the_server_goes() {
+    let mut server = Server::start();
+    let mut holder = hold(&server, "a", "holding a");
+    assert_eq!(server.interrupt().code(), Some(0), "the server ends cleanly");
+    assert_eq!(wait(&mut holder).code(), Some(1));
+    let line = format!("killick: walk a: {} closed the connection\n", server.address());
+    assert_eq!(stderr(&mut holder), line);
+    assert!(!server.socket().exists(), "the socket file goes with the server");
+}

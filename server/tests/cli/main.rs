@@ -1,0 +1,11 @@
+//! The command line as a user has it: the real program against a real server process.
+
+mod capabilities;
+mod demo;
+mod errors;
+mod holding;
+mod import;
+mod listing;
+mod paths;
+mod support;
+mod values;

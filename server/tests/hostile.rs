@@ -1,0 +1,201 @@
+//! Bad input: one log line, that connection ends, all others live.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use capnp::ErrorKind;
+use killick_server::ListenAddr;
+use support::{Harness, Peer, Put, cell, load, raw, run, store, walk, walk_error};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Sends `bytes`, and waits until the server has closed the connection.
+async fn send_and_wait_for_the_end(address: &ListenAddr, bytes: &[u8]) {
+    let mut stream = raw(address).await;
+    // It may have closed before it was sent everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(support::PATIENCE, stream.read_to_end(&mut answer)).await;
+    // Reset is an end as well.
+    let _ = ended.expect("the connection ends");
+}
+
+/// A frame of one segment with these words.
+fn frame(words: &[u64]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, 0];
+    bytes.extend((words.len() as u32).to_le_bytes());
+    words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn what_is_not_the_protocol_ends_its_connection_with_one_log_line_and_no_other() {
+    let http = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
+    let mut huge = vec![0, 0, 0, 0];
+    huge.extend(0x0fff_ffff_u32.to_le_bytes());
+    let many_segments = [0xff_u8; 64];
+    let inputs: [(&str, &[u8]); 9] = [
+        ("an HTTP request", http),
+        ("8 zero bytes", &[0; 8]),
+        ("a huge segment", &huge),
+        ("2^32 segments", &many_segments),
+        ("a far pointer to nowhere", &frame(&[0xffff_ffff_ffff_fffe])),
+        ("a struct beyond the message", &frame(&[0xffff_ffff_0000_0000])),
+        ("a text in place of a message", &frame(&[0x0000_0042_0000_0001, 0x6f6c6c6568])),
+        ("a TLS greeting", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on and so on"),
+        ("an SSH greeting", b"SSH-2.0-OpenSSH_9.6\r\n"),
+    ];
+    for (what, bytes) in inputs {
+        let harness = Harness::start();
+        run(async {
+            let witness = Peer::connect(harness.unix()).await;
+            let held = walk(&witness.anchor(), "held").await.unwrap();
+            for (count, address) in harness.server.addresses().iter().enumerate() {
+                send_and_wait_for_the_end(address, bytes).await;
+                let log = harness.logged(count + 1).await;
+                assert!(log[count].contains("closed: "), "{what}: {log:?}");
+            }
+            assert_eq!(witness.nodes().await, 2, "{what}");
+            drop(held);
+            witness.tree_is_empty().await;
+            assert_eq!(witness.info(|info| info.get_connections()).await, 1, "{what}");
+        });
+    }
+}
+
+#[test]
+fn a_frame_cut_off_by_the_end_of_the_connection_is_one_log_line() {
+    let harness = Harness::start();
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        for (count, bytes) in [&frame(&[7, 7, 7])[..20], &[0, 0, 0][..]].into_iter().enumerate() {
+            let mut stream = raw(harness.tcp()).await;
+            stream.write_all(bytes).await.expect("sent");
+            drop(stream);
+            harness.logged(count + 1).await;
+        }
+        witness.tree_is_empty().await;
+    });
+}
+
+#[test]
+fn a_connection_that_ends_in_order_is_one_log_line_without_a_reason() {
+    let harness = Harness::start();
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        for address in harness.server.addresses() {
+            drop(raw(address).await);
+            Peer::connect(address).await.leave().await;
+        }
+        let log = harness.logged(4).await;
+        assert!(log.iter().all(|line| line.ends_with(") ended")), "{log:?}");
+        assert_eq!(witness.info(|info| info.get_connections()).await, 1);
+    });
+}
+
+#[test]
+fn a_client_that_dies_in_the_middle_of_a_call_ends_alone() {
+    let harness = Harness::start();
+    run(async {
+        let witness = Peer::connect(harness.tcp()).await;
+        let dying = Peer::connect(harness.unix()).await;
+        let mut calls = Vec::new();
+        for number in 0..100 {
+            let mut request = dying.anchor().walk_request();
+            request.get().set_path(format!("dying/{number}"));
+            calls.push(request.send().promise);
+        }
+        // Everything is dropped, with calls on their way and answers unread.
+        dying.leave().await;
+        drop(calls);
+        witness.tree_is_empty().await;
+        assert_eq!(names_of(&witness).await, Vec::<String>::new());
+    });
+}
+
+async fn names_of(peer: &Peer) -> Vec<String> {
+    support::names(&peer.anchor()).await
+}
+
+#[test]
+fn a_walk_of_a_million_components_is_an_error_in_milliseconds() {
+    let harness = Harness::start();
+    run(async {
+        for address in harness.server.addresses() {
+            let peer = Peer::connect(address).await;
+            let path = "a/".repeat(1_000_000);
+            peer.nodes().await;
+            let start = Instant::now();
+            let error = walk_error(&peer.anchor(), &path).await;
+            assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+            assert_eq!(error.kind, ErrorKind::Failed);
+            let expected = "path of 2000000 bytes exceeds the limit of 4096";
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(peer.nodes().await, 1);
+            peer.leave().await;
+        }
+        let log = harness.logged(2).await;
+        assert!(log.iter().all(|line| line.ends_with(") ended")), "{log:?}");
+    });
+}
+
+#[test]
+fn a_message_over_the_limit_ends_its_connection_and_says_why() {
+    let harness = Harness::with(|config| config.max_value_bytes = 1 << 16);
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let error = walk_error(&peer.anchor(), &"a".repeat(1 << 20)).await;
+        assert!(error.to_string().contains("words exceeds the limit of 32768"), "{error}");
+        peer.ended().await;
+        let log = harness.logged(1).await;
+        assert!(log[0].contains("words exceeds the limit of 32768"), "{log:?}");
+    });
+}
+
+#[test]
+fn a_value_over_the_limit_is_an_error_that_names_it_and_the_connection_lives() {
+    let harness = Harness::start();
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let (loader, storer) = cell(&walk(&peer.anchor(), "a").await.unwrap()).await;
+        let error = store(&storer, Put::Text("x".repeat((1 << 20) + 1)), true).await.unwrap_err();
+        assert!(error.to_string().contains("exceeds the limit of 1048576"), "{error}");
+        assert_eq!(load(&loader).await.unwrap(), (None, 0));
+        assert!(store(&storer, Put::Text("x".repeat((1 << 20) - 9)), true).await.unwrap().0);
+    });
+}
+
+#[test]
+fn unknown_methods_and_interfaces_are_errors_of_their_call() {
+    use killick_schema::api::host_capnp::host;
+
+    let harness = Harness::start();
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let anchor = walk(&peer.anchor(), "a").await.unwrap();
+        let not_a_host: host::Client = capnp::capability::FromClientHook::cast_to(anchor);
+        let error = not_a_host.info_request().send().promise.await.err().expect("no host");
+        assert_eq!(error.kind, ErrorKind::Unimplemented, "{error}");
+        assert_eq!(peer.nodes().await, 2);
+    });
+}
+
+#[test]
+fn a_session_in_memory_ends_whatever_it_is_fed() {
+    let mut message = capnp::message::Builder::new_default();
+    let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+    root.init_bootstrap().set_question_id(0);
+    let valid = capnp::serialize::write_message_to_words(&message);
+    killick_server::fuzz_session(&[]);
+    killick_server::fuzz_session(&valid);
+    // Each byte of a valid message spoilt, alone and followed by a good one.
+    for place in 0..valid.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut spoilt = valid.clone();
+            spoilt[place] ^= flip;
+            killick_server::fuzz_session(&spoilt);
+            spoilt.extend(&valid);
+            killick_server::fuzz_session(&spoilt);
+        }
+    }
+}

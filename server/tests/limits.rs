@@ -1,0 +1,140 @@
+//! Every bound of a server, met over real sockets: an error that names it, and nothing left behind.
+
+mod support;
+
+use capnp::ErrorKind;
+use killick::Limits;
+use support::{Harness, Peer, Put, cell, load_cap, names, run, speaker, store, walk, walk_error};
+
+#[test]
+fn a_bad_path_is_an_error_that_says_which_byte_where() {
+    let harness = Harness::start();
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        for (path, expected) in [
+            ("ab/c d", "byte 0x20 (space) at offset 4"),
+            ("a\\b", "byte 0x5c (backslash) at offset 1"),
+            ("ab/\u{e9}", "byte 0xc3 at offset 3"),
+            ("a/../b", "'..' at offset 2"),
+            ("a\n", "byte 0x0a at offset 1"),
+        ] {
+            let error = walk_error(&peer.anchor(), path).await;
+            assert_eq!(error.kind, ErrorKind::Failed);
+            assert!(error.to_string().contains(expected), "{path:?}: {error}");
+            let error = support::lookup(&peer.anchor(), path).await.err().expect("an error");
+            assert!(error.to_string().contains(expected), "{path:?}: {error}");
+        }
+        assert_eq!(peer.nodes().await, 1);
+    });
+}
+
+#[test]
+fn the_limits_of_the_tree_are_errors_that_name_them_and_leave_no_node() {
+    let limits = Limits { name_bytes: 8, path_bytes: 40, depth: 4, children: 3, nodes: 8 };
+    let harness = Harness::with(|config| config.limits = limits);
+    run(async {
+        let peer = Peer::connect(harness.tcp()).await;
+        let anchor = peer.anchor();
+        for (path, kind, expected) in [
+            ("a/ninebytes", ErrorKind::Failed, "name of 9 bytes at offset 2"),
+            (&"a".repeat(41), ErrorKind::Failed, "path of 41 bytes exceeds the limit of 40"),
+            ("a/b/c/d/e", ErrorKind::Failed, "exceeds the limit of 4"),
+        ] {
+            let error = walk_error(&anchor, path).await;
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert_eq!(peer.nodes().await, 1);
+
+        let deep = walk(&anchor, "a/b/c/d").await.unwrap();
+        let error = walk_error(&deep, "e").await;
+        assert!(error.to_string().contains("exceeds the limit of 4"), "{error}");
+        let (_b, _c) = (walk(&anchor, "b").await.unwrap(), walk(&anchor, "c").await.unwrap());
+        let error = walk_error(&anchor, "d").await;
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        assert!(error.to_string().contains("limit of 3 children"), "{error}");
+        let error = walk_error(&anchor, "b/x/y").await;
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        assert!(error.to_string().contains("limit of 8 nodes"), "{error}");
+        assert_eq!(peer.nodes().await, 7);
+    });
+}
+
+#[test]
+fn a_connection_over_the_limit_is_told_so_and_one_after_another_ended_is_taken() {
+    let harness = Harness::with(|config| config.max_connections = 2);
+    run(async {
+        let one = Peer::connect(harness.unix()).await;
+        let other = Peer::connect(harness.tcp()).await;
+        assert_eq!((one.nodes().await, other.nodes().await), (1, 1));
+        for address in harness.server.addresses() {
+            let third = Peer::connect(address).await;
+            let error = walk_error(&third.anchor(), "a").await;
+            assert!(error.to_string().contains("limit of 2 connections"), "{error}");
+        }
+        let log = harness.logged(2).await;
+        assert!(log.iter().all(|line| line.contains("limit of 2 connections")), "{log:?}");
+        other.leave().await;
+        support::eventually("a free place", async || {
+            one.info(|info| info.get_connections()).await == 1
+        })
+        .await;
+        let third = Peer::connect(harness.tcp()).await;
+        assert_eq!(third.nodes().await, 1);
+    });
+}
+
+#[test]
+fn a_connection_holds_no_more_capabilities_than_its_limit() {
+    let harness = Harness::with(|config| config.max_capabilities = 5);
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let mut held = Vec::new();
+        // The bootstrap capability is the fifth.
+        for name in ["a", "b", "c", "d"] {
+            held.push(walk(&peer.anchor(), name).await.unwrap());
+        }
+        let error = walk_error(&peer.anchor(), "e").await;
+        assert_eq!(error.kind, ErrorKind::Overloaded);
+        assert!(error.to_string().contains("limit of 5 capabilities"), "{error}");
+        assert_eq!(peer.nodes().await, 5, "the node of the failed walk is gone");
+        held.pop();
+        peer.nodes().await;
+        walk(&peer.anchor(), "e").await.expect("there is room again");
+
+        let other = Peer::connect(harness.unix()).await;
+        walk(&other.anchor(), "e").await.expect("a limit for each connection");
+    });
+}
+
+#[test]
+fn a_client_hosts_no_more_capabilities_than_its_limit_and_one_value_no_more_than_its_own() {
+    use killick_schema::api::anchor_capnp::anchor::ls_results;
+
+    let harness = Harness::with(|config| {
+        config.max_capabilities = 6;
+        config.max_value_capabilities = 3;
+    });
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let (loader, storer) = cell(&walk(&peer.anchor(), "a").await.unwrap()).await;
+        let mut request = storer.store_request();
+        let value = request.get().init_value().init_as::<ls_results::Builder<'_>>();
+        let mut children = value.init_children(4);
+        for index in 0..4 {
+            children.reborrow().get(index).set_anchor(peer.anchor());
+        }
+        let error = request.send().promise.await.err().expect("too many");
+        assert!(
+            error.to_string().contains("with 4 capabilities exceeds the limit of 3"),
+            "{error}"
+        );
+
+        let (one, _spoken) = speaker("one");
+        assert!(store(&storer, Put::cap(one), true).await.unwrap().0);
+        let found: killick_schema::api::anchor_capnp::anchor::loader::Client =
+            load_cap(&loader).await.unwrap().expect("there");
+        assert_eq!(support::load(&found).await.unwrap().0, Some("one".into()));
+        assert_eq!(names(&peer.anchor()).await, ["a"]);
+    });
+}

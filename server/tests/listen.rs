@@ -1,0 +1,184 @@
+//! Addresses, socket files, starting and stopping.
+
+mod support;
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use killick_server::{Config, ListenAddr, ListenError, Server, StartError};
+use support::{Harness, Peer, Put, cell, load_cap, raw, run, store, walk, walk_error};
+
+fn start(path: &Path) -> Result<Server, StartError> {
+    Server::start(Config::for_test([ListenAddr::Unix(path.to_owned())]))
+}
+
+#[test]
+fn the_socket_file_is_for_its_user_alone_and_goes_with_the_server() {
+    let harness = Harness::start();
+    let ListenAddr::Unix(path) = harness.unix().clone() else { panic!("not a path") };
+    let found = std::fs::metadata(&path).expect("there");
+    assert!(found.file_type().is_socket());
+    assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    harness.server.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_stale_socket_file_is_replaced_and_a_live_one_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    drop(UnixListener::bind(&path).expect("bound"));
+    assert!(path.exists(), "nobody answers, but the file is there");
+    let server = start(&path).expect("replaced");
+    run(async {
+        assert_eq!(Peer::connect(&server.addresses()[0]).await.nodes().await, 1);
+    });
+
+    let error = start(&path).expect_err("in use");
+    assert!(matches!(error, StartError::Listen(ListenError::InUse { .. })), "{error:?}");
+    assert!(error.to_string().ends_with("a server already answers there"), "{error}");
+    run(async {
+        let peer = Peer::connect(&server.addresses()[0]).await;
+        assert_eq!(peer.nodes().await, 1, "the first one still serves");
+    });
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    std::fs::write(&path, "precious").expect("written");
+    let error = start(&path).expect_err("not a socket");
+    assert!(matches!(error, StartError::Listen(ListenError::NotASocket { .. })), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&path).expect("read"), "precious");
+}
+
+#[test]
+fn a_socket_file_that_another_server_has_put_there_is_left_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    let server = start(&path).expect("started");
+    std::fs::remove_file(&path).expect("removed");
+    let other = start(&path).expect("started");
+    server.stop();
+    run(async {
+        assert_eq!(Peer::connect(&other.addresses()[0]).await.nodes().await, 1);
+    });
+}
+
+#[test]
+fn a_tcp_address_that_others_reach_is_refused_and_says_why() {
+    for address in ["tcp:0.0.0.0:0", "tcp:[::]:0", "tcp:192.0.2.1:2016"] {
+        let config = Config::for_test([address.parse().expect("an address")]);
+        let error = Server::start(config).expect_err(address);
+        assert!(matches!(error, StartError::Listen(ListenError::NotLoopback { .. })), "{error:?}");
+        assert!(error.to_string().contains("not a loopback address, and without"), "{error}");
+    }
+    let harness = Harness::start();
+    let taken = Config::for_test([harness.tcp().clone()]);
+    let error = Server::start(taken).expect_err("in use");
+    assert!(matches!(error, StartError::Listen(ListenError::InUse { .. })), "{error:?}");
+}
+
+#[test]
+fn a_server_that_cannot_have_all_its_addresses_has_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    let addresses = [ListenAddr::Unix(path.clone()), "tcp:0.0.0.0:0".parse().expect("parses")];
+    Server::start(Config::for_test(addresses)).expect_err("the second");
+    assert!(!path.exists());
+    let error = Server::start(Config::for_test([])).expect_err("none at all");
+    assert!(matches!(error, StartError::NoAddress), "{error:?}");
+}
+
+#[test]
+fn stopping_says_good_bye_to_every_client_at_once() {
+    let harness = Harness::start();
+    run(async {
+        let mut peers = Vec::new();
+        for number in 0..20 {
+            let peer = Peer::connect(&harness.server.addresses()[number % 2]).await;
+            let held = walk(&peer.anchor(), &number.to_string()).await.unwrap();
+            peers.push((peer, held));
+        }
+        let start = Instant::now();
+        harness.server.stop();
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        for (peer, held) in peers {
+            walk_error(&held, "x").await;
+            peer.ended().await;
+        }
+    });
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_client_that_keeps_a_call_waiting() {
+    use killick_schema::api::anchor_capnp::anchor::loader;
+
+    struct Never;
+    impl loader::Server for Never {
+        async fn load(
+            self: std::rc::Rc<Self>,
+            _: loader::LoadParams,
+            _: loader::LoadResults,
+        ) -> capnp::Result<()> {
+            futures::future::pending().await
+        }
+    }
+
+    let harness = Harness::start();
+    run(async {
+        // One client that calls itself, so that nobody's leaving ends the call.
+        let peer = Peer::connect(harness.unix()).await;
+        let (loader, storer) = cell(&walk(&peer.anchor(), "never").await.unwrap()).await;
+        let never: loader::Client = capnp_rpc::new_client(Never);
+        store(&storer, Put::cap(never), true).await.unwrap();
+        let found: loader::Client = load_cap(&loader).await.unwrap().expect("there");
+        let call = tokio::task::spawn_local(async move { support::load(&found).await });
+        peer.nodes().await;
+        let start = Instant::now();
+        let server = harness.server;
+        tokio::task::spawn_blocking(move || server.stop()).await.expect("stopped");
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(500), "{took:?}: the call had no time to finish");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+        assert!(call.await.unwrap().is_err());
+    });
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_client_that_does_not_read() {
+    use tokio::io::AsyncWriteExt;
+
+    let harness = Harness::with(|config| config.write_timeout = 4 * support::PATIENCE);
+    run(async {
+        let mut deaf = raw(harness.unix()).await;
+        let calls = support::bootstrap_messages(100_000);
+        let writing = tokio::time::timeout(Duration::from_secs(1), deaf.write_all(&calls)).await;
+        assert!(writing.is_err(), "all of it was taken");
+        let start = Instant::now();
+        let Harness { server, .. } = harness;
+        tokio::task::spawn_blocking(move || server.stop()).await.expect("stopped");
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(500), "{took:?}: it had no time to read");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    });
+}
+
+#[test]
+fn serve_runs_until_it_is_told_to_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    let config = Config::for_test([ListenAddr::Unix(path.clone())]);
+    let mut seen = Vec::new();
+    let ready = |server: &Server| {
+        assert!(path.exists());
+        seen = server.addresses().to_vec();
+    };
+    let shutdown = async { tokio::time::sleep(Duration::from_millis(20)).await };
+    killick_server::serve(config, ready, shutdown).expect("served");
+    assert_eq!(seen, [ListenAddr::Unix(path.clone())]);
+    assert!(!path.exists());
+}

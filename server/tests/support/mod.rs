@@ -1,0 +1,379 @@
+//! What the tests over real sockets share: a server of their own, and clients of it.
+
+#![allow(dead_code, unreachable_pub, reason = "each test target uses some of it")]
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use capnp::any_pointer;
+use capnp::capability::{Client, FromClientHook};
+use capnp::message::ReaderOptions;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{Disconnector, RpcSystem, twoparty};
+use futures::io::{BufReader, BufWriter};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
+use killick_schema::api::host_capnp::host;
+use killick_server::{Config, ListenAddr, Log, Server};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::{JoinHandle, LocalSet};
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+/// The longest that anything in a test is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on a Unix socket and on a TCP port of its own, and what it logged.
+pub struct Harness {
+    pub server: Server,
+    log: Lines,
+    folder: tempfile::TempDir,
+}
+
+/// The lines of a log. A test in which the RPC system or a call panicked fails.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.0) == 1 && !std::thread::panicking() {
+            let lines = self.0.lock().expect("log");
+            let sound = |line: &String| !line.contains("internal error") && !line.contains("panic");
+            assert!(lines.iter().all(sound), "{lines:#?}");
+        }
+    }
+}
+
+impl Harness {
+    pub fn start() -> Self {
+        Harness::with(|_| {})
+    }
+
+    /// A server with a configuration of its own.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the socket");
+        let unix = ListenAddr::Unix(folder.path().join("killick.sock"));
+        let mut config = Config::for_test([unix, ListenAddr::Tcp("127.0.0.1:0".into())]);
+        let log = Lines::default();
+        let lines = log.clone();
+        config.log = Log::new(move |line| lines.0.lock().expect("log").push(line.to_owned()));
+        change(&mut config);
+        Harness { server: Server::start(config).expect("started"), log, folder }
+    }
+
+    pub fn unix(&self) -> &ListenAddr {
+        &self.server.addresses()[0]
+    }
+
+    pub fn tcp(&self) -> &ListenAddr {
+        &self.server.addresses()[1]
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.0.lock().expect("log").clone()
+    }
+
+    /// Waits until the log has `count` lines, and checks that it gets no more.
+    pub async fn logged(&self, count: usize) -> Vec<String> {
+        eventually("log lines", async || self.log().len() >= count).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let log = self.log();
+        assert_eq!(log.len(), count, "{log:#?}");
+        log
+    }
+}
+
+/// Runs the body of a test.
+pub fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        tokio::time::timeout(3 * PATIENCE, test).await.expect("the test ends in time")
+    })
+}
+
+/// Waits until `holds` does.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A stream of bytes in both directions.
+pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Stream for T {}
+
+/// A connection without the protocol.
+pub async fn raw(address: &ListenAddr) -> Box<dyn Stream> {
+    match address {
+        ListenAddr::Unix(path) => Box::new(UnixStream::connect(path).await.expect("connected")),
+        ListenAddr::Tcp(at) => Box::new(TcpStream::connect(at).await.expect("connected")),
+    }
+}
+
+/// The bytes of as many questions for the bootstrap capability.
+pub fn bootstrap_messages(count: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for id in 0..count {
+        let mut message = capnp::message::Builder::new_default();
+        let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+        root.init_bootstrap().set_question_id(id);
+        capnp::serialize::write_message(&mut bytes, &message).expect("written");
+    }
+    bytes
+}
+
+/// A client and its connection.
+pub struct Peer {
+    pub host: host::Client,
+    disconnector: Disconnector<Side>,
+    driver: JoinHandle<Result<(), capnp::Error>>,
+}
+
+impl Peer {
+    pub async fn connect(address: &ListenAddr) -> Self {
+        match address {
+            ListenAddr::Unix(path) => {
+                Peer::over(UnixStream::connect(path).await.expect("connected").compat())
+            }
+            ListenAddr::Tcp(at) => {
+                let stream = TcpStream::connect(at).await.expect("connected");
+                stream.set_nodelay(true).expect("a socket option");
+                Peer::over(stream.compat())
+            }
+        }
+    }
+
+    fn over(stream: impl AsyncRead + AsyncWrite + 'static) -> Self {
+        let (read, write) = stream.split();
+        let mut options = ReaderOptions::new();
+        options.traversal_limit_in_words(Some(64 << 20));
+        let (read, write) = (BufReader::new(Box::pin(read)), BufWriter::new(Box::pin(write)));
+        let network = twoparty::VatNetwork::new(read, write, Side::Client, options);
+        let mut rpc = RpcSystem::new(Box::new(network), None);
+        let host = rpc.bootstrap(Side::Server);
+        let disconnector = rpc.get_disconnector();
+        Peer { host, disconnector, driver: tokio::task::spawn_local(rpc) }
+    }
+
+    /// The bootstrap capability as what it extends.
+    pub fn anchor(&self) -> anchor::Client {
+        self.host.clone().cast_to()
+    }
+
+    pub async fn root(&self) -> anchor::Client {
+        let response = self.host.root_request().send().promise.await.expect("root");
+        response.get().unwrap().get_root().unwrap()
+    }
+
+    /// Closes the connection, with whatever is held over it.
+    pub async fn leave(self) {
+        let _ = self.disconnector.await;
+        let _ = self.driver.await;
+    }
+
+    /// Waits until the server has closed the connection.
+    pub async fn ended(self) {
+        let _ = tokio::time::timeout(PATIENCE, self.driver).await.expect("ends in time");
+    }
+
+    pub async fn info<T>(
+        &self,
+        read: impl FnOnce(killick_schema::api::host_capnp::host_info::Reader<'_>) -> T,
+    ) -> T {
+        let response = self.host.info_request().send().promise.await.expect("info");
+        read(response.get().unwrap().get_info().unwrap())
+    }
+
+    /// Nodes in the tree, its root included.
+    pub async fn nodes(&self) -> u64 {
+        self.info(|info| info.get_nodes()).await
+    }
+
+    /// Waits until the tree holds its root and nothing else.
+    pub async fn tree_is_empty(&self) {
+        eventually("an empty tree", async || self.nodes().await == 1).await;
+    }
+}
+
+pub async fn walk(from: &anchor::Client, path: &str) -> capnp::Result<anchor::Client> {
+    let mut request = from.walk_request();
+    request.get().set_path(path);
+    request.send().promise.await?.get()?.get_anchor()
+}
+
+/// The error of a walk that fails.
+pub async fn walk_error(from: &anchor::Client, path: &str) -> capnp::Error {
+    walk(from, path).await.err().unwrap_or_else(|| panic!("walked to {path:?}"))
+}
+
+pub async fn lookup(from: &anchor::Client, path: &str) -> capnp::Result<Option<anchor::Client>> {
+    let mut request = from.lookup_request();
+    request.get().set_path(path);
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    results.has_anchor().then(|| results.get_anchor()).transpose()
+}
+
+pub async fn ls(from: &anchor::Client) -> Vec<(String, bool, u64)> {
+    let response = from.ls_request().send().promise.await.expect("ls");
+    let children = response.get().unwrap().get_children().unwrap();
+    let describe = |child: anchor::child::Reader<'_>| {
+        let name = child.get_name().unwrap().to_string().unwrap();
+        (name, child.get_filled(), child.get_child_count())
+    };
+    children.iter().map(describe).collect()
+}
+
+pub async fn names(from: &anchor::Client) -> Vec<String> {
+    ls(from).await.into_iter().map(|(name, ..)| name).collect()
+}
+
+pub async fn cell(of: &anchor::Client) -> (loader::Client, storer::Client) {
+    let response = of.cell_request().send().promise.await.expect("cell");
+    let cell = response.get().unwrap();
+    (cell.get_loader().unwrap(), cell.get_storer().unwrap())
+}
+
+/// Something to put into a value.
+#[derive(Clone)]
+pub enum Put {
+    Nothing,
+    Text(String),
+    Cap(Client),
+}
+
+impl Put {
+    pub fn text(text: &str) -> Self {
+        Put::Text(text.to_owned())
+    }
+
+    pub fn cap(client: impl FromClientHook) -> Self {
+        Put::Cap(client.cast_to::<Untyped>().0)
+    }
+
+    fn into(self, mut value: any_pointer::Builder<'_>) {
+        match self {
+            Put::Nothing => {}
+            Put::Text(text) => value.set_as(text.as_str()).expect("set"),
+            Put::Cap(client) => value.set_as_capability(client.hook),
+        }
+    }
+}
+
+/// A client of no interface.
+struct Untyped(Client);
+
+impl FromClientHook for Untyped {
+    fn new(hook: Box<capnp::capability::DynClientHook>) -> Self {
+        Untyped(Client::new(hook))
+    }
+
+    fn into_client_hook(self) -> Box<capnp::capability::DynClientHook> {
+        self.0.hook
+    }
+
+    fn as_client_hook(&self) -> &capnp::capability::DynClientHook {
+        &*self.0.hook
+    }
+}
+
+/// Whether it was stored, and the revision.
+pub async fn store(
+    storer: &storer::Client,
+    value: Put,
+    overwrite: bool,
+) -> capnp::Result<(bool, u64)> {
+    let mut request = storer.store_request();
+    request.get().set_overwrite(overwrite);
+    value.into(request.get().init_value());
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    Ok((results.get_succeeded(), results.get_revision()))
+}
+
+pub async fn compare_and_store(
+    storer: &storer::Client,
+    value: Put,
+    expected: u64,
+) -> capnp::Result<(bool, u64)> {
+    let mut request = storer.compare_and_store_request();
+    request.get().set_expected(expected);
+    value.into(request.get().init_value());
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    Ok((results.get_succeeded(), results.get_revision()))
+}
+
+/// What was there before, and the revision after.
+pub async fn swap(storer: &storer::Client, value: Put) -> capnp::Result<(Option<String>, u64)> {
+    let mut request = storer.swap_request();
+    value.into(request.get().init_value());
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    Ok((text(results.get_previous())?, results.get_revision()))
+}
+
+fn text(value: any_pointer::Reader<'_>) -> capnp::Result<Option<String>> {
+    match value.is_null() {
+        true => Ok(None),
+        false => Ok(Some(value.get_as::<capnp::text::Reader<'_>>()?.to_string()?)),
+    }
+}
+
+/// The text in the cell, if there is one, and the revision.
+pub async fn load(loader: &loader::Client) -> capnp::Result<(Option<String>, u64)> {
+    let response = loader.load_request().send().promise.await?;
+    let results = response.get()?;
+    Ok((text(results.get_value())?, results.get_revision()))
+}
+
+/// The capability in the cell, if there is one.
+pub async fn load_cap<C: FromClientHook>(loader: &loader::Client) -> capnp::Result<Option<C>> {
+    let response = loader.load_request().send().promise.await?;
+    let value = response.get()?.get_value();
+    match value.is_null() {
+        true => Ok(None),
+        false => value.get_as_capability().map(Some),
+    }
+}
+
+/// What makes two clients of one connection the same capability.
+pub fn identity(client: &impl FromClientHook) -> usize {
+    client.as_client_hook().get_ptr()
+}
+
+/// A capability hosted by a client: says its text, and counts how often.
+pub struct Speaker {
+    text: String,
+    spoken: Rc<Cell<usize>>,
+}
+
+impl loader::Server for Speaker {
+    async fn load(
+        self: Rc<Self>,
+        _: loader::LoadParams,
+        mut results: loader::LoadResults,
+    ) -> capnp::Result<()> {
+        self.spoken.set(self.spoken.get() + 1);
+        let mut results = results.get();
+        results.set_revision(self.spoken.get() as u64);
+        results.init_value().set_as(self.text.as_str())
+    }
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.spoken.set(usize::MAX);
+    }
+}
+
+/// A speaker, and its count: `usize::MAX` once nobody holds it any more.
+pub fn speaker(text: &str) -> (loader::Client, Rc<Cell<usize>>) {
+    let spoken = Rc::new(Cell::new(0));
+    let server = Speaker { text: text.to_owned(), spoken: spoken.clone() };
+    (capnp_rpc::new_client(server), spoken)
+}

@@ -1,0 +1,458 @@
+//! The public handle: one counted reference to a node. Everything delegates.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use crate::cell::{self, Loaded, Loader, StoreAtError, StoreError, Storer};
+use crate::ls::{self, Names};
+use crate::node::children;
+use crate::path::{Path, PathError};
+use crate::prune;
+use crate::raw::node::Held;
+use crate::sync::Guard;
+use crate::walk::{self, WalkError};
+
+/// A counted handle to a node: a place with a name, a register, and children.
+///
+/// The node lives as long as something refers to it: an anchor, a [`Loader`] or [`Storer`], a value
+/// in its cell, or a child. Then it is gone, and its parent too if nothing else holds that. A path
+/// names something *under* the anchor it is given to; there is no way up, so an anchor confines its
+/// holder to a subtree.
+///
+/// Equality, and the hash that goes with it, is identity: two anchors are equal if they refer to the
+/// same node. Cloning costs one atomic addition; dropping one atomic exchange, and the way up if it
+/// was the last reference.
+///
+/// # Paths
+/// Components of printable ASCII (0x21 to 0x7E, no backslash) between `/`. Empty ones and `.` are
+/// dropped, so `a/b`, `/a//b/` and `./a/b` are one path, and `""` is the anchor itself. `..` is an
+/// error.
+///
+/// # Examples
+/// ```
+/// use killick::{Limits, Tree};
+///
+/// let tree = Tree::new(Limits::default());
+/// let mailbox = tree.root().walk("host/mailbox")?;
+/// mailbox.store("a channel's send end", false).unwrap();
+/// assert_eq!(tree.root().walk("host/mailbox")?, mailbox);
+/// assert!(tree.root().walk("host/../mailbox").is_err());
+///
+/// drop(mailbox); // the value keeps the node
+/// assert_eq!(*tree.root().load_at("host/mailbox")?.value.unwrap(), "a channel's send end");
+/// tree.root().walk("host/mailbox")?.clear();
+/// assert_eq!(tree.nodes(), 1); // nothing does any more: the root alone is left
+/// # Ok::<(), killick::WalkError>(())
+/// ```
+pub struct Anchor<V: Send + Sync + 'static>(Held<V>);
+
+impl<V: Send + Sync + 'static> Anchor<V> {
+    pub(crate) fn new(held: Held<V>) -> Self {
+        Anchor(held)
+    }
+
+    pub(crate) fn held(&self) -> &Held<V> {
+        &self.0
+    }
+
+    fn path<'a>(&self, path: &'a (impl AsRef<[u8]> + ?Sized)) -> Result<Path<'a>, PathError> {
+        Path::parse(path.as_ref(), self.held().node().depth(), &self.held().tree().limits)
+    }
+
+    /// The last component of the path to this node; empty for the root.
+    pub fn name(&self) -> &str {
+        ls::text(self.held().node().name())
+    }
+
+    /// The anchor at `path`, creating the nodes that are missing.
+    ///
+    /// Concurrent walks to one path give the same node. A walk that races with the last release of
+    /// a node either takes its reference before that release or makes a fresh node after it; never
+    /// does it return a node that the path no longer names. Several missing nodes appear at once.
+    ///
+    /// # Progress
+    /// Lock-free: it begins again only after another thread's successful change on the path. Free of
+    /// retries if every component exists and stays referenced, except for the count of the last
+    /// node, on which concurrent walkers contend.
+    ///
+    /// # Complexity
+    /// O(path bytes), and a search among siblings per component: one comparison for one child, up to
+    /// 16 bytes of hashes for up to 16, and at most seven levels for more. One allocation per created
+    /// node; linking the first of them copies O(siblings) for up to 16 and O(log siblings) for more.
+    ///
+    /// # Ordering
+    /// What happened before the nodes were linked happens before the return of a walk that finds
+    /// them.
+    ///
+    /// # Errors
+    /// [`WalkError`]: the path, or a limit that it would exceed. No node that the call created is
+    /// left.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, PathError, Tree, WalkError};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// let ab = tree.root().walk("a/b")?;
+    /// assert_eq!(tree.root().walk("/a")?.walk("./b")?, ab);
+    /// let error = tree.root().walk("a b").unwrap_err();
+    /// assert_eq!(error, WalkError::Path(PathError::BadByte { byte: b' ', offset: 1 }));
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn walk(&self, path: impl AsRef<[u8]>) -> Result<Self, WalkError> {
+        let path = self.path(&path)?;
+        walk::walk(self.held(), path, &Guard::pin()).map(Anchor::new)
+    }
+
+    /// The anchor at `path` if there is a node; creates nothing, and shows nothing to others.
+    ///
+    /// # Progress
+    /// Wait-free, except for the count of the last node, which is lock-free.
+    ///
+    /// # Complexity
+    /// As [`walk`](Self::walk), without allocations.
+    ///
+    /// # Ordering
+    /// As [`walk`](Self::walk).
+    ///
+    /// # Errors
+    /// [`PathError`]. A path beyond the depth limit is an error although nothing can be there.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, PathError, Tree};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// assert!(tree.root().lookup("a")?.is_none());
+    /// assert_eq!(tree.root().lookup("a/..").unwrap_err(), PathError::DotDot { offset: 2 });
+    /// # Ok::<(), PathError>(())
+    /// ```
+    pub fn lookup(&self, path: impl AsRef<[u8]>) -> Result<Option<Self>, PathError> {
+        let path = self.path(&path)?;
+        if path.len() == 0 {
+            return Ok(Some(self.clone()));
+        }
+        Ok(walk::lookup(self.held(), path, &Guard::pin()).map(Anchor::new))
+    }
+
+    /// The children as they were at one moment, sorted by name. Each anchor knows its
+    /// [`name`](Self::name).
+    ///
+    /// # Progress
+    /// Lock-free: it begins again if a child died meanwhile and the set has changed, so that in a
+    /// large node under constant change it may take several attempts.
+    ///
+    /// # Complexity
+    /// O(n log n) for n children; O(n) memory.
+    ///
+    /// # Ordering
+    /// Linearizable for the set of this node's children.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// let (b, a) = (tree.root().walk("b")?, tree.root().walk("a")?);
+    /// drop(tree.root().walk("c")?); // and gone
+    /// assert_eq!(tree.root().ls(), [a, b]);
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn ls(&self) -> Vec<Self> {
+        let guard = Guard::pin();
+        ls::handles(self.held(), &guard).into_iter().map(Anchor::new).collect()
+    }
+
+    /// The names of the children as they were at one moment, sorted. Writes no shared memory.
+    ///
+    /// Progress, complexity and ordering are those of [`ls`](Self::ls).
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// let _held = (tree.root().walk("b/c")?, tree.root().walk("a")?);
+    /// assert!(tree.root().names().iter().eq(["a", "b"]));
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn names(&self) -> Names {
+        let guard = Guard::pin();
+        ls::names(self.held(), &guard)
+    }
+
+    /// How many children are linked, one that is on its way out included.
+    ///
+    /// # Progress
+    /// Wait-free, O(1).
+    pub fn child_count(&self) -> usize {
+        let guard = Guard::pin();
+        children::count(self.held().node_under(&guard).children.load(&guard))
+    }
+
+    /// Whether the cell holds a value.
+    ///
+    /// # Progress
+    /// Wait-free, O(1); writes no shared memory.
+    pub fn is_filled(&self) -> bool {
+        self.load_with(|value, _| value.is_some())
+    }
+
+    /// The right to read and the right to write this cell, each a handle of its own.
+    pub fn cell(&self) -> (Loader<V>, Storer<V>) {
+        (Loader::new(self.clone()), Storer::new(self.clone()))
+    }
+
+    /// What the cell holds, and its revision.
+    ///
+    /// # Progress
+    /// Wait-free. Writes the value's own count; see [`load_with`](Self::load_with).
+    ///
+    /// # Ordering
+    /// Linearizable with every other operation on this cell; what happened before the value was
+    /// stored happens before the return of a load that finds it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// assert!(anchor.load().value.is_none());
+    /// anchor.store(5, true).unwrap();
+    /// let loaded = anchor.load();
+    /// assert_eq!((loaded.value.as_deref(), loaded.revision), (Some(&5), 1));
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn load(&self) -> Loaded<V> {
+        cell::load(self.held())
+    }
+
+    /// Calls `read` with what the cell holds and its revision, in place: writes no shared memory.
+    ///
+    /// Nothing that any thread removes is freed until `read` returns: keep it short.
+    ///
+    /// # Progress
+    /// Wait-free but for `read`.
+    pub fn load_with<R>(&self, read: impl FnOnce(Option<&V>, u64) -> R) -> R {
+        cell::load_with(self.held(), read)
+    }
+
+    /// Stores a value, or empties the cell if given `None`. Without `overwrite`, only into an empty
+    /// cell. The result is the cell's revision after.
+    ///
+    /// Storing `None` into an empty cell succeeds either way, and changes nothing.
+    ///
+    /// # Progress
+    /// Lock-free: it tries again only after another thread's change of the same cell. The value that
+    /// it replaces is dropped later, perhaps on another thread.
+    ///
+    /// # Complexity
+    /// O(1), one allocation for a value.
+    ///
+    /// # Ordering
+    /// Linearizable with every other operation on this cell; what happened before the store happens
+    /// before the return of a load that finds the value.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Occupied`](crate::StoreErrorKind::Occupied) or
+    /// [`Closed`](crate::StoreErrorKind::Closed), with the value; the cell is as it was.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, StoreErrorKind, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// assert_eq!(anchor.store("first", false).unwrap(), 1);
+    /// let refused = anchor.store("second", false).unwrap_err();
+    /// assert_eq!((refused.kind, refused.value), (StoreErrorKind::Occupied, Some("second")));
+    /// assert_eq!(anchor.store(None, true).unwrap(), 2);
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn store(
+        &self,
+        value: impl Into<Option<V>>,
+        overwrite: bool,
+    ) -> Result<u64, StoreError<V>> {
+        cell::store(self.held(), value.into(), overwrite)
+    }
+
+    /// Empties the cell. The result is what it held before.
+    ///
+    /// Progress, complexity and ordering are those of [`store`](Self::store); it cannot fail.
+    pub fn clear(&self) -> Loaded<V> {
+        match cell::swap(self.held(), None) {
+            Ok(before) => before,
+            // Only a value is ever refused; a closed tree's cells are empty.
+            Err(refused) => Loaded { value: None, revision: refused.revision },
+        }
+    }
+
+    /// Stores a value, or empties the cell if given `None`. The result is what it held before.
+    ///
+    /// Progress, complexity and ordering are those of [`store`](Self::store).
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Closed`](crate::StoreErrorKind::Closed), with the value.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// assert!(anchor.swap(1).unwrap().value.is_none());
+    /// assert_eq!(*anchor.swap(2).unwrap().value.unwrap(), 1);
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn swap(&self, value: impl Into<Option<V>>) -> Result<Loaded<V>, StoreError<V>> {
+        cell::swap(self.held(), value.into())
+    }
+
+    /// Stores a value, or empties the cell if given `None`, if the cell is at revision `expected`.
+    /// The result is its revision after.
+    ///
+    /// Progress, complexity and ordering are those of [`store`](Self::store).
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Conflict`](crate::StoreErrorKind::Conflict) or
+    /// [`Closed`](crate::StoreErrorKind::Closed), with the value and the revision that the cell is
+    /// at.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// assert_eq!(anchor.compare_and_store(0, "mine").unwrap(), 1);
+    /// let refused = anchor.compare_and_store(0, "late").unwrap_err();
+    /// assert_eq!((refused.value, refused.revision), (Some("late"), 1));
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn compare_and_store(
+        &self,
+        expected: u64,
+        value: impl Into<Option<V>>,
+    ) -> Result<u64, StoreError<V>> {
+        cell::compare_and_store(self.held(), expected, value.into())
+    }
+
+    /// What the cell at `path` holds. A node that is not there reads as an empty cell at revision 0.
+    ///
+    /// Takes no handle: nothing of the tree is written, only the value's own count.
+    ///
+    /// # Progress
+    /// Wait-free.
+    ///
+    /// # Complexity
+    /// As [`lookup`](Self::lookup).
+    ///
+    /// # Ordering
+    /// As [`load`](Self::load).
+    ///
+    /// # Errors
+    /// [`PathError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, StoreAtError, Tree};
+    /// # let tree = Tree::new(Limits::default());
+    /// tree.root().store_at("a/b", 5, true)?;
+    /// assert_eq!(tree.root().load_at("a/b").unwrap().value.as_deref(), Some(&5));
+    /// assert!(tree.root().load_at("a").unwrap().value.is_none());
+    /// assert!(tree.root().load_at("a\\b").is_err());
+    /// # Ok::<(), StoreAtError<i32>>(())
+    /// ```
+    pub fn load_at(&self, path: impl AsRef<[u8]>) -> Result<Loaded<V>, PathError> {
+        let path = self.path(&path)?;
+        let guard = Guard::pin();
+        let content = walk::content(self.held(), path, &guard);
+        Ok(content.map_or(Loaded { value: None, revision: 0 }, Loaded::from))
+    }
+
+    /// Calls `read` with what the cell at `path` holds and its revision, in place: writes no shared
+    /// memory at all.
+    ///
+    /// Nothing that any thread removes is freed until `read` returns: keep it short. Otherwise as
+    /// [`load_at`](Self::load_at).
+    ///
+    /// # Errors
+    /// [`PathError`]; `read` is not called then.
+    pub fn load_at_with<R>(
+        &self,
+        path: impl AsRef<[u8]>,
+        read: impl FnOnce(Option<&V>, u64) -> R,
+    ) -> Result<R, PathError> {
+        let path = self.path(&path)?;
+        let guard = Guard::pin();
+        Ok(match walk::content(self.held(), path, &guard) {
+            Some(content) => read(content.get(), content.revision()),
+            None => read(None, 0),
+        })
+    }
+
+    /// Stores at `path`, as [`walk`](Self::walk) and [`store`](Self::store) would, and keeps no
+    /// handle. Storing `None` where there is no node creates none.
+    ///
+    /// # Errors
+    /// [`StoreAtError`], with the value. No node that the call created is left.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, StoreAtError, Tree};
+    /// # let tree = Tree::new(Limits::default());
+    /// assert_eq!(tree.root().store_at("a/b", "kept", false)?, 1);
+    /// let refused = tree.root().store_at("a/b", "refused", false).unwrap_err();
+    /// assert_eq!(refused.into_value(), Some("refused"));
+    /// # Ok::<(), StoreAtError<&str>>(())
+    /// ```
+    pub fn store_at(
+        &self,
+        path: impl AsRef<[u8]>,
+        value: impl Into<Option<V>>,
+        overwrite: bool,
+    ) -> Result<u64, StoreAtError<V>> {
+        let value = value.into();
+        let found = match value {
+            Some(_) => self.walk(path).map(Some),
+            None => self.lookup(path).map_err(WalkError::from),
+        };
+        match found {
+            Ok(Some(anchor)) => anchor.store(value, overwrite).map_err(StoreAtError::Store),
+            Ok(None) => Ok(0),
+            Err(error) => Err(StoreAtError::Walk(error, value)),
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> Clone for Anchor<V> {
+    /// Another handle to the same node. Wait-free.
+    fn clone(&self) -> Self {
+        Anchor::new(self.0.retain())
+    }
+}
+
+impl<V: Send + Sync + 'static> Drop for Anchor<V> {
+    fn drop(&mut self) {
+        prune::release(self.0.hand_over());
+    }
+}
+
+impl<V: Send + Sync + 'static> PartialEq for Anchor<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.addr() == other.0.addr()
+    }
+}
+
+impl<V: Send + Sync + 'static> Eq for Anchor<V> {}
+
+impl<V: Send + Sync + 'static> Hash for Anchor<V> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.addr().hash(state);
+    }
+}
+
+impl<V: Send + Sync + 'static> fmt::Debug for Anchor<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Anchor")
+            .field("name", &self.name())
+            .field("filled", &self.is_filled())
+            .field("children", &self.child_count())
+            .field("references", &self.held().node().state.refs())
+            .finish()
+    }
+}

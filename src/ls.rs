@@ -1,0 +1,130 @@
+//! The snapshot of one node's children.
+//!
+//! One load of the children word gives every node that was linked at that moment, dead ones among
+//! them: a dead node stays linked until its pruner gets to it. A child exists if it is linked *and*
+//! alive, so a snapshot leaves the dead out, and has to show that its living and its dead were so at
+//! one moment:
+//! - no dead one found: each was alive when it was looked at, after the load; so all were, at the
+//!   load.
+//! - some dead found, and the word unchanged *after* that: then the nodes linked are the same; the
+//!   dead are dead for ever, and the living, if they are looked at once more, were alive then.
+//! - the word has changed: begin again. That takes another thread's exchange, so `ls` is lock-free.
+
+use crate::node::children;
+use crate::raw::link::Link;
+use crate::raw::node::{Held, NodeRef};
+use crate::sync::{Guard, mutated};
+
+/// References to the children, sorted by name.
+///
+/// # Progress
+/// Lock-free.
+pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
+    let (node, tree) = (owner.node_under(guard), owner.tree());
+    loop {
+        let word = node.children.load(guard);
+        let linked = sorted(word);
+        let held: Vec<_> = linked.iter().filter_map(|child| child.acquire(tree)).collect();
+        // Those that are held stay alive, so they need no second look.
+        if held.len() == linked.len() || unchanged(node, word, guard) {
+            return held;
+        }
+        // Lost to a concurrent link, unlink or replace: retry from the new word.
+        held.into_iter().for_each(crate::prune::release);
+    }
+}
+
+/// The names of the children, sorted.
+///
+/// # Progress
+/// Lock-free.
+pub(crate) fn names<V>(owner: &Held<V>, guard: &Guard) -> Names {
+    let node = owner.node_under(guard);
+    loop {
+        let word = node.children.load(guard);
+        let mut living = sorted(word);
+        loop {
+            let seen = living.len();
+            living.retain(|child| !child.state.is_dead());
+            if living.len() == seen {
+                return Names::new(&living);
+            }
+            // The dead are dead from here on. If nobody else came or went until now, then another
+            // look at the living shows that they are alive now.
+            if !unchanged(node, word, guard) {
+                break; // Lost to a concurrent link, unlink or replace: retry from the new word.
+            }
+        }
+    }
+}
+
+fn unchanged<'g, V>(node: NodeRef<'g, V>, word: Link<'g, V>, guard: &'g Guard) -> bool {
+    mutated("ls_without_validation") || node.children.load(guard) == word
+}
+
+/// The nodes of `word`, sorted by name.
+fn sorted<V>(word: Link<'_, V>) -> Vec<NodeRef<'_, V>> {
+    let mut nodes = Vec::with_capacity(children::count(word));
+    children::collect(word, &mut nodes);
+    if nodes.len() > 1 {
+        // Names that differ in their first eight bytes are told apart without a look at the nodes.
+        nodes.sort_by_cached_key(|node| (prefix(node.name()), node.name()));
+    }
+    nodes
+}
+
+/// The first eight bytes of a name as a number of the same order; shorter names padded with zeros,
+/// which no name holds.
+fn prefix(name: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = name.len().min(8);
+    bytes[..len].copy_from_slice(&name[..len]);
+    u64::from_be_bytes(bytes)
+}
+
+/// The names of a node's children at one moment, sorted.
+pub struct Names {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn new<V>(nodes: &[NodeRef<'_, V>]) -> Self {
+        let mut names = Names { text: String::new(), ends: Vec::with_capacity(nodes.len()) };
+        names.text.reserve(nodes.iter().map(|node| node.name().len()).sum());
+        for node in nodes {
+            names.text.push_str(text(node.name()));
+            names.ends.push(names.text.len());
+        }
+        names
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The names, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator {
+        (0..self.len()).map(|i| {
+            let start = if i == 0 { 0 } else { self.ends[i - 1] };
+            &self.text[start..self.ends[i]]
+        })
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// A name as text. Names are printable ASCII: `path` lets nothing else in.
+pub(crate) fn text(name: &[u8]) -> &str {
+    std::str::from_utf8(name).expect("names are ASCII")
+}

@@ -1,0 +1,240 @@
+//! Blocks: a header and a run of items in one allocation, behind one thin pointer.
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::mem::{align_of, offset_of, size_of};
+use std::ptr::NonNull;
+
+use crate::sync::{Guard, Witness, alloc, dealloc, mutated};
+
+/// How a block's header word gives the number of its items.
+///
+/// # Safety
+/// `len` is a pure function of the value, which never changes once the block is made.
+pub(crate) unsafe trait Length: Copy {
+    fn len(self) -> usize;
+}
+
+/// A plain count.
+#[derive(Clone, Copy)]
+pub(crate) struct Count(u32);
+
+/// A bitmap with one item for each bit that is set.
+#[derive(Clone, Copy)]
+pub(crate) struct Bitmap(pub(crate) u32);
+
+/// A count of at most 255 and 24 bits for the holder's own use.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed(u32);
+
+// SAFETY: a constant.
+unsafe impl Length for () {
+    #[inline]
+    fn len(self) -> usize {
+        0
+    }
+}
+
+// SAFETY: pure, and the field is never written after construction.
+unsafe impl Length for Count {
+    #[inline]
+    fn len(self) -> usize {
+        self.0 as usize
+    }
+}
+
+// SAFETY: pure, and blocks hand out no way to write their length word.
+unsafe impl Length for Bitmap {
+    #[inline]
+    fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}
+
+// SAFETY: pure, and the field is never written after construction.
+unsafe impl Length for Packed {
+    #[inline]
+    fn len(self) -> usize {
+        (self.0 & 0xFF) as usize
+    }
+}
+
+impl Count {
+    pub(crate) fn new(len: usize) -> Self {
+        Count(u32::try_from(len).expect("a block holds fewer than 2^32 items"))
+    }
+}
+
+impl Packed {
+    /// # Panics
+    /// If `len` exceeds 255 or `extra` 24 bits, which [`Limits`](crate::Limits) rules out.
+    pub(crate) fn new(len: usize, extra: usize) -> Self {
+        assert!(len <= 0xFF && extra < 1 << 24, "length {len} or extra {extra} does not fit");
+        Packed((extra as u32) << 8 | len as u32)
+    }
+
+    #[inline]
+    pub(crate) fn extra(self) -> usize {
+        (self.0 >> 8) as usize
+    }
+}
+
+/// The memory of one block. The items start right after `len`, inside the header's trailing padding
+/// if there is any: a node of 36 bytes and a name of four occupies 40.
+#[repr(C)]
+pub(crate) struct Block<H, L, T> {
+    head: H,
+    len: L,
+    witness: Witness,
+    items: [T; 0],
+}
+
+impl<H, L: Length, T: Copy> Block<H, L, T> {
+    fn layout(len: L) -> Layout {
+        let size = (offset_of!(Self, items) + len.len() * size_of::<T>()).max(size_of::<Self>());
+        Layout::from_size_align(size, align_of::<Self>())
+            .expect("a block is far smaller than the address space")
+            .pad_to_align()
+    }
+}
+
+/// A pointer to a block that may be read for `'g`. Copies freely; owns nothing.
+pub(crate) struct BlockRef<'g, H, L, T> {
+    ptr: NonNull<Block<H, L, T>>,
+    _life: PhantomData<&'g Block<H, L, T>>,
+}
+
+impl<H, L, T> Clone for BlockRef<'_, H, L, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H, L, T> Copy for BlockRef<'_, H, L, T> {}
+
+impl<H, L, T> PartialEq for BlockRef<'_, H, L, T> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.ptr == other.ptr
+    }
+}
+
+impl<'g, H, L: Length, T: Copy> BlockRef<'g, H, L, T> {
+    /// Allocates a block. It is private to the caller until published, and leaks unless it is
+    /// published or freed.
+    ///
+    /// # Panics
+    /// If `items` does not yield as many items as `len` says. Aborts when memory is exhausted.
+    pub(crate) fn alloc(head: H, len: L, items: impl IntoIterator<Item = T>) -> Self {
+        let layout = Block::<H, L, T>::layout(len);
+        // SAFETY: the layout covers at least the header, so its size is not zero.
+        let raw = unsafe { alloc(layout) }.cast::<Block<H, L, T>>();
+        let Some(ptr) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        let block = Block { head, len, witness: Witness::new(), items: [] };
+        // SAFETY: freshly allocated with this type's alignment and at least its size.
+        unsafe { ptr.write(block) };
+        let this = BlockRef { ptr, _life: PhantomData };
+        let mut written = 0;
+        for item in items {
+            assert!(written < len.len(), "more items than the block's length says");
+            // SAFETY: `written < len`, and the layout has room for `len` items.
+            unsafe { this.items_ptr().add(written).write(item) };
+            written += 1;
+        }
+        assert!(written == len.len(), "fewer items than the block's length says");
+        this
+    }
+
+    fn items_ptr(self) -> *mut T {
+        // SAFETY: the offset lies within the allocation, whose size `layout` computed from it.
+        unsafe { self.ptr.as_ptr().byte_add(offset_of!(Block<H, L, T>, items)) }.cast()
+    }
+
+    #[inline]
+    fn block(self) -> &'g Block<H, L, T> {
+        // SAFETY: a `BlockRef<'g>` points to an initialised block that outlives 'g: made by `alloc`
+        // and not yet freed (P3), or read under a guard or counted reference of lifetime 'g (P1).
+        let block = unsafe { self.ptr.as_ref() };
+        block.witness.check();
+        block
+    }
+
+    #[inline]
+    pub(crate) fn head(self) -> &'g H {
+        &self.block().head
+    }
+
+    #[inline]
+    pub(crate) fn len_word(self) -> L {
+        self.block().len
+    }
+
+    #[inline]
+    pub(crate) fn items(self) -> &'g [T] {
+        let len = self.block().len.len();
+        // SAFETY: `alloc` wrote exactly `len` items, which are never written again.
+        unsafe { std::slice::from_raw_parts(self.items_ptr(), len) }
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(self) -> *mut () {
+        self.ptr.as_ptr().cast()
+    }
+
+    /// # Safety
+    /// `ptr` came from [`as_ptr`](Self::as_ptr) of this very type, and the block may be read for
+    /// 'g.
+    #[inline]
+    pub(crate) unsafe fn from_ptr(ptr: *mut ()) -> Self {
+        // SAFETY: `as_ptr` never returns null.
+        let ptr = unsafe { NonNull::new_unchecked(ptr.cast()) };
+        BlockRef { ptr, _life: PhantomData }
+    }
+
+    /// # Safety
+    /// The caller is the only one who has the pointer.
+    pub(super) unsafe fn head_mut(self) -> &'g mut H {
+        // SAFETY: initialised by `alloc`; exclusive by this function's contract.
+        unsafe { &mut (*self.ptr.as_ptr()).head }
+    }
+
+    /// Frees the block and returns its header.
+    ///
+    /// # Safety
+    /// The caller is the only one who has the pointer, and does not use it again.
+    pub(super) unsafe fn into_head(self) -> H {
+        let ptr = self.ptr.as_ptr();
+        let layout = Block::<H, L, T>::layout(self.len_word());
+        self.block().witness.retire();
+        // SAFETY: initialised by `alloc`; moved out once, as the block is not used again.
+        let head = unsafe { (&raw const (*ptr).head).read() };
+        // SAFETY: allocated by `alloc` with the layout that follows from the same length.
+        unsafe { dealloc(ptr.cast(), layout) };
+        head
+    }
+
+    /// Frees the block at once. By P3 it was never published, or its last reader is gone.
+    pub(crate) fn free(self) {
+        // SAFETY: P3: nobody else has the pointer, and the caller does not use it again.
+        unsafe { Self::free_raw(self.as_ptr()) }
+    }
+
+    /// Frees the block once no guard can reach it. By P2 it is unlinked, and this is the only call.
+    pub(crate) fn retire(self, guard: &Guard) {
+        if mutated("free_without_epoch") {
+            return self.free();
+        }
+        // SAFETY: new readers cannot reach it and it is retired once (P2); old readers hold a guard,
+        // which `defer` waits for.
+        unsafe { guard.defer(self.as_ptr(), Self::free_raw) }
+    }
+
+    /// # Safety
+    /// `ptr` came from [`as_ptr`](Self::as_ptr) of this very type, and the block is not used again.
+    pub(super) unsafe fn free_raw(ptr: *mut ()) {
+        // SAFETY: this function's contract; `into_head` needs the same.
+        let this = unsafe { Self::from_ptr(ptr) };
+        // SAFETY: as above.
+        drop(unsafe { this.into_head() });
+    }
+}

@@ -1,0 +1,68 @@
+//! The one place where the crate chooses between the machine's primitives and loom's.
+//!
+//! In an ordinary build this is `std` and `crossbeam-epoch`, and everything that only a model needs
+//! ([`Witness`], [`mutated`]) compiles to nothing. Under `--cfg loom` the atomics are loom's and
+//! reclamation is a stand-in that frees as early as the rules allow
+//! (`raw/model.rs`).
+
+pub(crate) use imp::*;
+
+pub(crate) use crate::raw::epoch::Guard;
+
+#[cfg(not(loom))]
+mod imp {
+    pub(crate) use std::alloc::{alloc, dealloc};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, AtomicUsize as Counter, Ordering,
+        Ordering::*,
+    };
+
+    /// The seed of a tree's hash: random, one for each tree.
+    pub(crate) type Seed = foldhash::fast::RandomState;
+
+    /// The most nodes that a small array of children holds.
+    pub(crate) const SMALL_MAX: usize = 16;
+
+    /// A model's proof that an object is read only after it was initialised and before it is freed.
+    pub(crate) struct Witness;
+
+    impl Witness {
+        #[inline(always)]
+        pub(crate) fn new() -> Self {
+            Witness
+        }
+        #[inline(always)]
+        pub(crate) fn check(&self) {}
+        #[inline(always)]
+        pub(crate) fn retire(&self) {}
+    }
+
+    /// Whether the injected bug `name` is switched on: never, outside of models.
+    #[inline(always)]
+    pub(crate) const fn mutated(_name: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::*,
+    };
+
+    // Counts that order nothing: loom would only multiply executions.
+    pub(crate) use std::sync::atomic::AtomicUsize as Counter;
+
+    pub(crate) use crate::raw::epoch::{Witness, alloc, dealloc, mutated};
+
+    /// Loom replays executions, so nothing in them may be random.
+    pub(crate) type Seed = foldhash::fast::FixedState;
+
+    pub(crate) const SMALL_MAX: usize = 2;
+}
+
+/// `order`, or `Relaxed` where the injected bug `name` is switched on.
+#[inline(always)]
+pub(crate) fn weakened(name: &str, order: Ordering) -> Ordering {
+    if mutated(name) { Relaxed } else { order }
+}

@@ -1,0 +1,101 @@
+//! The tree: its root, and its end.
+
+use std::fmt;
+
+use crate::anchor::Anchor;
+use crate::limits::Limits;
+use crate::node::children;
+use crate::node::shared::Shared;
+use crate::node::slot;
+use crate::raw::node::Held;
+use crate::sync::Guard;
+
+/// A tree of anchors; owns the root.
+///
+/// Dropping it empties every cell and refuses later stores; the [`Anchor`]s that are still held go on
+/// naming their nodes, and the last of them frees what is left.
+///
+/// # Examples
+/// ```
+/// use killick::{Limits, StoreErrorKind, Tree};
+///
+/// let tree = Tree::new(Limits::default());
+/// let anchor = tree.root().walk("a/b")?;
+/// anchor.store(1, true).unwrap();
+/// drop(tree);
+/// assert!(anchor.load().value.is_none());
+/// let refused = anchor.store(2, true).unwrap_err();
+/// assert_eq!(refused.kind, StoreErrorKind::Closed);
+/// assert_eq!(refused.value, Some(2)); // the caller gets it back
+/// # Ok::<(), killick::WalkError>(())
+/// ```
+pub struct Tree<V: Send + Sync + 'static> {
+    root: Anchor<V>,
+}
+
+impl<V: Send + Sync + 'static> Tree<V> {
+    /// An empty tree with its own bounds and its own seed for hashing names.
+    ///
+    /// # Complexity
+    /// O(1), two allocations.
+    pub fn new(limits: Limits) -> Self {
+        Tree { root: Anchor::new(Held::new_root(Shared::new(limits))) }
+    }
+
+    /// The anchor at the root.
+    ///
+    /// # Progress
+    /// Wait-free.
+    pub fn root(&self) -> Anchor<V> {
+        self.root.clone()
+    }
+
+    /// The bounds in force: those the tree was made with, as far as a node's layout allows.
+    pub fn limits(&self) -> Limits {
+        self.shared().limits
+    }
+
+    /// How many nodes there are, the root included. Exact when no other thread creates or prunes;
+    /// otherwise those that are about to be linked and those not quite unlinked count as well.
+    ///
+    /// # Progress
+    /// Wait-free.
+    pub fn nodes(&self) -> usize {
+        self.shared().nodes()
+    }
+
+    fn shared(&self) -> &Shared {
+        self.root.held().tree()
+    }
+}
+
+impl<V: Send + Sync + 'static> Drop for Tree<V> {
+    /// Empties every cell.
+    ///
+    /// # Complexity
+    /// O(nodes), without recursion; needs memory for one handle per sibling on the way.
+    fn drop(&mut self) {
+        self.shared().close();
+        let mut pending = vec![self.root.clone()];
+        while let Some(anchor) = pending.pop() {
+            let guard = Guard::pin();
+            let node = anchor.held().node_under(&guard);
+            // Written to, so that whoever links a child later knows that the tree is closed.
+            let word = node.children.load_in_order(&guard);
+            let mut children = Vec::with_capacity(children::count(word));
+            children::collect(word, &mut children);
+            let tree = anchor.held().tree();
+            // A dead child holds no value, and nobody can give it one.
+            let living = children.iter().filter_map(|child| child.acquire(tree));
+            pending.extend(living.map(Anchor::new));
+            slot::seal(anchor.held(), &guard);
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> fmt::Debug for Tree<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limits = self.limits();
+        f.debug_struct("Tree").field("nodes", &self.nodes()).field("limits", &limits).finish()
+    }
+}
