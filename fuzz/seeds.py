@@ -2,7 +2,7 @@
 """Writes the hand-made seeds in fuzz/seeds. Run it from anywhere: python3 fuzz/seeds.py
 
 Seeds found by fuzzing are added as files and are not in here. See what a wire seed says with
-    capnp decode --quiet /usr/include/capnp/rpc.capnp Message < fuzz/seeds/wire/NAME
+    capnp convert binary:text --quiet /usr/include/capnp/rpc.capnp Message < fuzz/seeds/wire/NAME
 """
 
 import struct

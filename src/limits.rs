@@ -31,7 +31,8 @@ pub struct Limits {
     pub depth: usize,
     /// The most children that one node may have.
     pub children: usize,
-    /// The most nodes that the tree may hold at a time, its root included.
+    /// The most nodes that the tree may hold at a time, its root included. One that is dying while a
+    /// walk puts another in its place is not counted twice.
     pub nodes: usize,
 }
 

@@ -117,7 +117,7 @@ impl<'a> Path<'a> {
             start += len + 1;
         }
         let depth = base_depth + components;
-        if components > 0 && depth > limits.depth {
+        if depth > limits.depth {
             return Err(PathError::TooDeep { depth, limit: limits.depth });
         }
         Ok(Path { text, components })

@@ -53,9 +53,16 @@ fn prune_one<V>(dead: NodeRef<'_, V>, tree: &Shared, guard: &Guard) -> Option<He
         dead.retire_root(guard);
         return None;
     };
+    if mutated("count_drops_after_unlink") {
+        let freed = children::unlink(parent, dead, tree, guard);
+        dead.retire(guard);
+        tree.forget_nodes(1);
+        return freed;
+    }
+    // Before it is unlinked: a walker that no longer finds it has its room.
+    tree.forget_nodes(1);
     let freed = children::unlink(parent, dead, tree, guard);
     dead.retire(guard);
-    tree.forget_nodes(1);
     freed
 }
 

@@ -43,7 +43,9 @@ pub enum WalkError {
         /// That node's depth, counted from the root.
         depth: usize,
     },
-    /// The tree has, or would have, more nodes than [`Limits::nodes`](crate::Limits::nodes) allows.
+    /// The tree would have more nodes than [`Limits::nodes`](crate::Limits::nodes) allows. A node is
+    /// counted before it is linked: of several concurrent walks that compete for the last room, even
+    /// to one path, one succeeds and others may be refused.
     TooManyNodes {
         /// The limit.
         limit: usize,
@@ -141,7 +143,12 @@ fn create<'g, V>(
     guard: &'g Guard,
 ) -> Result<Linked<'g, V>, WalkError> {
     let count = names.clone().count();
-    reserve(tree, count)?;
+    if let Err(error) = reserve(tree, count) {
+        // What took the last room may have been another walker's node of this very name.
+        let first = names.clone().next();
+        let found = first.and_then(|name| children::find(owner, tree.hash(name), name, guard));
+        return found.map(Linked::Exists).ok_or(error);
+    }
     let chain = chain(owner, names, tree);
     let (linked, spare) = children::link(owner, chain, tree, guard);
     if !matches!(linked, Linked::Done(_)) {
@@ -163,15 +170,18 @@ fn revive<V>(
     guard: &Guard,
 ) -> Option<Result<Held<V>, WalkError>> {
     let parent = dead.parent()?; // a root that somebody walks from is alive
-    let count = 1 + below.clone().count();
+    let count = below.clone().count();
     if let Err(error) = reserve(tree, count) {
         return Some(Err(error));
     }
+    // The fresh node takes the place of the dead one in the limit, too, which its pruner is about
+    // to give back.
+    tree.count_one_more();
     let chain = chain(parent, std::iter::once(dead.name()).chain(below), tree);
     match children::replace(parent, dead, chain, tree, guard) {
         Ok(leaf) => Some(Ok(leaf)),
         Err(_) => {
-            tree.forget_nodes(count);
+            tree.forget_nodes(1 + count);
             None
         }
     }

@@ -46,6 +46,12 @@ impl Shared {
         false
     }
 
+    /// Counts one more node, whatever the limit.
+    pub(crate) fn count_one_more(&self) {
+        // Relaxed: as in `reserve_nodes`.
+        self.nodes.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn forget_nodes(&self, n: usize) {
         // Relaxed: as in `reserve_nodes`.
         self.nodes.fetch_sub(n, Relaxed);

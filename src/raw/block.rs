@@ -138,7 +138,9 @@ impl<'g, H, L: Length, T: Copy> BlockRef<'g, H, L, T> {
         for item in items {
             assert!(written < len.len(), "more items than the block's length says");
             // SAFETY: `written < len`, and the layout has room for `len` items.
-            unsafe { this.items_ptr().add(written).write(item) };
+            let place = unsafe { this.items_ptr().add(written) };
+            // SAFETY: within the allocation, aligned, and not shared yet.
+            unsafe { place.write(item) };
             written += 1;
         }
         assert!(written == len.len(), "fewer items than the block's length says");
@@ -203,14 +205,13 @@ impl<'g, H, L: Length, T: Copy> BlockRef<'g, H, L, T> {
     /// # Safety
     /// The caller is the only one who has the pointer, and does not use it again.
     pub(super) unsafe fn into_head(self) -> H {
-        let ptr = self.ptr.as_ptr();
         let layout = Block::<H, L, T>::layout(self.len_word());
         self.block().witness.retire();
         // SAFETY: initialised by `alloc`; moved out once, as the block is not used again.
-        let head = unsafe { (&raw const (*ptr).head).read() };
+        let block = unsafe { self.ptr.read() };
         // SAFETY: allocated by `alloc` with the layout that follows from the same length.
-        unsafe { dealloc(ptr.cast(), layout) };
-        head
+        unsafe { dealloc(self.ptr.as_ptr().cast(), layout) };
+        block.head
     }
 
     /// Frees the block at once. By P3 it was never published, or its last reader is gone.

@@ -28,9 +28,13 @@ impl Guard {
     /// `free(ptr)` must be sound to call once, later, on any thread; `ptr` must be unreachable for
     /// guards pinned from now on.
     pub(crate) unsafe fn defer(&self, ptr: *mut (), free: unsafe fn(*mut ())) {
-        // SAFETY: the closure holds a raw pointer and a function pointer, neither of which borrows
-        // anything; that calling it is sound is this function's contract.
-        unsafe { self.0.defer_unchecked(move || free(ptr)) }
+        let call = move || {
+            // SAFETY: this function's contract.
+            unsafe { free(ptr) }
+        };
+        // SAFETY: the closure borrows nothing, and may run later on any thread by this function's
+        // contract.
+        unsafe { self.0.defer_unchecked(call) }
     }
 }
 

@@ -11,7 +11,9 @@ use killick::model::spawn;
 use killick::{Anchor, Limits, Tree};
 
 mod create_vs_cascade;
+mod limits;
 mod ls_vs_create_and_prune;
+mod mutants;
 mod store_vs_drop;
 mod walk_vs_drop;
 mod walk_vs_walk;

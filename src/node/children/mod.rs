@@ -65,13 +65,9 @@ fn tag(hash: u32) -> u8 {
 
 #[inline]
 fn find_in_small<'g, V>(small: Small<'g, V>, hash: u32, name: &[u8]) -> Option<NodeRef<'g, V>> {
-    let tags = small.head();
-    let len = small.links().len();
-    for i in 0..len {
-        if tags[i] != tag(hash) {
-            continue;
-        }
-        if let Target::Node(node) = small.link(i).target()
+    let candidates = small.head().iter().zip(small.links());
+    for (_, link) in candidates.filter(|(other, _)| **other == tag(hash)) {
+        if let Target::Node(node) = link.target()
             && node.is(hash, name)
         {
             return Some(node);
