@@ -235,11 +235,6 @@ impl<V: Send + Sync + 'static> Storer<V> {
         self.0.store(value, overwrite)
     }
 
-    /// TEMPORARY
-    pub fn swap(&self, value: impl Into<Option<V>>) -> Result<Loaded<V>, StoreError<V>> {
-        self.0.swap(value)
-    }
-
     /// Empties the cell. Whether there was something in it.
     pub fn clear(&self) -> bool {
         self.0.clear().value.is_some()

@@ -1,12 +1,63 @@
-//! A lock-free tree of named, reference-counted registers.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! A lock-free tree of named, reference-counted registers, in memory: one place where the parts of a
+//! program find each other.
+//!
+//! A path such as `host/mailbox` names a register. Someone stores a channel's send end there; someone
+//! else walks to it, loads it and sends. A node appears when a path to it is walked, and vanishes when
+//! nobody refers to it, it has no children and its register is empty. There is no way up, so an
+//! [`Anchor`] confines its holder to a subtree.
+//!
+//! ```
+//! use std::sync::mpsc;
+//! use killick::{Limits, Tree};
+//!
+//! let tree = Tree::new(Limits::default());
+//! let (sender, receiver) = mpsc::sync_channel(1);
+//!
+//! // One side knows the path and stores.
+//! tree.root().store_at("workers/7/inbox", sender, false)?;
+//!
+//! // Another walks there, loads and sends.
+//! let worker = tree.root().walk("workers/7").unwrap(); // confined to what is below
+//! let inbox = worker.load_at("inbox").unwrap().value.expect("somebody stored it");
+//! inbox.send("hello").unwrap();
+//! assert_eq!(receiver.recv(), Ok("hello"));
+//!
+//! // A path that nobody keeps is not there.
+//! assert!(tree.root().lookup("workers/8").unwrap().is_none());
+//! // A path that is none says where.
+//! let error = tree.root().walk("workers/../7").unwrap_err();
+//! assert_eq!(error.to_string(), "component '..' at offset 8: there is no way up");
+//! # Ok::<(), killick::StoreAtError<mpsc::SyncSender<&str>>>(())
+//! ```
+//!
+//! # The contract
+//! | | |
+//! |---|---|
+//! | one path, one live node | at no moment do two live nodes answer to one path |
+//! | dead is final | a node without references is never revived; whoever walks there gets a fresh one |
+//! | look-up takes the reference | between finding a node and holding it there is no window |
+//! | nothing leaks | after the last handle and the last value the tree holds its root alone |
+//! | a failing call leaves nothing | no node that it created stays behind, and values come back to the caller |
+//! | operations on one node are linearizable | and so is a list of one node's children; there is no transaction over several nodes |
+//! | no method blocks | each says whether it is wait-free or lock-free, and the exceptions; memory is freed later ([`docs::reclamation`]) |
+//!
+//! # When to use something else
+//! One table of names that seldom change is as well served by a `RwLock<HashMap>`; see
+//! [`docs::guarantees`]. A tree here is for paths that come and go under many threads, and for handing
+//! out parts of it.
+//!
+//! # More
+//! [`docs`] has the guarantees, the memory orderings with the models that show each to be needed,
+//! reclamation, limits, and performance.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("killick packs tags and revisions into 64-bit words");
 
+// Texts and bounds; leaves.
 mod limits;
 mod path;
 
+// The public handle and what it delegates to: the way down, the way up, the list, the register.
 mod anchor;
 mod cell;
 mod ls;
@@ -14,28 +65,31 @@ mod prune;
 mod tree;
 mod walk;
 
+// One node; below it the only unsafe code; below that the primitives.
 mod node;
 mod raw;
 mod sync;
+
+pub mod docs;
+#[doc(hidden)]
+pub mod testing;
 
 pub use anchor::Anchor;
 pub use cell::{Loaded, Loader, StoreAtError, StoreError, StoreErrorKind, Storer};
 pub use limits::Limits;
 pub use ls::Names;
 pub use path::PathError;
+pub use raw::epoch::reclaim;
+pub use raw::value::Value;
+pub use tree::Tree;
+pub use walk::WalkError;
+
 /// Runs models of the tree's races.
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model {
     pub use crate::raw::epoch::{check, spawn};
 }
-pub use raw::epoch::reclaim;
-pub use raw::value::Value;
-pub use tree::Tree;
-pub use walk::WalkError;
-
-#[doc(hidden)]
-pub mod testing;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -64,5 +64,11 @@ mod imp {
 /// `order`, or `Relaxed` where the injected bug `name` is switched on.
 #[inline(always)]
 pub(crate) fn weakened(name: &str, order: Ordering) -> Ordering {
-    if mutated(name) { Relaxed } else { order }
+    weakened_to(name, order, Relaxed)
+}
+
+/// `order`, or `weaker` where the injected bug `name` is switched on.
+#[inline(always)]
+pub(crate) fn weakened_to(name: &str, order: Ordering, weaker: Ordering) -> Ordering {
+    if mutated(name) { weaker } else { order }
 }

@@ -71,7 +71,7 @@ impl Shared {
 
     pub(crate) fn is_closed(&self) -> bool {
         // Relaxed: a thread whose exchange followed the closing thread's write to the same word has
-        // acquired this already; for one that preceded it, the closing thread finds the value. [O10]
+        // acquired this already; for one that preceded it, the closing thread finds the value. [O9]
         self.closed.load(Relaxed)
     }
 }

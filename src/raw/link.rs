@@ -13,7 +13,9 @@ use std::marker::PhantomData;
 
 use super::block::{Bitmap, BlockRef, Count};
 use super::node::NodeRef;
-use crate::sync::{AcqRel, Acquire, AtomicPtr, Guard, Relaxed, mutated, weakened};
+use crate::sync::{
+    AcqRel, Acquire, AtomicPtr, Guard, Relaxed, Release, mutated, weakened, weakened_to,
+};
 
 const TAG: usize = 0b111;
 const SMALL: usize = 1;
@@ -217,7 +219,11 @@ impl<V> AtomicLink<V> {
                 // Release: publishes the blocks and nodes behind `new`; pairs with Acquire in
                 // `load`. Acquire: what `new` shares with `current`, and the `closed` flag set
                 // before a `load_in_order`, reach the caller. [O2]
-                weakened("link_publish_relaxed", AcqRel),
+                weakened_to(
+                    "link_exchange_without_acquire",
+                    weakened("link_publish_relaxed", AcqRel),
+                    Release,
+                ),
                 // Relaxed: lost to a concurrent exchange; the caller loads again.
                 Relaxed,
             )

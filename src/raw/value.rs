@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use super::block::BlockRef;
 use crate::sync::{
     AcqRel, Acquire, AtomicPtr, AtomicUsize, Guard, Relaxed, Release, mutated, weakened,
+    weakened_to,
 };
 
 /// The block behind a [`Value`].
@@ -119,11 +120,11 @@ impl<V> Stored<V> {
 impl<V> Drop for Value<V> {
     fn drop(&mut self) {
         // Release: what this holder read of the value happens before its destructor; pairs with the
-        // Acquire load below. [O9]
+        // Acquire load below. [O8]
         if self.stored().refs.fetch_sub(1, weakened("value_release_relaxed", Release)) != 1 {
             return;
         }
-        // Acquire: follows every other holder's release. [O9]
+        // Acquire: follows every other holder's release. [O8]
         self.stored().refs.load(weakened("value_last_relaxed", Acquire));
         // SAFETY: the count reached zero: this was the last reference.
         drop(unsafe { self.block().into_head() });
@@ -241,7 +242,7 @@ impl<V> AtomicValue<V> {
 
     #[inline]
     pub(crate) fn load<'g>(&self, _guard: &'g Guard) -> Content<'g, V> {
-        // Acquire: sees the value that the exchange published; pairs with Release there. [O7]
+        // Acquire: sees the value that the exchange published; pairs with Release there. [O6]
         let word = self.0.load(weakened("value_load_relaxed", Acquire));
         Content { word, _life: PhantomData }
     }
@@ -266,8 +267,12 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
             current.word,
             word,
             // Release: publishes the value; pairs with Acquire in `load`. Acquire: the `closed` flag
-            // set before an exchange by a closing tree reaches the caller. [O8]
-            weakened("value_publish_relaxed", AcqRel),
+            // set before an exchange by a closing tree reaches the caller. [O7]
+            weakened_to(
+                "value_exchange_without_acquire",
+                weakened("value_publish_relaxed", AcqRel),
+                Release,
+            ),
             // Relaxed: lost to a concurrent store; the caller loads again.
             Relaxed,
         );
@@ -289,8 +294,15 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
         if mutated("close_reads_cells") {
             return true;
         }
-        // AcqRel: as in `exchange`. [O8]
-        self.0.compare_exchange(current.word, current.word, AcqRel, Relaxed).is_ok()
+        // AcqRel: as in `exchange`. [O7]
+        self.0
+            .compare_exchange(
+                current.word,
+                current.word,
+                weakened("value_touch_relaxed", AcqRel),
+                Relaxed,
+            )
+            .is_ok()
     }
 }
 

@@ -262,7 +262,7 @@ impl World {
     fn clear(&mut self, at: u8) {
         let id = match &self.slots[usize::from(at % SLOTS)] {
             Some((Handle::Storer(storer), id)) => {
-                storer.clear();
+                assert_eq!(storer.clear(), self.model.load(*id).0.is_some(), "clear");
                 *id
             }
             _ => {
@@ -276,15 +276,10 @@ impl World {
 
     fn swap(&mut self, at: u8, fill: bool) {
         let (value, given) = self.value(fill);
-        let (real, id) = match &self.slots[usize::from(at % SLOTS)] {
-            Some((Handle::Storer(storer), id)) => (storer.swap(value), *id),
-            _ => {
-                let (base, id) = self.anchor(at);
-                (base.swap(value), id)
-            }
-        };
+        let (base, id) = self.anchor(at);
+        let real = base.swap(value).expect("an open tree takes every swap");
         let before = self.model.swap(id, given);
-        self.compare_loaded(real.expect("an open tree takes every swap"), before);
+        self.compare_loaded(real, before);
     }
 
     fn compare_and_store(&mut self, at: u8, error: u8, fill: bool) {

@@ -38,11 +38,12 @@ fn a_value_that_is_cleared_is_dropped() {
 fn a_value_that_is_replaced_is_dropped() {
     balanced(|root, ledger| {
         for i in 0..1_000 {
-            let storer = root.walk("a").unwrap().cell().1;
+            let anchor = root.walk("a").unwrap();
+            let storer = anchor.cell().1;
             match i % 4 {
                 0 => drop(root.store_at("a", ledger.value(i), true).unwrap()),
                 1 => drop(storer.store(ledger.value(i), true).unwrap()),
-                2 => drop(storer.swap(ledger.value(i)).unwrap()),
+                2 => drop(anchor.swap(ledger.value(i)).unwrap()),
                 _ => drop(storer.compare_and_store(i, ledger.value(i)).unwrap()),
             }
         }

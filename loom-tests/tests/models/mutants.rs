@@ -16,6 +16,10 @@ const MUTANTS: &[(&str, &str)] = &[
     ("count_drops_after_unlink", "limits::walker_never_lacks_room_for_what_is_just_dying"),
     ("dead_relaxed", "ls_vs_create_and_prune::names_are_those_of_one_moment"),
     ("free_without_epoch", "walk_vs_drop::lookup_finds_a_live_node_or_none"),
+    (
+        "link_exchange_without_acquire",
+        "store_vs_drop::store_at_a_new_node_of_a_closing_tree_is_refused_or_swept",
+    ),
     ("link_load_relaxed", "walk_vs_walk::two_walkers_on_paths_that_part_share_the_node_above"),
     ("link_publish_relaxed", "walk_vs_walk::two_walkers_on_paths_that_part_share_the_node_above"),
     (
@@ -34,10 +38,18 @@ const MUTANTS: &[(&str, &str)] = &[
         "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept",
     ),
     ("unlink_keeps_owner_reference", "create_vs_cascade::two_cascades_that_meet_leave_nothing"),
+    (
+        "value_exchange_without_acquire",
+        "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept",
+    ),
     ("value_last_relaxed", "store_vs_drop::value_is_dropped_after_its_last_reader"),
     ("value_load_relaxed", "store_vs_drop::value_keeps_its_node_when_the_last_handle_goes"),
     ("value_publish_relaxed", "store_vs_drop::value_keeps_its_node_when_the_last_handle_goes"),
     ("value_release_relaxed", "store_vs_drop::value_is_dropped_after_its_last_reader"),
+    (
+        "value_touch_relaxed",
+        "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept",
+    ),
     ("walk_adopts_the_dead", "walk_vs_drop::walker_never_gets_a_pruned_node"),
 ];
 
@@ -80,7 +92,7 @@ fn collect(dir: &Path, names: &mut BTreeSet<String>) {
             collect(&path, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = std::fs::read_to_string(path).unwrap();
-            for call in ["mutated(", "weakened("] {
+            for call in ["mutated(", "weakened(", "weakened_to("] {
                 for after in source.split(call).skip(1) {
                     if let Some(name) = after.trim_start().strip_prefix('"') {
                         names.extend(name.split('"').next().map(String::from));

@@ -219,13 +219,13 @@ fn a_storer_writes_as_its_anchor_does() {
     assert_eq!(storer.store(ledger.value(1), false).unwrap(), 1);
     let error = storer.store(ledger.value(2), false).unwrap_err();
     assert_eq!(refusal(&error), (StoreErrorKind::Occupied, Some(2), 1));
-    assert_eq!(seen(&storer.swap(ledger.value(3)).unwrap()), (Some(1), 1));
-    assert_eq!(storer.compare_and_store(2, ledger.value(4)).unwrap(), 3);
-    let error = storer.compare_and_store(2, ledger.value(5)).unwrap_err();
-    assert_eq!(refusal(&error), (StoreErrorKind::Conflict, Some(5), 3));
-    assert_eq!(seen(&loader.load()), (Some(4), 3));
-    storer.clear();
-    assert_eq!(seen(&loader.load()), (None, 4));
+    assert_eq!(storer.compare_and_store(1, ledger.value(3)).unwrap(), 2);
+    let error = storer.compare_and_store(1, ledger.value(4)).unwrap_err();
+    assert_eq!(refusal(&error), (StoreErrorKind::Conflict, Some(4), 2));
+    assert_eq!(seen(&loader.load()), (Some(3), 2));
+    assert!(storer.clear(), "there was a value");
+    assert_eq!(seen(&loader.load()), (None, 3));
+    assert!(!storer.clear(), "there is none any more");
 }
 
 #[test]

@@ -1,0 +1,12 @@
+//! What the crate promises, and why it can.
+
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+#[doc = include_str!("limits.md")]
+pub mod limits {}
+#[doc = include_str!("orderings.md")]
+pub mod orderings {}
+#[doc = include_str!("performance.md")]
+pub mod performance {}
+#[doc = include_str!("reclamation.md")]
+pub mod reclamation {}
