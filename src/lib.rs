@@ -91,5 +91,10 @@ pub mod model {
     pub use crate::raw::epoch::{check, spawn};
 }
 
+/// Compiles what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(all(test, not(loom)))]
 mod tests;

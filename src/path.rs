@@ -103,19 +103,18 @@ impl<'a> Path<'a> {
         }
         let mut components = 0;
         let mut start = 0;
-        while start < text.len() {
-            let len = component_len(text, start)?;
-            match &text[start..start + len] {
-                b"" | b"." => {}
-                b".." => return Err(PathError::DotDot { offset: start }),
-                _ if len > limits.name_bytes => {
-                    let limit = limits.name_bytes;
-                    return Err(PathError::NameTooLong { offset: start, len, limit });
+        for (offset, &byte) in text.iter().enumerate() {
+            match byte {
+                b'/' => {
+                    components += component(text, start, offset, limits)?;
+                    start = offset + 1;
                 }
-                _ => components += 1,
+                b'\\' => return Err(PathError::BadByte { byte, offset }),
+                0x21..=0x7E => {}
+                _ => return Err(PathError::BadByte { byte, offset }),
             }
-            start += len + 1;
         }
+        components += component(text, start, text.len(), limits)?;
         let depth = base_depth + components;
         if depth > limits.depth {
             return Err(PathError::TooDeep { depth, limit: limits.depth });
@@ -134,17 +133,18 @@ impl<'a> Path<'a> {
     }
 }
 
-/// The length of the component that starts at `start`: up to the next `/` or the end.
-fn component_len(text: &[u8], start: usize) -> Result<usize, PathError> {
-    for (i, &byte) in text[start..].iter().enumerate() {
-        match byte {
-            b'/' => return Ok(i),
-            b'\\' => return Err(PathError::BadByte { byte, offset: start + i }),
-            0x21..=0x7E => {}
-            _ => return Err(PathError::BadByte { byte, offset: start + i }),
+/// How many names the component `text[start..end]` stands for: one, or none if it is dropped.
+#[inline]
+fn component(text: &[u8], start: usize, end: usize, limits: &Limits) -> Result<usize, PathError> {
+    match &text[start..end] {
+        b"" | b"." => Ok(0),
+        b".." => Err(PathError::DotDot { offset: start }),
+        name if name.len() > limits.name_bytes => {
+            let (len, limit) = (name.len(), limits.name_bytes);
+            Err(PathError::NameTooLong { offset: start, len, limit })
         }
+        _ => Ok(1),
     }
-    Ok(text.len() - start)
 }
 
 /// The names of a [`Path`], first to last. A clone goes on from the same place.

@@ -123,8 +123,9 @@ fn anchor_methods_are_called_by_their_numbers() {
         let _ = anchor.walk_request().send().promise.await;
         let _ = anchor.cell_request().send().promise.await;
         let _ = anchor.lookup_request().send().promise.await;
+        let _ = anchor.swap_request().send().promise.await;
     });
-    assert_eq!(calls, [(ANCHOR, 0), (ANCHOR, 1), (ANCHOR, 2), (ANCHOR, 3)]);
+    assert_eq!(calls, (0..5).map(|number| (ANCHOR, number)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -137,9 +138,8 @@ fn loader_and_storer_methods_are_called_by_their_numbers() {
     let calls = recorded::<storer::Client>(async |storer| {
         let _ = storer.store_request().send().promise.await;
         let _ = storer.compare_and_store_request().send().promise.await;
-        let _ = storer.swap_request().send().promise.await;
     });
-    assert_eq!(calls, [(STORER, 0), (STORER, 1), (STORER, 2)]);
+    assert_eq!(calls, [(STORER, 0), (STORER, 1)]);
 }
 
 #[test]

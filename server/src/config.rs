@@ -54,6 +54,10 @@ pub struct Config {
     pub max_connections: usize,
     /// The most capabilities that one connection may hold at a time.
     pub max_capabilities: usize,
+    /// The most calls of one connection that may be unanswered at a time. While they are, nothing
+    /// more is read from it; and four times as many may be open, in that the client has not said yet
+    /// that it is done with their answers.
+    pub max_calls: usize,
     /// The largest value that a cell takes, in bytes. A message may be four times as large; one that
     /// is larger ends its connection.
     pub max_value_bytes: usize,
@@ -61,10 +65,13 @@ pub struct Config {
     pub max_value_capabilities: usize,
     /// How long to wait for a capability that is still a promise when it is stored.
     pub settle_timeout: Duration,
-    /// How long a client may leave unread what is written to it before its connection is closed.
+    /// How long a client may leave unread what is written to it, or its limit of calls may stay
+    /// unanswered, before its connection is closed.
     pub write_timeout: Duration,
     /// How long a stopping server waits for its connections to end by themselves.
     pub drain_timeout: Duration,
+    /// Whether connections that end in order are logged as well: by themselves, they say little.
+    pub verbose: bool,
     /// Where the log goes.
     pub log: Log,
 }
@@ -88,11 +95,14 @@ impl Default for Config {
             max_connections: 1024,
             // About 400 bytes each in the tables of a connection: 100 MB.
             max_capabilities: 1 << 18,
+            // About 2.5 KB each while unanswered, and about as much until finished: 160 MB.
+            max_calls: 1 << 14,
             max_value_bytes: 1 << 20,
             max_value_capabilities: 256,
             settle_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(2),
+            verbose: false,
             log: Log::stderr(),
         }
     }

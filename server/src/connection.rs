@@ -32,6 +32,8 @@ enum End {
     Broken(Error),
     /// The client did not read what was written to it.
     Stalled,
+    /// The limit of calls stayed unanswered.
+    Stuck,
     /// The RPC system failed inside.
     Panicked,
 }
@@ -53,13 +55,31 @@ pub(crate) async fn run<S>(
     session.close();
     let (id, log) = (session.id(), &session.config().log);
     match end {
+        End::Orderly if !session.config().verbose => {}
         End::Orderly => log.line(format_args!("connection {id} ({peer}) ended")),
-        End::Broken(error) => log.line(format_args!("connection {id} ({peer}) closed: {error}")),
+        End::Broken(error) => {
+            log.line(format_args!("connection {id} ({peer}) closed: {}", reason(&error)));
+        }
         End::Stalled => {
             let limit = session.config().write_timeout;
             log.line(format_args!("connection {id} ({peer}) closed: read nothing for {limit:?}"));
         }
+        End::Stuck => {
+            let Config { max_calls, write_timeout, .. } = session.config();
+            log.line(format_args!(
+                "connection {id} ({peer}) closed: its limit of {max_calls} calls stayed unanswered \
+                 for {write_timeout:?}"
+            ));
+        }
         End::Panicked => log.line(format_args!("connection {id} ({peer}) closed: internal error")),
+    }
+}
+
+/// What an error says, without the kind that the protocol gives it if it says more than that.
+fn reason(error: &Error) -> String {
+    match error.extra.is_empty() {
+        true => error.to_string(),
+        false => error.extra.clone(),
     }
 }
 
@@ -88,6 +108,8 @@ where
         Side::Server,
         options,
     );
+    let calls = net::Calls::new(session.config().max_calls);
+    let network = net::Counted::new(network, calls.clone());
     let rpc = RpcSystem::new(Box::new(network), Some(host));
     let disconnector = rpc.get_disconnector();
     let mut rpc = tokio::task::spawn_local(rpc);
@@ -96,12 +118,19 @@ where
         ended = &mut rpc => ended_by_itself(ended),
         () = gate.stalled(config.write_timeout) => {
             gate.close();
+            calls.lift();
             let _ = timeout(END_TIMEOUT, rpc).await;
             End::Stalled
         }
+        () = calls.stuck(config.write_timeout) => {
+            gate.close();
+            calls.lift();
+            let _ = timeout(END_TIMEOUT, rpc).await;
+            End::Stuck
+        }
         _ = stop.wait_for(|stopped| *stopped) => {
             let _ = timeout(config.drain_timeout, session.drained()).await;
-            return say_good_bye(&gate, rpc, disconnector, config).await;
+            return say_good_bye(&gate, &calls, rpc, disconnector, config).await;
         }
     };
     // The system may have ended without letting go: after a failed write, and after a panic.
@@ -123,6 +152,7 @@ fn ended_by_itself(ended: Result<Result<(), Error>, JoinError>) -> End {
 /// be read.
 async fn say_good_bye<S>(
     gate: &net::Gate<S>,
+    calls: &net::Calls,
     mut rpc: JoinHandle<Result<(), Error>>,
     disconnector: Disconnector<Side>,
     config: &Config,
@@ -136,6 +166,7 @@ async fn say_good_bye<S>(
         Ok(ended) => Some(ended),
         Err(_) => {
             gate.close();
+            calls.lift();
             timeout(END_TIMEOUT, rpc).await.ok()
         }
     };

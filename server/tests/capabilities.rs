@@ -197,11 +197,11 @@ fn the_bootstrap_capability_can_be_stored_and_comes_back() {
 #[derive(Default)]
 struct Exchange(RefCell<Option<loader::Client>>);
 
-impl storer::Server for Exchange {
+impl anchor::Server for Exchange {
     async fn swap(
         self: Rc<Self>,
-        params: storer::SwapParams,
-        mut results: storer::SwapResults,
+        params: anchor::SwapParams,
+        mut results: anchor::SwapResults,
     ) -> capnp::Result<()> {
         let given = params.get()?.get_value().get_as_capability()?;
         if let Some(kept) = self.0.replace(Some(given)) {
@@ -221,15 +221,15 @@ fn capabilities_pass_through_calls_in_both_directions() {
             Peer::connect(harness.unix()).await,
             Peer::connect(harness.tcp()).await,
         );
-        let exchange: storer::Client = capnp_rpc::new_client(Exchange::default());
+        let exchange: anchor::Client = capnp_rpc::new_client(Exchange::default());
         put(&host, "exchange", Put::cap(exchange)).await;
 
         // A speaker of one client's goes by the host to the other client.
         let (client, spoken) = speaker("through");
-        let at_one: storer::Client =
+        let at_one: anchor::Client =
             load_cap(&loader_at(&one, "exchange").await).await.unwrap().expect("there");
         assert_eq!(swap(&at_one, Put::cap(client)).await.unwrap().0, None);
-        let at_other: storer::Client =
+        let at_other: anchor::Client =
             load_cap(&loader_at(&other, "exchange").await).await.unwrap().expect("there");
         let mut request = at_other.swap_request();
         let anchor = walk(&other.anchor(), "mine").await.unwrap();
@@ -328,9 +328,9 @@ fn a_promise_that_resolves_to_itself_through_the_server_is_an_error_not_a_loop()
     run(async {
         let (host, peer) =
             (Peer::connect(harness.unix()).await, Peer::connect(harness.tcp()).await);
-        let exchange: storer::Client = capnp_rpc::new_client(Exchange::default());
+        let exchange: anchor::Client = capnp_rpc::new_client(Exchange::default());
         put(&host, "exchange", Put::cap(exchange)).await;
-        let exchange: storer::Client =
+        let exchange: anchor::Client =
             load_cap(&loader_at(&peer, "exchange").await).await.unwrap().expect("there");
 
         let (resolve, promise) = futures::channel::oneshot::channel::<loader::Client>();

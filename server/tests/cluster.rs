@@ -102,11 +102,15 @@ fn the_cluster_has_no_cell_and_the_host_has_one() {
         let peer = Peer::connect(harness.unix()).await;
         let error = peer.root().await.cell_request().send().promise.await.err().expect("no cell");
         assert!(error.to_string().contains("the cluster's anchor has no cell"), "{error}");
+        let error = support::swap(&peer.root().await, Put::text("x")).await.unwrap_err();
+        assert!(error.to_string().contains("the cluster's anchor has no cell"), "{error}");
 
         let (loader, storer) = cell(&peer.anchor()).await;
         assert_eq!(store(&storer, Put::text("motd"), false).await.unwrap(), (true, 1));
         assert_eq!(support::load(&loader).await.unwrap(), (Some("motd".into()), 1));
         assert!(ls(&peer.root().await).await[0].1, "the host's cell is filled");
+        let swapped = support::swap(&peer.anchor(), Put::Nothing).await.unwrap();
+        assert_eq!(swapped, (Some("motd".into()), 2));
     });
 }
 

@@ -2,8 +2,12 @@
 
 mod support;
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use capnp::ErrorKind;
 use killick::Limits;
+use killick_schema::api::anchor_capnp::anchor::loader;
 use support::{Harness, Peer, Put, cell, load_cap, names, run, speaker, store, walk, walk_error};
 
 #[test]
@@ -136,5 +140,102 @@ fn a_client_hosts_no_more_capabilities_than_its_limit_and_one_value_no_more_than
             load_cap(&loader).await.unwrap().expect("there");
         assert_eq!(support::load(&found).await.unwrap().0, Some("one".into()));
         assert_eq!(names(&peer.anchor()).await, ["a"]);
+    });
+}
+
+/// Keeps its callers waiting until it may answer.
+struct Slow(tokio::sync::watch::Receiver<bool>);
+
+impl loader::Server for Slow {
+    async fn load(
+        self: Rc<Self>,
+        _: loader::LoadParams,
+        _: loader::LoadResults,
+    ) -> capnp::Result<()> {
+        let _ = self.0.clone().wait_for(|may| *may).await;
+        Ok(())
+    }
+}
+
+/// A client of `harness`'s that hosts a [`Slow`], another one with that capability, and what has it
+/// answer.
+async fn slow(harness: &Harness) -> (Peer, Peer, loader::Client, tokio::sync::watch::Sender<bool>) {
+    let (answer, may) = tokio::sync::watch::channel(false);
+    let (host, caller) = (Peer::connect(harness.unix()).await, Peer::connect(harness.tcp()).await);
+    let (_, storer) = cell(&walk(&host.anchor(), "slow").await.unwrap()).await;
+    let slow: loader::Client = capnp_rpc::new_client(Slow(may));
+    assert!(store(&storer, Put::cap(slow), true).await.unwrap().0);
+    let (loader, _) = cell(&walk(&caller.anchor(), "slow").await.unwrap()).await;
+    let slow = load_cap(&loader).await.unwrap().expect("there");
+    (host, caller, slow, answer)
+}
+
+#[test]
+fn a_connection_with_its_limit_of_calls_unanswered_is_not_read_until_one_is_answered() {
+    let harness = Harness::with(|config| {
+        config.max_calls = 8;
+        config.write_timeout = support::PATIENCE;
+    });
+    run(async {
+        let (host, caller, slow, answer) = slow(&harness).await;
+        let calls: Vec<_> = (0..20).map(|_| slow.load_request().send().promise).collect();
+        let behind = tokio::time::timeout(Duration::from_millis(100), caller.nodes()).await;
+        assert!(behind.is_err(), "read on with 20 calls unanswered");
+        assert_eq!(host.nodes().await, 2, "others are served");
+        answer.send_replace(true);
+        for call in calls {
+            call.await.expect("answered in the end");
+        }
+        assert_eq!(caller.nodes().await, 2);
+    });
+}
+
+#[test]
+fn a_connection_whose_calls_stay_unanswered_is_closed_and_the_log_says_why() {
+    let harness = Harness::with(|config| config.max_calls = 8);
+    run(async {
+        let (host, caller, slow, _answer) = slow(&harness).await;
+        let held = walk(&caller.anchor(), "held").await.unwrap();
+        let calls: Vec<_> = (0..8).map(|_| slow.load_request().send().promise).collect();
+        for call in calls {
+            assert!(call.await.is_err());
+        }
+        caller.ended().await;
+        let log = harness.logged(1).await;
+        let why = "its limit of 8 calls stayed unanswered for 500ms";
+        assert!(log[0].ends_with(why), "{log:?}");
+        support::eventually("the end of what it held", async || host.nodes().await == 2).await;
+        drop((held, slow));
+    });
+}
+
+#[test]
+fn calls_that_are_answered_or_given_up_count_no_more() {
+    let harness = Harness::with(|config| config.max_calls = 8);
+    run(async {
+        let (_host, caller, slow, _answer) = slow(&harness).await;
+        for _ in 0..200 {
+            // Given up one by one, so that each is finished before the limit is met.
+            drop(slow.load_request().send().promise);
+            walk_error(&caller.anchor(), "..").await;
+            assert_eq!(caller.nodes().await, 2);
+        }
+    });
+}
+
+#[test]
+fn a_client_that_does_not_finish_its_calls_is_closed_at_four_times_the_limit() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let harness = Harness::with(|config| config.max_calls = 8);
+    run(async {
+        let mut client = support::raw(harness.unix()).await;
+        client.write_all(&support::bootstrap_messages(33)).await.expect("sent");
+        let mut answers = Vec::new();
+        let _ = client.read_to_end(&mut answers).await;
+        let log = harness.logged(1).await;
+        assert!(log[0].contains("limit of 32 calls open"), "{log:?}");
+        let witness = Peer::connect(harness.unix()).await;
+        assert_eq!(witness.nodes().await, 1);
     });
 }

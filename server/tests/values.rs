@@ -38,9 +38,10 @@ fn storing_nothing_into_an_empty_cell_succeeds_and_changes_nothing() {
     let harness = Harness::start();
     run(async {
         let peer = Peer::connect(harness.unix()).await;
-        let (loader, storer) = cell(&walk(&peer.anchor(), "a").await.unwrap()).await;
+        let anchor = walk(&peer.anchor(), "a").await.unwrap();
+        let (loader, storer) = cell(&anchor).await;
         assert_eq!(store(&storer, Put::Nothing, false).await.unwrap(), (true, 0));
-        assert_eq!(swap(&storer, Put::Nothing).await.unwrap(), (None, 0));
+        assert_eq!(swap(&anchor, Put::Nothing).await.unwrap(), (None, 0));
         store(&storer, Put::text("x"), true).await.unwrap();
         assert_eq!(store(&storer, Put::Nothing, false).await.unwrap(), (false, 1));
         assert_eq!(load(&loader).await.unwrap(), (text("x"), 1));
@@ -67,10 +68,11 @@ fn swap_returns_what_it_replaced() {
     let harness = Harness::start();
     run(async {
         let peer = Peer::connect(harness.unix()).await;
-        let (loader, storer) = cell(&walk(&peer.anchor(), "a").await.unwrap()).await;
-        assert_eq!(swap(&storer, Put::text("one")).await.unwrap(), (None, 1));
-        assert_eq!(swap(&storer, Put::text("two")).await.unwrap(), (text("one"), 2));
-        assert_eq!(swap(&storer, Put::Nothing).await.unwrap(), (text("two"), 3));
+        let anchor = walk(&peer.anchor(), "a").await.unwrap();
+        let (loader, _) = cell(&anchor).await;
+        assert_eq!(swap(&anchor, Put::text("one")).await.unwrap(), (None, 1));
+        assert_eq!(swap(&anchor, Put::text("two")).await.unwrap(), (text("one"), 2));
+        assert_eq!(swap(&anchor, Put::Nothing).await.unwrap(), (text("two"), 3));
         assert_eq!(load(&loader).await.unwrap(), (None, 3));
     });
 }

@@ -1,6 +1,6 @@
 //! What all nodes of one tree share.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use crate::limits::Limits;
 use crate::sync::{AtomicBool, Counter, Relaxed, Seed};
@@ -28,7 +28,9 @@ impl Shared {
     /// hashes.
     #[inline]
     pub(crate) fn hash(&self, name: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(name);
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name);
+        let hash = hasher.finish();
         (hash ^ (hash >> 32)) as u32
     }
 

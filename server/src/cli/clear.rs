@@ -33,8 +33,7 @@ impl Clear {
         let failed = |error: capnp::Error| CliError::call(&what, &error);
         let (found, anchor) = context.connection.lookup(target);
         // A swap with nothing tells, in one step, whether there was a value to clear.
-        let storer = anchor.cell_request().send().pipeline.get_storer();
-        let swapped = storer.swap_request().send().promise;
+        let swapped = anchor.swap_request().send().promise;
         let found = context.connection.found(&what, target, found).await;
         if context.output.is_json() && matches!(found, Err(CliError::Nothing { .. })) {
             let line = json!({"path": target.canonical(), "cleared": false, "revision": 0});

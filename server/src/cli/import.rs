@@ -28,9 +28,9 @@ use progress::Progress;
 
 const AFTER_HELP: &str = "\
 Each line is a path under --under, a leading '/' or not; its text becomes the value at its anchor.
-Empty lines are skipped. What is no path, or exceeds a limit of the server, is counted, and the first
-few of them are shown with the reason. Exit code 1 if the server refused any, or if nothing could be
-stored at all.
+Empty lines are skipped. What is no path, or exceeds a limit of the server, is counted, and the
+first few of them are shown with the reason. Exit code 1 if the server refused any, or if nothing
+could be stored at all.
 
 Examples:
   find /usr -printf '%P\\n' | killick import - --under usr

@@ -140,12 +140,15 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let connects = matches.value_source("connect") == Some(ValueSource::CommandLine);
-    if connects && matches!(cli.command, Command::Serve(_)) {
-        let why = "'serve' listens and does not connect: use --listen instead of --connect";
-        return Err(command.error(ErrorKind::ArgumentConflict, why));
+    let why = match cli.command {
+        Command::Serve(_) => "'serve' listens and does not connect: use --listen, not --connect",
+        Command::Demo(_) => "'demo' has a server of its own: it takes no --connect",
+        _ => return Ok(cli),
+    };
+    match matches.value_source("connect") {
+        Some(ValueSource::CommandLine) => Err(command.error(ErrorKind::ArgumentConflict, why)),
+        _ => Ok(cli),
     }
-    Ok(cli)
 }
 
 fn dispatch(cli: Cli) -> Result<(), CliError> {

@@ -39,6 +39,13 @@ pub(super) struct Serve {
     #[arg(long, value_name = "N", default_value_t = Config::default().max_capabilities)]
     max_capabilities: usize,
 
+    /// The most calls of one connection that may be unanswered at a time.
+    ///
+    /// While they are, nothing more is read from it. With four times as many answered and not yet
+    /// finished by the client it is closed.
+    #[arg(long, value_name = "N", default_value_t = Config::default().max_calls)]
+    max_calls: usize,
+
     /// The largest value, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Config::default().max_value_bytes)]
     max_value_bytes: usize,
@@ -67,8 +74,12 @@ pub(super) struct Serve {
     #[arg(long, value_name = "BYTES", default_value_t = Config::default().limits.path_bytes)]
     max_path_bytes: usize,
 
-    /// Write no log.
+    /// Log connections that end in order as well, not only those that had to be closed.
     #[arg(long, short)]
+    verbose: bool,
+
+    /// Write no log.
+    #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
 }
 
@@ -117,8 +128,10 @@ impl Serve {
             },
             max_connections: self.max_connections,
             max_capabilities: self.max_capabilities,
+            max_calls: self.max_calls,
             max_value_bytes: self.max_value_bytes,
             max_value_capabilities: self.max_value_capabilities,
+            verbose: self.verbose,
             log: if self.quiet { Log::none() } else { Log::stderr() },
             ..Config::default()
         })

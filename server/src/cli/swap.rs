@@ -43,8 +43,7 @@ impl Swap {
         let what = format!("swap {}", target.spelled());
         let failed = |error: capnp::Error| CliError::call(&what, &error);
         let anchor = context.connection.walk(target).pipeline.get_anchor();
-        let storer = anchor.cell_request().send().pipeline.get_storer();
-        let mut request = storer.swap_request();
+        let mut request = anchor.swap_request();
         content.write(request.get().init_value()).map_err(failed)?;
         let response = context.connection.walked(&what, target, request.send().promise).await?;
         let results = response.get().map_err(failed)?;

@@ -1,4 +1,4 @@
-//! The stream below the messages of one connection.
+//! The stream below the messages of one connection, and the count of its calls ([`Calls`]).
 //!
 //! The RPC system reads and writes at will and cannot be stopped from outside: dropping it leaks what
 //! the connection holds. So the stream between it and the socket is ours, and does three things:
@@ -16,6 +16,7 @@
 //!                                             └───── Gate (the connection's)
 //! ```
 
+mod calls;
 mod framing;
 
 use std::cell::RefCell;
@@ -29,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use calls::{Calls, Counted};
 use framing::Frames;
 
 struct State<S> {

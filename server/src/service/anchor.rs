@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::{
-    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, WalkParams,
-    WalkResults, child,
+    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, SwapParams,
+    SwapResults, WalkParams, WalkResults, child,
 };
 
+use super::write::write;
 use crate::bridge::{CapRef, Node};
 use crate::session::Session;
 use crate::wire;
@@ -57,6 +58,26 @@ impl Server for AnchorService {
             results.get().set_anchor(self.session.typed(&CapRef::Anchor(node))?);
         }
         Ok(())
+    }
+
+    async fn swap(
+        self: Rc<Self>,
+        params: SwapParams,
+        mut results: SwapResults,
+    ) -> Result<(), Error> {
+        let value = params.get()?.get_value();
+        let filled = !value.is_null();
+        let swap = |value| self.node.swap(value);
+        let swapped = write(&self.session, &self.node, value, swap).await?;
+        let previous = swapped.map_err(|refused| wire::store_error(&refused))?;
+        let mut results = results.get();
+        // Nothing in place of nothing is no change.
+        let changed = filled || previous.value.is_some();
+        results.set_revision(previous.revision + u64::from(changed));
+        match &previous.value {
+            Some(value) => wire::put_value(&self.session, value, results.init_previous()),
+            None => Ok(()),
+        }
     }
 }
 

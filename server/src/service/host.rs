@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::{
-    self, CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, WalkParams,
-    WalkResults,
+    self, CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, SwapParams,
+    SwapResults, WalkParams, WalkResults,
 };
 use killick_schema::api::host_capnp::host::{
     InfoParams, InfoResults, RootParams, RootResults, Server,
@@ -47,6 +47,10 @@ impl anchor::Server for HostService {
         results: LookupResults,
     ) -> Result<(), Error> {
         self.anchor().lookup(params, results).await
+    }
+
+    async fn swap(self: Rc<Self>, params: SwapParams, results: SwapResults) -> Result<(), Error> {
+        self.anchor().swap(params, results).await
     }
 }
 

@@ -8,6 +8,7 @@ mod host;
 mod loader;
 mod root;
 mod storer;
+mod write;
 
 use std::cell::RefCell;
 use std::ops::Deref;

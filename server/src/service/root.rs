@@ -8,8 +8,8 @@ use std::rc::Rc;
 use capnp::Error;
 use killick::PathError;
 use killick_schema::api::anchor_capnp::anchor::{
-    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, WalkParams,
-    WalkResults,
+    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, SwapParams,
+    SwapResults, WalkParams, WalkResults,
 };
 
 use crate::bridge::{CapRef, Node};
@@ -88,6 +88,10 @@ impl Server for RootService {
     }
 
     async fn cell(self: Rc<Self>, _: CellParams, _: CellResults) -> Result<(), Error> {
+        Err(wire::cluster_has_no_cell())
+    }
+
+    async fn swap(self: Rc<Self>, _: SwapParams, _: SwapResults) -> Result<(), Error> {
         Err(wire::cluster_has_no_cell())
     }
 

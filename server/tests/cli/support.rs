@@ -122,10 +122,11 @@ impl Server {
         self.folder.path()
     }
 
-    /// A command against this server.
+    /// A command against this server, which waits for answers as long as the tests do.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = program();
-        command.env("KILLICK_ADDR", self.address()).args(arguments);
+        let wait = format!("{}s", PATIENCE.as_secs());
+        command.env("KILLICK_ADDR", self.address()).args(["--timeout", &wait]).args(arguments);
         command
     }
 

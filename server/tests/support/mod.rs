@@ -309,8 +309,8 @@ pub async fn compare_and_store(
 }
 
 /// What was there before, and the revision after.
-pub async fn swap(storer: &storer::Client, value: Put) -> capnp::Result<(Option<String>, u64)> {
-    let mut request = storer.swap_request();
+pub async fn swap(anchor: &anchor::Client, value: Put) -> capnp::Result<(Option<String>, u64)> {
+    let mut request = anchor.swap_request();
     value.into(request.get().init_value());
     let response = request.send().promise.await?;
     let results = response.get()?;

@@ -1,0 +1,236 @@
+//! How many calls of one connection are open: counted where every message passes.
+//!
+//! A call that has no answer yet takes memory, and so does an answer until the client says that it is
+//! done with it (`Finish`, unless the answer needs none; before the answer it gives the call up). The
+//! RPC system bounds neither. Here
+//! - no message is read while the limit of calls is *unanswered*. An ordinary client waits; one
+//!   whose calls wait for something that it would have to send waits in vain, so
+//!   [`Calls::stuck`] resolves after a time limit;
+//! - a connection ends when [`HELD`] times as many are *open*, answered ones included: only the
+//!   client could change that, and it does not read its answers or does not do its part.
+//!
+//! ```text
+//!  RpcSystem ── Counted (network, connection, messages) ── twoparty ── ReadHalf, WriteHalf
+//!                  └──▶ Calls ◀── the connection: stuck, lift
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use capnp::capability::Promise;
+use capnp::message::{Builder, HeapAllocator};
+use capnp::{Error, any_pointer};
+use capnp_rpc::rpc_capnp::message::{Reader, Which};
+use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How many times the limit of unanswered calls may be open, answered ones included.
+const HELD: usize = 4;
+
+/// The open calls of one connection.
+pub(crate) struct Calls {
+    limit: Cell<usize>,
+    /// By the client's number for it: whether it is answered.
+    open: RefCell<HashMap<u32, bool>>,
+    unanswered: Cell<usize>,
+    /// Since when nothing is read.
+    stopped: Cell<Option<Instant>>,
+    room: Notify,
+    stops: Notify,
+}
+
+impl Calls {
+    /// None yet; `limit` may be unanswered at a time.
+    pub(crate) fn new(limit: usize) -> Rc<Self> {
+        Rc::new(Calls {
+            limit: Cell::new(limit.max(1)),
+            open: RefCell::default(),
+            unanswered: Cell::new(0),
+            stopped: Cell::new(None),
+            room: Notify::new(),
+            stops: Notify::new(),
+        })
+    }
+
+    /// From here on there is no limit: has the end of the stream be read.
+    pub(crate) fn lift(&self) {
+        self.limit.set(usize::MAX);
+        self.room.notify_one();
+    }
+
+    /// Resolves when nothing was read for longer than `time`, for there were too many calls.
+    pub(crate) async fn stuck(&self, time: Duration) {
+        loop {
+            match self.stopped.get() {
+                None => self.stops.notified().await,
+                Some(since) if since.elapsed() >= time => return,
+                Some(since) => tokio::time::sleep_until(since + time).await,
+            }
+        }
+    }
+
+    /// Waits until there is room for a call.
+    async fn room(&self) {
+        while self.unanswered.get() >= self.limit.get() {
+            if self.stopped.get().is_none() {
+                self.stopped.set(Some(Instant::now()));
+                self.stops.notify_one();
+            }
+            self.room.notified().await;
+        }
+        self.stopped.set(None);
+    }
+
+    /// A message came in. What is malformed is left to the RPC system.
+    fn received(&self, message: &dyn IncomingMessage) -> Result<(), Error> {
+        let Ok(message) = message.get_body().and_then(|body| body.get_as::<Reader<'_>>()) else {
+            return Ok(());
+        };
+        match message.which() {
+            Ok(Which::Bootstrap(Ok(bootstrap))) => self.asked(bootstrap.get_question_id()),
+            Ok(Which::Call(Ok(call))) => self.asked(call.get_question_id()),
+            Ok(Which::Finish(Ok(finish))) => {
+                self.finished(finish.get_question_id());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn asked(&self, id: u32) -> Result<(), Error> {
+        let mut open = self.open.borrow_mut();
+        let limit = self.limit.get().saturating_mul(HELD);
+        if open.len() >= limit {
+            return Err(Error::overloaded(format!(
+                "this connection has its limit of {limit} calls open: an answered one counts until \
+                 the client has said that it is done with the answer"
+            )));
+        }
+        // An id that is taken is an error for the RPC system to find.
+        if open.insert(id, false) != Some(false) {
+            self.unanswered.set(self.unanswered.get() + 1);
+        }
+        Ok(())
+    }
+
+    /// The client is done with a call. If that has no answer yet, it is given up, and may never get
+    /// one.
+    fn finished(&self, id: u32) {
+        if self.open.borrow_mut().remove(&id) == Some(false) {
+            self.settled();
+        }
+    }
+
+    /// A message goes out.
+    fn sent(&self, message: &dyn OutgoingMessage) {
+        let body = message.get_body_as_reader();
+        let Ok(message) = body.and_then(|body| body.get_as::<Reader<'_>>()) else { return };
+        let Ok(Which::Return(Ok(answer))) = message.which() else { return };
+        let id = answer.get_answer_id();
+        let mut open = self.open.borrow_mut();
+        let before = match answer.get_no_finish_needed() {
+            true => open.remove(&id),
+            false => open.get_mut(&id).map(|answered| std::mem::replace(answered, true)),
+        };
+        if before == Some(false) {
+            self.settled();
+        }
+    }
+
+    /// One call less is unanswered.
+    fn settled(&self) {
+        self.unanswered.set(self.unanswered.get() - 1);
+        self.room.notify_one();
+    }
+}
+
+/// A network, one of its connections, or a message on one, that counts calls.
+pub(crate) struct Counted<T> {
+    inner: T,
+    calls: Rc<Calls>,
+}
+
+impl<T> Counted<T> {
+    /// Has `calls` count what passes through `inner`.
+    pub(crate) fn new(inner: T, calls: Rc<Calls>) -> Self {
+        Counted { inner, calls }
+    }
+}
+
+type Inner<VatId> = Box<dyn Connection<VatId>>;
+
+impl<VatId: 'static, T: VatNetwork<VatId>> VatNetwork<VatId> for Counted<T> {
+    fn connect(&mut self, host: VatId) -> Option<Inner<VatId>> {
+        let connection = self.inner.connect(host)?;
+        Some(Box::new(Counted::new(connection, self.calls.clone())))
+    }
+
+    fn accept(&mut self) -> Promise<Inner<VatId>, Error> {
+        let (accepted, calls) = (self.inner.accept(), self.calls.clone());
+        Promise::from_future(async move {
+            let connection = accepted.await?;
+            Ok(Box::new(Counted::new(connection, calls)) as Inner<VatId>)
+        })
+    }
+
+    fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
+        self.inner.drive_until_shutdown()
+    }
+}
+
+impl<VatId> Connection<VatId> for Counted<Inner<VatId>> {
+    fn get_peer_vat_id(&self) -> VatId {
+        self.inner.get_peer_vat_id()
+    }
+
+    fn new_outgoing_message(&mut self, first_segment_words: u32) -> Box<dyn OutgoingMessage> {
+        let message = self.inner.new_outgoing_message(first_segment_words);
+        Box::new(Counted::new(message, self.calls.clone()))
+    }
+
+    fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
+        let (received, calls) = (self.inner.receive_incoming_message(), self.calls.clone());
+        Promise::from_future(async move {
+            calls.room().await;
+            let message = received.await?;
+            if let Some(message) = &message {
+                calls.received(&**message)?;
+            }
+            Ok(message)
+        })
+    }
+
+    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), Error>) {
+        self.inner.new_stream()
+    }
+
+    fn shutdown(&mut self, result: Result<(), Error>) -> Promise<(), Error> {
+        self.inner.shutdown(result)
+    }
+}
+
+impl OutgoingMessage for Counted<Box<dyn OutgoingMessage>> {
+    fn get_body(&mut self) -> Result<any_pointer::Builder<'_>, Error> {
+        self.inner.get_body()
+    }
+
+    fn get_body_as_reader(&self) -> Result<any_pointer::Reader<'_>, Error> {
+        self.inner.get_body_as_reader()
+    }
+
+    fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
+        self.calls.sent(&*self.inner);
+        self.inner.send()
+    }
+
+    fn take(self: Box<Self>) -> Builder<HeapAllocator> {
+        self.inner.take()
+    }
+
+    fn size_in_words(&self) -> usize {
+        self.inner.size_in_words()
+    }
+}
