@@ -61,6 +61,9 @@ pub struct Config {
     /// The largest value that a cell takes, in bytes. A message may be four times as large; one that
     /// is larger ends its connection.
     pub max_value_bytes: usize,
+    /// The most bytes that all values together may take. One that was replaced counts until it is
+    /// reclaimed.
+    pub max_stored_bytes: usize,
     /// The most capabilities inside one value.
     pub max_value_capabilities: usize,
     /// How long to wait for a capability that is still a promise when it is stored.
@@ -98,6 +101,7 @@ impl Default for Config {
             // About 2.5 KB each while unanswered, and about as much until finished: 160 MB.
             max_calls: 1 << 14,
             max_value_bytes: 1 << 20,
+            max_stored_bytes: 1 << 30,
             max_value_capabilities: 256,
             settle_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),

@@ -12,11 +12,13 @@ use killick::{PathError, StoreError, WalkError};
 use crate::bridge::{CapRef, resolved_so_far, settle};
 use crate::config::Config;
 use crate::session::Session;
+use crate::worker::Room;
 
 /// A value in a cell: a message of its own, in which capabilities are indices into `caps`.
 pub(crate) struct Stored {
     message: Builder<HeapAllocator>,
     caps: Vec<Option<CapRef>>,
+    _room: Room,
 }
 
 impl Stored {
@@ -101,6 +103,7 @@ pub(crate) async fn take_value(
     let Some(Copied { message, hooks }) = copy(pointer, session.config())? else {
         return Ok(None);
     };
+    let room = session.worker().shared().room(message.size_in_words().saturating_mul(8))?;
     let limit = session.config().settle_timeout;
     let mut settled = Vec::with_capacity(hooks.len());
     for hook in hooks {
@@ -113,7 +116,7 @@ pub(crate) async fn take_value(
     for hook in settled {
         caps.push(hook.map(|hook| session.adopt(hook)).transpose()?);
     }
-    Ok(Some(Stored { message, caps }))
+    Ok(Some(Stored { message, caps, _room: room }))
 }
 
 /// Puts a stored value into `pointer`, for the client of `session`.

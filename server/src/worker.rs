@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use capnp::Error;
 use capnp::private::capability::ClientHook;
 use killick::Tree;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -34,6 +35,21 @@ pub(crate) struct Shared {
     pub(crate) hostname: String,
     connections: AtomicUsize,
     last_connection: AtomicU64,
+    /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
+    stored: Arc<AtomicUsize>,
+}
+
+/// Room for one value among all that a server stores; given back with the value.
+pub(crate) struct Room {
+    stored: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Relaxed: as in `Shared::room`.
+        self.stored.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -45,6 +61,7 @@ impl Shared {
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             connections: AtomicUsize::new(0),
             last_connection: AtomicU64::new(0),
+            stored: Arc::default(),
             config,
         }
     }
@@ -53,6 +70,32 @@ impl Shared {
     pub(crate) fn next_connection(&self) -> u64 {
         // Relaxed: a number, which publishes nothing.
         self.last_connection.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes room for a value of `bytes`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn room(&self, bytes: usize) -> Result<Room, Error> {
+        self.try_room(bytes)
+            .or_else(|| {
+                // Values that were replaced may be waiting to be dropped.
+                killick::reclaim();
+                self.try_room(bytes)
+            })
+            .ok_or_else(|| {
+                let limit = self.config.max_stored_bytes;
+                let error = "values here would exceed their limit of";
+                Error::overloaded(format!("{bytes} bytes more: {error} {limit} bytes in all"))
+            })
+    }
+
+    fn try_room(&self, bytes: usize) -> Option<Room> {
+        let limit = self.config.max_stored_bytes;
+        let more = |stored: usize| stored.checked_add(bytes).filter(|after| *after <= limit);
+        // Relaxed: the count alone is decided by; it publishes nothing.
+        self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Room { stored: self.stored.clone(), bytes })
     }
 
     /// How many connections are open.

@@ -239,3 +239,33 @@ fn a_client_that_does_not_finish_its_calls_is_closed_at_four_times_the_limit() {
         assert_eq!(witness.nodes().await, 1);
     });
 }
+
+#[test]
+fn values_share_one_bound_and_give_back_what_they_took() {
+    let harness = Harness::with(|config| config.max_stored_bytes = 11_000);
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let text = "x".repeat(4000);
+        let mut cells = Vec::new();
+        for name in ["a", "b", "c"] {
+            cells.push(cell(&walk(&peer.anchor(), name).await.unwrap()).await);
+        }
+        for (_, storer) in &cells[..2] {
+            assert!(store(storer, Put::text(&text), true).await.unwrap().0);
+        }
+        let other = Peer::connect(harness.tcp()).await;
+        let (_, last) = cell(&walk(&other.anchor(), "c").await.unwrap()).await;
+        let refused = store(&last, Put::text(&text), true).await.expect_err("no room");
+        assert_eq!(refused.kind, capnp::ErrorKind::Overloaded);
+        assert!(refused.to_string().contains("limit of 11000 bytes in all"), "{refused}");
+        assert_eq!(support::load(&cells[2].0).await.unwrap(), (None, 0));
+
+        // What is replaced, cleared or not stored makes room again.
+        for round in 0..200 {
+            let (_, storer) = &cells[round % 2];
+            assert!(store(storer, Put::text(&text[..2000]), true).await.unwrap().0, "{round}");
+            assert!(!store(storer, Put::text(&text[..2000]), false).await.unwrap().0, "{round}");
+        }
+        assert!(store(&last, Put::text(&text), true).await.unwrap().0);
+    });
+}

@@ -46,10 +46,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("value_load_relaxed", "store_vs_drop::value_keeps_its_node_when_the_last_handle_goes"),
     ("value_publish_relaxed", "store_vs_drop::value_keeps_its_node_when_the_last_handle_goes"),
     ("value_release_relaxed", "store_vs_drop::value_is_dropped_after_its_last_reader"),
-    (
-        "value_touch_relaxed",
-        "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept",
-    ),
+    ("value_touch_relaxed", "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept"),
     ("walk_adopts_the_dead", "walk_vs_drop::walker_never_gets_a_pruned_node"),
 ];
 

@@ -50,6 +50,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "BYTES", default_value_t = Config::default().max_value_bytes)]
     max_value_bytes: usize,
 
+    /// The most bytes that all values together may take.
+    #[arg(long, value_name = "BYTES", default_value_t = Config::default().max_stored_bytes)]
+    max_stored_bytes: usize,
+
     /// The most capabilities inside one value.
     #[arg(long, value_name = "N", default_value_t = Config::default().max_value_capabilities)]
     max_value_capabilities: usize,
@@ -130,6 +134,7 @@ impl Serve {
             max_capabilities: self.max_capabilities,
             max_calls: self.max_calls,
             max_value_bytes: self.max_value_bytes,
+            max_stored_bytes: self.max_stored_bytes,
             max_value_capabilities: self.max_value_capabilities,
             verbose: self.verbose,
             log: if self.quiet { Log::none() } else { Log::stderr() },
