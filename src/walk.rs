@@ -230,7 +230,7 @@ pub(crate) fn lookup<V>(base: &Held<V>, path: Path<'_>, guard: &Guard) -> Option
     descend(base, path, guard)?.acquire(base.tree())
 }
 
-/// What the cell at `path` under `base` holds; a missing node reads as nothing. Takes no reference.
+/// What the cell at `path` under `base` holds; nothing if there is no node. Takes no reference.
 ///
 /// # Progress
 /// Wait-free.
@@ -239,5 +239,12 @@ pub(crate) fn content<'g, V>(
     path: Path<'_>,
     guard: &'g Guard,
 ) -> Option<Content<'g, V>> {
-    descend(base, path, guard).map(|node| node.cell.load(guard))
+    let node = descend(base, path, guard)?;
+    let content = node.cell.load(guard);
+    // A dead node is not there, though it may still be linked, and its cell knows a revision. One
+    // that holds a value was alive when that was loaded.
+    if content.is_empty() && node.state.is_dead() && !mutated("load_at_reads_the_dead") {
+        return None;
+    }
+    Some(content)
 }

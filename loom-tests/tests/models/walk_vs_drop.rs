@@ -77,3 +77,20 @@ fn node_is_freed_after_its_last_holder_read_it() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn load_at_agrees_with_the_lookup_before_it() {
+    check("load_at_agrees_with_the_lookup_before_it", Some(3), || {
+        let tree = tree();
+        let held = walk(&tree, "a");
+        held.store(1, true).unwrap();
+        held.clear();
+        let other = spawn(move || drop(held));
+        let found = tree.root().lookup("a").unwrap().is_some();
+        let loaded = tree.root().load_at("a").unwrap();
+        // Once it is gone it is gone, and a path without a node is at revision 0.
+        assert!(loaded.revision == 0 || found && loaded.revision == 2);
+        other.join().unwrap();
+        assert_empty(&tree);
+    });
+}
