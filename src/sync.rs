@@ -11,6 +11,9 @@ pub(crate) use crate::raw::epoch::Guard;
 
 #[cfg(not(loom))]
 mod imp {
+    #[cfg(not(any(fuzzing, killick_system_alloc)))]
+    pub(crate) use crate::raw::cache::{alloc, dealloc};
+    #[cfg(any(fuzzing, killick_system_alloc))]
     pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, AtomicUsize as Counter, Ordering,

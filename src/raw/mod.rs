@@ -2,7 +2,7 @@
 //!
 //! It turns the crate's pointers into types that safe code can hold: blocks of memory ([`block`]),
 //! what a pointer word can point to ([`link`]), nodes and counted references to them ([`node`]),
-//! values ([`value`]), and the epoch that keeps all of them readable ([`epoch`]).
+//! values ([`value`]), memory for all of them ([`cache`]), and the epoch that keeps all of them readable ([`epoch`]).
 //!
 //! # What it trusts the rest of the crate with
 //! Types carry most of the argument: nothing is read without a guard or a counted reference, a
@@ -23,6 +23,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod block;
+#[cfg_attr(any(loom, fuzzing, killick_system_alloc), expect(dead_code, reason = "see its page"))]
+pub(crate) mod cache;
 #[cfg_attr(loom, path = "model.rs")]
 pub(crate) mod epoch;
 pub(crate) mod link;
