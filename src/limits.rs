@@ -31,8 +31,7 @@ pub struct Limits {
     pub depth: usize,
     /// The most children that one node may have.
     pub children: usize,
-    /// The most nodes that the tree may hold at a time, its root included. One that is dying while a
-    /// walk puts another in its place is not counted twice.
+    /// The most nodes that the tree may hold at a time, its root included. Never exceeded.
     pub nodes: usize,
 }
 

@@ -11,6 +11,7 @@
 //! - the word has changed: begin again. That takes another thread's exchange, so `ls` is lock-free.
 
 use crate::node::children;
+use crate::prune;
 use crate::raw::link::Link;
 use crate::raw::node::{Held, NodeRef};
 use crate::sync::{Guard, mutated};
@@ -21,16 +22,24 @@ use crate::sync::{Guard, mutated};
 /// Lock-free.
 pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
     let (node, tree) = (owner.node_under(guard), owner.tree());
+    let mut earlier = Vec::new();
     loop {
         let word = node.children.load(guard);
         let linked = sorted(word);
         let held: Vec<_> = linked.iter().filter_map(|child| child.acquire(tree)).collect();
+        // What an earlier attempt held stayed alive until now, so it is linked, and held again: no
+        // child outlives its last handle by a list that does not show it.
+        earlier.drain(..).for_each(prune::release);
         // Those that are held stay alive, so they need no second look.
         if held.len() == linked.len() || unchanged(node, word, guard) {
             return held;
         }
         // Lost to a concurrent link, unlink or replace: retry from the new word.
-        held.into_iter().for_each(crate::prune::release);
+        if mutated("ls_lets_go_between_attempts") {
+            held.into_iter().for_each(prune::release);
+        } else {
+            earlier = held;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! parent and retired; if that empties the parent's children word, the word's reference on the
 //! parent is given back next, and so on upwards, in a loop.
 
-use crate::node::children;
+use crate::node::children::{self, Unlinked};
 use crate::node::shared::Shared;
 use crate::node::state::Release;
 use crate::raw::node::{Held, NodeRef};
@@ -53,17 +53,16 @@ fn prune_one<V>(dead: NodeRef<'_, V>, tree: &Shared, guard: &Guard) -> Option<He
         dead.retire_root(guard);
         return None;
     };
-    if mutated("count_drops_after_unlink") {
-        let freed = children::unlink(parent, dead, tree, guard);
-        dead.retire(guard);
-        tree.forget_nodes(1);
-        return freed;
-    }
-    // Before it is unlinked: a walker that no longer finds it has its room.
-    tree.forget_nodes(1);
-    let freed = children::unlink(parent, dead, tree, guard);
+    let unlinked = children::unlink(parent, dead, tree, guard);
     dead.retire(guard);
-    freed
+    // A node's room goes to the one that took its place.
+    if !matches!(unlinked, Unlinked::Replaced) || mutated("room_of_replaced_given_back") {
+        tree.forget_nodes(1);
+    }
+    match unlinked {
+        Unlinked::Emptied(parent) => Some(parent),
+        Unlinked::Removed | Unlinked::Replaced => None,
+    }
 }
 
 /// An injected bug: what [`release_last`] must not do.

@@ -11,9 +11,9 @@ pub(crate) use crate::raw::epoch::Guard;
 
 #[cfg(not(loom))]
 mod imp {
-    #[cfg(not(any(fuzzing, killick_system_alloc)))]
+    #[cfg(not(any(fuzzing, killick_check)))]
     pub(crate) use crate::raw::cache::{alloc, dealloc};
-    #[cfg(any(fuzzing, killick_system_alloc))]
+    #[cfg(any(fuzzing, killick_check))]
     pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, AtomicUsize as Counter, Ordering,
@@ -23,8 +23,14 @@ mod imp {
     /// The seed of a tree's hash: random, one for each tree.
     pub(crate) type Seed = foldhash::fast::RandomState;
 
-    /// The most nodes that a small array of children holds.
-    pub(crate) const SMALL_MAX: usize = 16;
+    /// The most nodes that a small array of children holds. Builds that look for mistakes
+    /// (`--cfg killick_check`, fuzzing) have small arrays and few hashes, so that every form of the
+    /// table and every collision is met.
+    pub(crate) const SMALL_MAX: usize = if cfg!(any(fuzzing, killick_check)) { 4 } else { 16 };
+
+    /// The bits of a name's hash that are used.
+    pub(crate) const HASH_BITS: u32 =
+        if cfg!(any(fuzzing, killick_check)) { 0xC000_0007 } else { u32::MAX };
 
     /// A model's proof that an object is read only after it was initialised and before it is freed.
     pub(crate) struct Witness;
@@ -62,6 +68,8 @@ mod imp {
     pub(crate) type Seed = foldhash::fast::FixedState;
 
     pub(crate) const SMALL_MAX: usize = 2;
+
+    pub(crate) const HASH_BITS: u32 = u32::MAX;
 }
 
 /// `order`, or `Relaxed` where the injected bug `name` is switched on.

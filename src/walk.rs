@@ -44,8 +44,9 @@ pub enum WalkError {
         depth: usize,
     },
     /// The tree would have more nodes than [`Limits::nodes`](crate::Limits::nodes) allows. A node is
-    /// counted before it is linked: of several concurrent walks that compete for the last room, even
-    /// to one path, one succeeds and others may be refused.
+    /// counted from before it is linked until after it is unlinked: of several concurrent walks that
+    /// compete for the last room, even to one path, one succeeds and others may be refused, and so
+    /// may one beside a last release that has not returned yet.
     TooManyNodes {
         /// The limit.
         limit: usize,
@@ -170,18 +171,16 @@ fn revive<V>(
     guard: &Guard,
 ) -> Option<Result<Held<V>, WalkError>> {
     let parent = dead.parent()?; // a root that somebody walks from is alive
+    // The fresh node has the room of the dead one, so this is for those below it.
     let count = below.clone().count();
     if let Err(error) = reserve(tree, count) {
         return Some(Err(error));
     }
-    // The fresh node takes the place of the dead one in the limit, too, which its pruner is about
-    // to give back.
-    tree.count_one_more();
     let chain = chain(parent, std::iter::once(dead.name()).chain(below), tree);
     match children::replace(parent, dead, chain, tree, guard) {
         Ok(leaf) => Some(Ok(leaf)),
         Err(_) => {
-            tree.forget_nodes(1 + count);
+            tree.forget_nodes(count);
             None
         }
     }

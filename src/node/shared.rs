@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 
 use crate::limits::Limits;
-use crate::sync::{AtomicBool, Counter, Relaxed, Seed};
+use crate::sync::{AtomicBool, Counter, HASH_BITS, Relaxed, Seed};
 
 /// One per tree; freed with its root.
 pub(crate) struct Shared {
@@ -31,7 +31,7 @@ impl Shared {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name);
         let hash = hasher.finish();
-        (hash ^ (hash >> 32)) as u32
+        (hash ^ (hash >> 32)) as u32 & HASH_BITS
     }
 
     /// Counts `n` more nodes, if the limit allows.
@@ -46,12 +46,6 @@ impl Shared {
             }
         }
         false
-    }
-
-    /// Counts one more node, whatever the limit.
-    pub(crate) fn count_one_more(&self) {
-        // Relaxed: as in `reserve_nodes`.
-        self.nodes.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn forget_nodes(&self, n: usize) {

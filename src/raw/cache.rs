@@ -8,7 +8,7 @@
 //! - A thread keeps at most [`KEEP`] blocks of a size, 820 KiB in all; the rest, and all at its end,
 //!   go back.
 //! - Nothing is kept where it would hide mistakes from a tool that watches the allocator: under
-//!   `--cfg killick_system_alloc`, which the sanitizer runs set, in fuzzing, and in models.
+//!   `--cfg killick_check`, which the sanitizer runs set, in fuzzing, and in models.
 
 use std::alloc::{Layout, alloc as system_alloc, dealloc as system_dealloc};
 use std::cell::UnsafeCell;

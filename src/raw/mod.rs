@@ -23,7 +23,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod block;
-#[cfg_attr(any(loom, fuzzing, killick_system_alloc), expect(dead_code, reason = "see its page"))]
+#[cfg_attr(any(loom, fuzzing, killick_check), expect(dead_code, reason = "see its page"))]
 pub(crate) mod cache;
 #[cfg_attr(loom, path = "model.rs")]
 pub(crate) mod epoch;

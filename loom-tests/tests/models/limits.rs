@@ -33,13 +33,37 @@ fn walkers_to_one_path_share_the_last_room_or_one_is_refused() {
 }
 
 #[test]
-fn walker_never_lacks_room_for_what_is_just_dying() {
-    check("walker_never_lacks_room_for_what_is_just_dying", Some(3), || {
+fn walker_beside_a_last_release_gets_the_node_or_is_refused() {
+    check("walker_beside_a_last_release_gets_the_node_or_is_refused", Some(3), || {
         let tree = tree_of_two_nodes();
         let held = walk(&tree, "a");
         let other = spawn(move || drop(held));
-        drop(walk(&tree, "a"));
+        let mine = tree.root().walk("a");
         other.join().unwrap();
+        match mine {
+            Ok(mine) => assert_eq!(walk(&tree, "a"), mine),
+            // The old node was unlinked, and its room not yet given back.
+            Err(refused) => assert_eq!(refused, WalkError::TooManyNodes { limit: 2 }),
+        }
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn limit_of_nodes_is_never_exceeded() {
+    check("limit_of_nodes_is_never_exceeded", Some(3), || {
+        let tree = tree_of_two_nodes();
+        let held = walk(&tree, "a");
+        let dropper = spawn(move || drop(held));
+        let other = spawn({
+            let tree = tree.clone();
+            move || tree.root().walk("b")
+        });
+        let mine = tree.root().walk("a");
+        let theirs = other.join().unwrap();
+        dropper.join().unwrap();
+        assert!(mine.is_err() || theirs.is_err(), "three nodes at a limit of two");
+        drop((mine, theirs));
         assert_empty(&tree);
     });
 }

@@ -61,3 +61,23 @@ fn names_never_mix_two_moments_of_two_writers() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn dropped_child_is_gone_unless_it_is_listed() {
+    check("dropped_child_is_gone_unless_it_is_listed", Some(4), || {
+        let tree = tree();
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        let other = spawn({
+            let tree = tree.clone();
+            move || tree.root().ls()
+        });
+        drop(b);
+        drop(a);
+        let found = tree.root().lookup("a").unwrap().is_some();
+        let listed = other.join().unwrap();
+        // Only the list can have kept it, and then the list shows it.
+        assert!(!found || listed.iter().any(|child| child.name() == "a"));
+        drop(listed);
+        assert_empty(&tree);
+    });
+}

@@ -13,7 +13,6 @@ const MUTANTS: &[(&str, &str)] = &[
         "close_reads_links",
         "store_vs_drop::store_at_a_new_node_of_a_closing_tree_is_refused_or_swept",
     ),
-    ("count_drops_after_unlink", "limits::walker_never_lacks_room_for_what_is_just_dying"),
     ("dead_relaxed", "ls_vs_create_and_prune::names_are_those_of_one_moment"),
     ("free_without_epoch", "walk_vs_drop::lookup_finds_a_live_node_or_none"),
     (
@@ -27,12 +26,17 @@ const MUTANTS: &[(&str, &str)] = &[
         "create_vs_cascade::creation_below_a_held_node_meets_its_last_release",
     ),
     ("load_at_reads_the_dead", "walk_vs_drop::load_at_agrees_with_the_lookup_before_it"),
+    (
+        "ls_lets_go_between_attempts",
+        "ls_vs_create_and_prune::dropped_child_is_gone_unless_it_is_listed",
+    ),
     ("ls_without_validation", "ls_vs_create_and_prune::names_are_those_of_one_moment"),
     ("prune_pins_late", "walk_vs_drop::pruner_reads_its_parent_although_others_prune_that"),
     ("release_last_relaxed", "walk_vs_drop::node_is_freed_after_its_last_holder_read_it"),
     ("release_relaxed", "ls_vs_create_and_prune::names_are_those_of_one_moment"),
     ("release_shared_relaxed", "walk_vs_drop::node_is_freed_after_its_last_holder_read_it"),
     ("revision_stays", "store_vs_drop::swaps_and_compare_and_store_number_the_changes"),
+    ("room_of_replaced_given_back", "limits::limit_of_nodes_is_never_exceeded"),
     ("store_into_closed_stays", "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept"),
     (
         "store_without_node_reference",

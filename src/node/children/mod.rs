@@ -156,21 +156,34 @@ pub(crate) fn replace<'g, V>(
     }
 }
 
-/// Takes a dead child out. If that empties the word, the result is the word's reference on the
-/// owner (C2), for the caller to give back.
+/// The outcome of [`unlink`].
+#[must_use]
+pub(crate) enum Unlinked<V> {
+    /// A walker has put a fresh node in its place; the word kept its reference.
+    Replaced,
+    /// The child is out, others are left.
+    Removed,
+    /// The child is out and was the last: the word's reference on the owner (C2), for the caller to
+    /// give back.
+    Emptied(Held<V>),
+}
+
+/// Takes a dead child out.
 pub(crate) fn unlink<'g, V>(
     owner: NodeRef<'g, V>,
     dead: NodeRef<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> Option<Held<V>> {
+) -> Unlinked<V> {
     loop {
         let word = owner.children.load(guard);
-        // Not there: a walker has put a fresh node in its place, and the word kept its reference.
-        let edit = Edit::substitute(word, dead, None)?;
+        let Some(edit) = Edit::substitute(word, dead, None) else { return Unlinked::Replaced };
         let empties = edit.new.is_nothing() && !mutated("unlink_keeps_owner_reference");
         if edit.publish(owner, guard) {
-            return empties.then(|| owner.adopt_reference(tree));
+            return match empties {
+                true => Unlinked::Emptied(owner.adopt_reference(tree)),
+                false => Unlinked::Removed,
+            };
         }
         // Lost to a concurrent link, unlink or replace: retry from the new word.
     }
