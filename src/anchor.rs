@@ -59,7 +59,10 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         Path::parse(path.as_ref(), self.held().node().depth(), &self.held().tree().limits)
     }
 
-    /// The last component of the path to this node; empty for the root.
+    /// The last component of the path to this node; empty for the root. Never changes.
+    ///
+    /// # Progress
+    /// Wait-free, O(1).
     pub fn name(&self) -> &str {
         ls::text(self.held().node().name())
     }
@@ -162,7 +165,7 @@ impl<V: Send + Sync + 'static> Anchor<V> {
 
     /// The names of the children as they were at one moment, sorted. Writes no shared memory.
     ///
-    /// Progress, complexity and ordering are those of [`ls`](Self::ls).
+    /// Progress, complexity and ordering are those of [`ls`](Self::ls); it cannot fail.
     ///
     /// # Examples
     /// ```
@@ -177,24 +180,62 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         ls::names(self.held(), &guard)
     }
 
-    /// How many children are linked, one that is on its way out included.
+    /// How many children are linked, one that is on its way out included: between the last release of
+    /// a child and the return of that call it may be counted or not.
     ///
     /// # Progress
-    /// Wait-free, O(1).
+    /// Wait-free, O(1); writes no shared memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// let held = tree.root().walk("a/b")?;
+    /// assert_eq!(tree.root().child_count(), 1); // a; b is a child of a
+    /// drop(held);
+    /// assert_eq!(tree.root().child_count(), 0);
+    /// # Ok::<(), WalkError>(())
+    /// ```
     pub fn child_count(&self) -> usize {
         let guard = Guard::pin();
         children::count(self.held().node_under(&guard).children.load(&guard))
     }
 
-    /// Whether the cell holds a value.
+    /// Whether the cell holds a value. Linearizable with every other operation on this cell.
     ///
     /// # Progress
     /// Wait-free, O(1); writes no shared memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// assert!(!anchor.is_filled());
+    /// anchor.store(1, true).unwrap();
+    /// assert!(anchor.is_filled());
+    /// # Ok::<(), WalkError>(())
+    /// ```
     pub fn is_filled(&self) -> bool {
         self.load_with(|value, _| value.is_some())
     }
 
-    /// The right to read and the right to write this cell, each a handle of its own.
+    /// The right to read and the right to write this cell, each a handle of its own that keeps the
+    /// node, and neither of which leads back to this anchor.
+    ///
+    /// # Progress
+    /// Wait-free, O(1): two references are taken.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let (loader, storer) = tree.root().walk("a")?.cell();
+    /// storer.store("for the reader", false).unwrap();
+    /// assert!(storer.store("once more", false).is_err()); // occupied
+    /// assert_eq!(*loader.load().value.unwrap(), "for the reader");
+    /// # Ok::<(), WalkError>(())
+    /// ```
     pub fn cell(&self) -> (Loader<V>, Storer<V>) {
         (Loader::new(self.clone()), Storer::new(self.clone()))
     }
@@ -228,7 +269,24 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// Nothing that any thread removes is freed until `read` returns: keep it short.
     ///
     /// # Progress
-    /// Wait-free but for `read`.
+    /// Wait-free but for `read`; O(1).
+    ///
+    /// # Ordering
+    /// As [`load`](Self::load).
+    ///
+    /// # Panics
+    /// If `read` does; the tree is as it was.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// assert_eq!(anchor.load_with(|value, revision| (value.copied(), revision)), (None, 0));
+    /// anchor.store(5, true).unwrap();
+    /// assert_eq!(anchor.load_with(|value, revision| (value.copied(), revision)), (Some(5), 1));
+    /// # Ok::<(), WalkError>(())
+    /// ```
     pub fn load_with<R>(&self, read: impl FnOnce(Option<&V>, u64) -> R) -> R {
         cell::load_with(self.held(), read)
     }
@@ -274,7 +332,20 @@ impl<V: Send + Sync + 'static> Anchor<V> {
 
     /// Empties the cell. The result is what it held before.
     ///
-    /// Progress, complexity and ordering are those of [`store`](Self::store); it cannot fail.
+    /// Progress, complexity and ordering are those of [`store`](Self::store); it cannot fail, and
+    /// emptying an empty cell changes nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// anchor.store(5, true).unwrap();
+    /// assert_eq!(*anchor.clear().value.unwrap(), 5);
+    /// assert!(anchor.clear().value.is_none());
+    /// assert_eq!(anchor.load().revision, 2); // stored, cleared; the second clear was no change
+    /// # Ok::<(), WalkError>(())
+    /// ```
     pub fn clear(&self) -> Loaded<V> {
         match cell::swap(self.held(), None) {
             Ok(before) => before,
@@ -372,6 +443,17 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     ///
     /// # Errors
     /// [`PathError`]; `read` is not called then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, StoreAtError, Tree};
+    /// # let tree = Tree::new(Limits::default());
+    /// tree.root().store_at("a/b", 5, true)?;
+    /// assert_eq!(tree.root().load_at_with("a/b", |value, _| value.copied()), Ok(Some(5)));
+    /// assert_eq!(tree.root().load_at_with("a/c", |value, _| value.copied()), Ok(None));
+    /// assert!(tree.root().load_at_with("a/..", |_, _| unreachable!()).is_err());
+    /// # Ok::<(), StoreAtError<i32>>(())
+    /// ```
     pub fn load_at_with<R>(
         &self,
         path: impl AsRef<[u8]>,
@@ -386,7 +468,10 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     }
 
     /// Stores at `path`, as [`walk`](Self::walk) and [`store`](Self::store) would, and keeps no
-    /// handle. Storing `None` where there is no node creates none.
+    /// handle. Storing `None` where there is no node creates none, and succeeds.
+    ///
+    /// Progress, complexity and ordering are those of the two, one after the other: another thread may
+    /// see the node before it sees the value.
     ///
     /// # Errors
     /// [`StoreAtError`], with the value. No node that the call created is left.

@@ -189,12 +189,12 @@ impl<V: Send + Sync + 'static> Loader<V> {
         Loader(anchor)
     }
 
-    /// What the cell holds. See [`Anchor::load`].
+    /// What the cell holds: all as [`Anchor::load`].
     pub fn load(&self) -> Loaded<V> {
         self.0.load()
     }
 
-    /// Calls `read` with what the cell holds. See [`Anchor::load_with`].
+    /// Calls `read` with what the cell holds: all as [`Anchor::load_with`].
     pub fn load_with<R>(&self, read: impl FnOnce(Option<&V>, u64) -> R) -> R {
         self.0.load_with(read)
     }
@@ -216,6 +216,19 @@ impl<V: Send + Sync + 'static> fmt::Debug for Loader<V> {
 /// does.
 ///
 /// It sees revisions, and whether the cell was empty, but no value: so it has no `swap`.
+///
+/// # Examples
+/// ```
+/// use killick::{Limits, StoreErrorKind, Tree};
+///
+/// let tree = Tree::new(Limits::default());
+/// let (_, storer) = tree.root().walk("a")?.cell();
+/// assert_eq!(storer.store("mine", false).unwrap(), 1);
+/// let refused = storer.store("late", false).unwrap_err();
+/// assert_eq!((refused.kind, refused.value), (StoreErrorKind::Occupied, Some("late")));
+/// assert!(storer.clear());
+/// # Ok::<(), killick::WalkError>(())
+/// ```
 pub struct Storer<V: Send + Sync + 'static>(Anchor<V>);
 
 impl<V: Send + Sync + 'static> Storer<V> {
@@ -223,7 +236,7 @@ impl<V: Send + Sync + 'static> Storer<V> {
         Storer(anchor)
     }
 
-    /// Stores a value, or empties the cell. See [`Anchor::store`].
+    /// Stores a value, or empties the cell: all as [`Anchor::store`].
     ///
     /// # Errors
     /// As there.
@@ -235,12 +248,12 @@ impl<V: Send + Sync + 'static> Storer<V> {
         self.0.store(value, overwrite)
     }
 
-    /// Empties the cell. Whether there was something in it.
+    /// Empties the cell, as [`Anchor::clear`] does. Whether there was something in it.
     pub fn clear(&self) -> bool {
         self.0.clear().value.is_some()
     }
 
-    /// Stores if the cell is at the expected revision. See [`Anchor::compare_and_store`].
+    /// Stores if the cell is at the expected revision: all as [`Anchor::compare_and_store`].
     ///
     /// # Errors
     /// As there.
