@@ -147,7 +147,9 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// O(n log n) for n children; O(n) memory.
     ///
     /// # Ordering
-    /// Linearizable for the set of this node's children.
+    /// Linearizable for the set of this node's children. While it is under way it holds them one by
+    /// one: a child whose last handle goes meanwhile may stay until the list has let go of it. No list
+    /// shows a child that it alone has kept.
     ///
     /// # Examples
     /// ```

@@ -85,9 +85,11 @@ pub use tree::Tree;
 pub use walk::WalkError;
 
 /// Runs models of the tree's races.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 #[doc(hidden)]
 pub mod model {
+    pub use crate::raw::epoch::execution;
+    #[cfg(loom)]
     pub use crate::raw::epoch::{check, spawn};
 }
 
@@ -96,5 +98,5 @@ pub mod model {
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

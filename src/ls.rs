@@ -9,9 +9,12 @@
 //! - some dead found, and the word unchanged *after* that: then the nodes linked are the same; the
 //!   dead are dead for ever, and the living, if they are looked at once more, were alive then.
 //! - the word has changed: begin again. That takes another thread's exchange, so `ls` is lock-free.
+//!
+//! Handles are taken only after that: a child that the list itself holds no longer dies, so it would
+//! seem to be there at a moment when everybody else had let go. If one has died in between, those
+//! taken are given back, and all begins again; until then they keep their children alive.
 
 use crate::node::children;
-use crate::prune;
 use crate::raw::link::Link;
 use crate::raw::node::{Held, NodeRef};
 use crate::sync::{Guard, mutated};
@@ -22,24 +25,15 @@ use crate::sync::{Guard, mutated};
 /// Lock-free.
 pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
     let (node, tree) = (owner.node_under(guard), owner.tree());
-    let mut earlier = Vec::new();
     loop {
-        let word = node.children.load(guard);
-        let linked = sorted(word);
-        let held: Vec<_> = linked.iter().filter_map(|child| child.acquire(tree)).collect();
-        // What an earlier attempt held stayed alive until now, so it is linked, and held again: no
-        // child outlives its last handle by a list that does not show it.
-        earlier.drain(..).for_each(prune::release);
-        // Those that are held stay alive, so they need no second look.
-        if held.len() == linked.len() || unchanged(node, word, guard) {
+        // Before any is held: what the list itself holds no longer dies.
+        let living = living(node, guard);
+        let held: Vec<_> = living.iter().map_while(|child| child.acquire(tree)).collect();
+        if held.len() == living.len() {
             return held;
         }
-        // Lost to a concurrent link, unlink or replace: retry from the new word.
-        if mutated("ls_lets_go_between_attempts") {
-            held.into_iter().for_each(prune::release);
-        } else {
-            earlier = held;
-        }
+        // Lost to a concurrent last release of a child: retry.
+        held.into_iter().for_each(crate::prune::release);
     }
 }
 
@@ -48,7 +42,11 @@ pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
 /// # Progress
 /// Lock-free.
 pub(crate) fn names<V>(owner: &Held<V>, guard: &Guard) -> Names {
-    let node = owner.node_under(guard);
+    Names::new(&living(owner.node_under(guard), guard))
+}
+
+/// The children as they were at one moment, sorted by name.
+fn living<'g, V>(node: NodeRef<'g, V>, guard: &'g Guard) -> Vec<NodeRef<'g, V>> {
     loop {
         let word = node.children.load(guard);
         let mut living = sorted(word);
@@ -56,7 +54,7 @@ pub(crate) fn names<V>(owner: &Held<V>, guard: &Guard) -> Names {
             let seen = living.len();
             living.retain(|child| !child.state.is_dead());
             if living.len() == seen {
-                return Names::new(&living);
+                return living;
             }
             // The dead are dead from here on. If nobody else came or went until now, then another
             // look at the living shows that they are alive now.

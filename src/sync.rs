@@ -1,15 +1,15 @@
-//! The one place where the crate chooses between the machine's primitives and loom's.
+//! The one place where the crate chooses between the machine's primitives, loom's and shuttle's.
 //!
 //! In an ordinary build this is `std` and `crossbeam-epoch`, and everything that only a model needs
-//! ([`Witness`], [`mutated`]) compiles to nothing. Under `--cfg loom` the atomics are loom's and
-//! reclamation is a stand-in that frees as early as the rules allow
+//! ([`Witness`], [`mutated`]) compiles to nothing. Under `--cfg loom` the atomics are loom's, under
+//! `--cfg shuttle` shuttle's, and reclamation is a stand-in that frees as early as the rules allow
 //! (`raw/model.rs`).
 
 pub(crate) use imp::*;
 
 pub(crate) use crate::raw::epoch::Guard;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod imp {
     #[cfg(not(any(fuzzing, killick_check)))]
     pub(crate) use crate::raw::cache::{alloc, dealloc};
@@ -53,18 +53,21 @@ mod imp {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod imp {
-    pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::*,
-    };
+    #[cfg(loom)]
+    use loom::sync::atomic;
+    #[cfg(shuttle)]
+    use shuttle::sync::atomic;
 
-    // Counts that order nothing: loom would only multiply executions.
+    pub(crate) use atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::*};
+
+    // Counts that order nothing: a model would only multiply executions.
     pub(crate) use std::sync::atomic::AtomicUsize as Counter;
 
     pub(crate) use crate::raw::epoch::{Witness, alloc, dealloc, mutated};
 
-    /// Loom replays executions, so nothing in them may be random.
+    /// Models replay executions, so nothing in them may be random.
     pub(crate) type Seed = foldhash::fast::FixedState;
 
     pub(crate) const SMALL_MAX: usize = 2;

@@ -1,6 +1,7 @@
 //! What a server is told: where to listen, and every bound.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,12 @@ impl Log {
         Log(Arc::new(write))
     }
 
-    /// A log on the standard error stream.
+    /// A log on the standard error stream. A line that cannot be written there is lost.
     pub fn stderr() -> Self {
-        Log::new(|line| eprintln!("killick: {line}"))
+        Log::new(|line| {
+            // One write a line; a reader that has gone is no reason to stop serving.
+            let _ = io::stderr().lock().write_all(format!("killick: {line}\n").as_bytes());
+        })
     }
 
     /// A log that nobody reads.
@@ -58,8 +62,9 @@ pub struct Config {
     /// more is read from it; and four times as many may be open, in that the client has not said yet
     /// that it is done with their answers.
     pub max_calls: usize,
-    /// The largest value that a cell takes, in bytes. A message may be four times as large; one that
-    /// is larger ends its connection.
+    /// The largest value that a cell takes, in bytes. A message may be four times as large as that
+    /// or as the longest path, whichever is more, with a little more around a path; one that is
+    /// larger ends its connection.
     pub max_value_bytes: usize,
     /// The most bytes that all values together may take. One that was replaced counts until it is
     /// reclaimed.
@@ -112,6 +117,9 @@ impl Default for Config {
     }
 }
 
+/// Room in a message for a call without its path and value.
+const CALL_BYTES: usize = 8 * 1024;
+
 impl Config {
     /// A configuration for a test or a demonstration: listens on `listen`, waits less, logs nothing.
     pub fn for_test(listen: impl IntoIterator<Item = ListenAddr>) -> Self {
@@ -127,7 +135,10 @@ impl Config {
 
     /// The largest message that is read, in words of eight bytes.
     pub(crate) fn message_words(&self) -> usize {
-        // At least what a call with a small value takes.
-        (self.max_value_bytes / 8).saturating_mul(4).max(1024)
+        let value = self.max_value_bytes.saturating_mul(4);
+        // A path some times too long is still read, to be an error of its call; beside it lie the
+        // call's own structs. That is room for a call with a small value as well.
+        let path = self.limits.path_bytes.saturating_mul(4).saturating_add(CALL_BYTES);
+        value.max(path) / 8
     }
 }

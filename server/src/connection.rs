@@ -115,7 +115,7 @@ where
     let mut rpc = tokio::task::spawn_local(rpc);
     let config = session.config();
     let end = tokio::select! {
-        ended = &mut rpc => ended_by_itself(ended),
+        ended = &mut rpc => ended_by_itself(ended, calls.cause()),
         () = gate.stalled(config.write_timeout) => {
             gate.close();
             calls.lift();
@@ -138,9 +138,10 @@ where
     end
 }
 
-/// What it means that the RPC system has ended.
-fn ended_by_itself(ended: Result<Result<(), Error>, JoinError>) -> End {
-    match ended {
+/// What it means that the RPC system has ended, and disconnected for `cause`. It does not end with
+/// that if the client, told of it, has gone.
+fn ended_by_itself(ended: Result<Result<(), Error>, JoinError>, cause: Option<Error>) -> End {
+    match ended.map(|ended| cause.map_or(ended, Err)) {
         Ok(Ok(())) => End::Orderly,
         Ok(Err(error)) if error.kind == ErrorKind::Disconnected => End::Orderly,
         Ok(Err(error)) => End::Broken(error),

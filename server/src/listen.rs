@@ -1,14 +1,14 @@
 //! Sockets: binding them, and the loop that accepts connections and hands them to the workers.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,6 +22,11 @@ const BACKLOG: u32 = 1024;
 /// How long to wait after accepting failed, at first and at most: it fails again at once while the
 /// process has no file descriptor to spare.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+
+/// How long to wait for the lock of a socket's folder, and how often to try. Other servers hold it for
+/// the time that it takes to bind.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a server cannot listen on an address.
 #[derive(Debug)]
@@ -43,6 +48,15 @@ pub enum ListenError {
     NotASocket {
         /// The path.
         path: PathBuf,
+    },
+    /// Another process kept the lock of the socket's folder, which a server holds while it binds.
+    FolderLocked {
+        /// The address as given.
+        address: ListenAddr,
+        /// The folder.
+        folder: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
     },
     /// The system refused.
     Io {
@@ -71,6 +85,12 @@ impl fmt::Display for ListenError {
                 let path = path.display();
                 write!(f, "cannot listen on unix:{path}: the file is there and is not a socket")
             }
+            ListenError::FolderLocked { address, folder, waited } => write!(
+                f,
+                "cannot listen on {address}: another process keeps the folder {} locked (flock), \
+                 waited for {waited:?}",
+                folder.display()
+            ),
             ListenError::Io { address, error } => write!(f, "cannot listen on {address}: {error}"),
         }
     }
@@ -167,10 +187,8 @@ impl Listener {
 /// Binds a Unix socket that only this user may connect to, in place of a stale one.
 fn bind_unix(path: &Path, address: &ListenAddr) -> Result<UnixListener, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
-    // While this server looks, removes and binds, no other one may: held until the end of this
-    // function, by the lock of the folder itself.
-    let folder = File::open(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
-    folder.lock().map_err(failed)?;
+    // While this server looks, removes and binds, no other one may.
+    let _locked = lock_folder(path.parent().unwrap_or(Path::new("/")), address)?;
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
@@ -191,6 +209,26 @@ fn bind_unix(path: &Path, address: &ListenAddr) -> Result<UnixListener, ListenEr
     let private = fs::Permissions::from_mode(0o600);
     fs::set_permissions(path, private).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)
+}
+
+/// Takes the lock of `folder` itself, which is held until the file is dropped.
+fn lock_folder(folder: &Path, address: &ListenAddr) -> Result<File, ListenError> {
+    let failed = |error| ListenError::Io { address: address.clone(), error };
+    let file = File::open(folder).map_err(failed)?;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => {
+                let (address, folder) = (address.clone(), folder.to_owned());
+                return Err(ListenError::FolderLocked { address, folder, waited: LOCK_TIMEOUT });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
 }
 
 fn bind_tcp(host_and_port: &str, address: &ListenAddr) -> Result<TcpListener, ListenError> {

@@ -18,7 +18,7 @@ use crate::worker::{self, Shared};
 /// How many workers a server has.
 const WORKERS: usize = 1;
 
-/// Why a server did not start.
+/// Why a server did not start, or did not go on.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
@@ -28,6 +28,11 @@ pub enum StartError {
     Listen(ListenError),
     /// The system refused a thread or a runtime.
     Io(io::Error),
+    /// One of the server's threads panicked while it ran.
+    Panicked {
+        /// The thread's name.
+        thread: String,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -36,6 +41,9 @@ impl fmt::Display for StartError {
             StartError::NoAddress => f.write_str("no address to listen on"),
             StartError::Listen(error) => error.fmt(f),
             StartError::Io(error) => write!(f, "cannot start a thread: {error}"),
+            StartError::Panicked { thread } => {
+                write!(f, "the thread {thread} of the server panicked")
+            }
         }
     }
 }
@@ -43,7 +51,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::NoAddress => None,
+            StartError::NoAddress | StartError::Panicked { .. } => None,
             StartError::Listen(error) => error.source(),
             StartError::Io(error) => Some(error),
         }
@@ -62,12 +70,31 @@ impl From<io::Error> for StartError {
     }
 }
 
+/// On a thread of a server: if it panics, the server stops as a whole and says so, as it would take
+/// connections that nobody serves, or none.
+struct Guard {
+    thread: String,
+    stop: watch::Sender<bool>,
+    panicked: watch::Sender<Option<String>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.panicked.send_replace(Some(std::mem::take(&mut self.thread)));
+            self.stop.send_replace(true);
+        }
+    }
+}
+
 /// A running server, on threads of its own. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<ListenAddr>,
     host_id: u64,
     stop: watch::Sender<bool>,
+    /// The name of a thread that panicked.
+    panicked: watch::Sender<Option<String>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -93,7 +120,8 @@ impl Server {
         }
         let shared = Arc::new(Shared::new(config));
         let (stop, stopped) = watch::channel(false);
-        let mut server = Server { addresses, host_id: shared.host_id, stop, threads: Vec::new() };
+        let (host_id, panicked) = (shared.host_id, watch::Sender::new(None));
+        let mut server = Server { addresses, host_id, stop, panicked, threads: Vec::new() };
         let mut workers = Vec::new();
         for number in 0..WORKERS {
             let (worker, incoming) = unbounded_channel();
@@ -115,7 +143,13 @@ impl Server {
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name).spawn(body)?);
+        let (stop, panicked) = (self.stop.clone(), self.panicked.clone());
+        let guard = Guard { thread: name.clone(), stop, panicked };
+        let guarded = move || {
+            let _guard = guard;
+            body();
+        };
+        self.threads.push(std::thread::Builder::new().name(name).spawn(guarded)?);
         Ok(())
     }
 
@@ -128,6 +162,20 @@ impl Server {
     /// The number of this host, which its absolute paths begin with as 16 hex digits.
     pub fn host_id(&self) -> u64 {
         self.host_id
+    }
+
+    /// Resolves if one of the server's threads panics, when the others have been told to stop: the
+    /// server serves nobody any more. Otherwise it never does.
+    pub fn failed(&self) -> impl Future<Output = StartError> + use<> {
+        let mut panicked = self.panicked.subscribe();
+        async move {
+            let thread = match panicked.wait_for(Option::is_some).await {
+                Ok(thread) => thread.clone().unwrap_or_default(),
+                // The server was stopped.
+                Err(_) => std::future::pending().await,
+            };
+            StartError::Panicked { thread }
+        }
     }
 
     /// Stops the server: accepts no more connections, lets running calls finish within
@@ -156,7 +204,7 @@ fn runtime() -> io::Result<Runtime> {
 /// Runs a server until `shutdown` resolves. Calls `ready` when it can be connected to.
 ///
 /// # Errors
-/// The server did not start: `ready` was not called.
+/// The server did not start: `ready` was not called. Or one of its threads panicked.
 pub fn serve(
     config: Config,
     ready: impl FnOnce(&Server),
@@ -165,7 +213,12 @@ pub fn serve(
     let runtime = runtime()?;
     let server = Server::start(config)?;
     ready(&server);
-    runtime.block_on(shutdown);
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            () = shutdown => Ok(()),
+            error = server.failed() => Err(error),
+        }
+    });
     server.stop();
-    Ok(())
+    ended
 }

@@ -302,7 +302,7 @@ pub(crate) fn run(
     local.block_on(runtime, async {
         let (worker, released) = Worker::new(shared);
         let house = worker.clone();
-        let house = tokio::task::spawn_local(async move { house.keep_house(released).await });
+        let mut house = tokio::task::spawn_local(async move { house.keep_house(released).await });
         let mut sessions = JoinSet::new();
         loop {
             tokio::select! {
@@ -313,6 +313,8 @@ pub(crate) fn run(
                     None => break,
                 },
                 Some(_) = sessions.join_next() => {}
+                // A panic of this worker's own: without it, nothing would be let go of.
+                Err(error) = &mut house => std::panic::resume_unwind(error.into_panic()),
             }
         }
         while sessions.join_next().await.is_some() {}

@@ -65,18 +65,37 @@ fn what_is_not_the_protocol_ends_its_connection_with_one_log_line_and_no_other()
 }
 
 #[test]
-fn a_frame_cut_off_by_the_end_of_the_connection_is_one_log_line() {
-    let harness = Harness::start();
-    run(async {
-        let witness = Peer::connect(harness.unix()).await;
-        for (count, bytes) in [&frame(&[7, 7, 7])[..20], &[0, 0, 0][..]].into_iter().enumerate() {
-            let mut stream = raw(harness.tcp()).await;
-            stream.write_all(bytes).await.expect("sent");
+fn a_frame_cut_off_by_the_end_of_the_connection_is_one_log_line_that_says_so() {
+    for of in [Harness::unix, Harness::tcp] {
+        let harness = Harness::start();
+        run(async {
+            let witness = Peer::connect(harness.unix()).await;
+            let cut = [(&frame(&[7, 7, 7])[..20], 20), (&[0, 0, 0][..], 3)];
+            for (count, (bytes, left)) in cut.into_iter().enumerate() {
+                let mut stream = raw(of(&harness)).await;
+                stream.write_all(bytes).await.expect("sent");
+                drop(stream);
+                let log = harness.logged(count + 1).await;
+                let expected = format!("closed: the connection ended {left} bytes into a message");
+                assert!(log[count].ends_with(&expected), "{log:?}");
+            }
+            witness.tree_is_empty().await;
+        });
+    }
+}
+
+#[test]
+fn a_bad_message_whose_sender_closes_at_once_is_one_log_line() {
+    for of in [Harness::unix, Harness::tcp] {
+        let harness = Harness::start();
+        run(async {
+            let mut stream = raw(of(&harness)).await;
+            stream.write_all(&frame(&[0xffff_ffff_0000_0000])).await.expect("sent");
             drop(stream);
-            harness.logged(count + 1).await;
-        }
-        witness.tree_is_empty().await;
-    });
+            let log = harness.logged(1).await;
+            assert!(log[0].contains(") closed: "), "{log:?}");
+        });
+    }
 }
 
 #[test]

@@ -33,6 +33,23 @@ fn a_bad_path_is_an_error_that_says_which_byte_where() {
 }
 
 #[test]
+fn a_path_over_its_limit_is_an_error_of_its_call_however_small_values_must_be() {
+    for path_bytes in [4096, 1 << 16] {
+        let harness = Harness::with(|config| {
+            config.max_value_bytes = 1000;
+            config.limits.path_bytes = path_bytes;
+        });
+        run(async {
+            let peer = Peer::connect(harness.unix()).await;
+            let error = walk_error(&peer.anchor(), &"a".repeat(3 * path_bytes)).await;
+            let expected = format!("exceeds the limit of {path_bytes}");
+            assert!(error.to_string().contains(&expected), "{error}");
+            assert_eq!(peer.nodes().await, 1, "the connection lives");
+        });
+    }
+}
+
+#[test]
 fn the_limits_of_the_tree_are_errors_that_name_them_and_leave_no_node() {
     let limits = Limits { name_bytes: 8, path_bytes: 40, depth: 4, children: 3, nodes: 8 };
     let harness = Harness::with(|config| config.limits = limits);

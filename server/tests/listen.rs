@@ -2,12 +2,16 @@
 
 mod support;
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use killick_server::{Config, ListenAddr, ListenError, Server, StartError};
+use killick_server::{Config, ListenAddr, ListenError, Log, Server, StartError};
 use support::{Harness, Peer, Put, cell, load_cap, raw, run, store, walk, walk_error};
 
 fn start(path: &Path) -> Result<Server, StartError> {
@@ -43,6 +47,40 @@ fn a_stale_socket_file_is_replaced_and_a_live_one_is_an_error() {
         let peer = Peer::connect(&server.addresses()[0]).await;
         assert_eq!(peer.nodes().await, 1, "the first one still serves");
     });
+}
+
+#[test]
+fn a_folder_that_somebody_keeps_locked_is_an_error_that_says_which() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    let held = File::open(folder.path()).expect("opened");
+    held.lock().expect("locked");
+    let (done, waiting) = std::sync::mpsc::channel();
+    let starting = std::thread::spawn({
+        let path = path.clone();
+        move || done.send(start(&path).map(drop)).expect("waited for")
+    });
+    let outcome = waiting.recv_timeout(Duration::from_secs(5));
+    drop(held);
+    starting.join().expect("ended");
+    let error = outcome.expect("an answer in time").expect_err("locked");
+    assert!(matches!(error, StartError::Listen(ListenError::FolderLocked { .. })), "{error:?}");
+    let expected = format!("another process keeps the folder {} locked", folder.path().display());
+    assert!(error.to_string().contains(&expected), "{error}");
+    start(&path).expect("free again");
+}
+
+#[test]
+fn a_folder_that_is_locked_for_a_moment_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let held = File::open(folder.path()).expect("opened");
+    held.lock().expect("locked");
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(held);
+    });
+    start(&folder.path().join("killick.sock")).expect("started");
+    release.join().expect("ended");
 }
 
 #[test]
@@ -181,4 +219,47 @@ fn serve_runs_until_it_is_told_to_stop() {
     killick_server::serve(config, ready, shutdown).expect("served");
     assert_eq!(seen, [ListenAddr::Unix(path.clone())]);
     assert!(!path.exists());
+}
+
+#[test]
+fn serve_ends_with_an_error_when_a_thread_of_the_server_panics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    let config = Config {
+        max_connections: 0,
+        log: Log::new(|_| panic!("this log panics")),
+        ..Config::for_test([ListenAddr::Unix(path.clone())])
+    };
+    // The acceptor refuses it, and logs that.
+    let ready = |_: &Server| drop(std::os::unix::net::UnixStream::connect(&path).expect("there"));
+    let shutdown = async { tokio::time::sleep(Duration::from_secs(3)).await };
+    let error = killick_server::serve(config, ready, shutdown).expect_err("nobody accepts");
+    assert_eq!(error.to_string(), "the thread killick-accept of the server panicked");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_server_whose_standard_error_is_closed_goes_on_serving() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
+        .args(["serve", "--listen", "tcp:127.0.0.1:0", "--max-connections", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    drop(child.stderr.take());
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    stdout.read_line(&mut line).expect("a line");
+    let address = line.trim().strip_prefix("listening on tcp:").expect("an address").to_owned();
+    let answers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut answer = Vec::new();
+            let ended = TcpStream::connect(&address).and_then(|mut s| s.read_to_end(&mut answer));
+            ended.map(|_| answer.is_empty())
+        })
+        .collect();
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    // Each one is refused with a line that nobody reads.
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(false))), "{answers:?}");
 }

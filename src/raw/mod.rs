@@ -23,9 +23,9 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod block;
-#[cfg_attr(any(loom, fuzzing, killick_check), expect(dead_code, reason = "see its page"))]
+#[cfg_attr(any(loom, shuttle, fuzzing, killick_check), expect(dead_code, reason = "see its page"))]
 pub(crate) mod cache;
-#[cfg_attr(loom, path = "model.rs")]
+#[cfg_attr(any(loom, shuttle), path = "model.rs")]
 pub(crate) mod epoch;
 pub(crate) mod link;
 pub(crate) mod node;

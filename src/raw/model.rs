@@ -1,21 +1,45 @@
-//! The epoch under loom: a stand-in for reclamation that frees as early as the rules allow.
+//! The epoch under loom and shuttle: a stand-in for reclamation that frees as early as the rules allow.
 //!
-//! Loom explores interleavings of its own atomics and sees neither the heap nor `crossbeam-epoch`.
+//! Both explore interleavings of their own atomics and see neither the heap nor `crossbeam-epoch`.
 //! So here a retired object remembers the guards that exist, and is freed at the moment the last of
 //! them goes; freed memory is kept until the execution ends, and every access asserts that what it
 //! reads is initialised, for this thread, and not freed. A use after free, a double free and a leak
 //! are thus failures of the model, and none of them is undefined behaviour.
 //!
-//! Loom's threads are coroutines of one operating-system thread, so plain thread-local state is
-//! shared by them, and is touched only between two of loom's switches.
+//! The threads of a model are coroutines of one operating-system thread, so plain thread-local state
+//! is shared by them, and is touched only between two switches. Shuttle is sequentially consistent:
+//! what loom checks about orderings here, shuttle passes by.
 
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool as StdBool, AtomicUsize as StdUsize, Ordering as StdOrdering};
+use std::sync::atomic::{AtomicBool as StdBool, Ordering as StdOrdering};
 
+#[cfg(loom)]
 use loom::cell::UnsafeCell;
+#[cfg(loom)]
 use loom::sync::atomic::{AtomicUsize, Ordering};
+
+// There are no orderings to check, and so no reason to switch between threads here.
+#[cfg(shuttle)]
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Loom's interface, without loom's checks.
+#[cfg(shuttle)]
+struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(shuttle)]
+impl<T> UnsafeCell<T> {
+    fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+    fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        read(self.0.get())
+    }
+    fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        write(self.0.get())
+    }
+}
 
 /// One execution's reclamation.
 struct World {
@@ -53,18 +77,17 @@ fn world<R>(with: impl FnOnce(&mut World) -> R) -> R {
 ///
 /// # Panics
 /// If an interleaving panics, leaks, or reads or frees what it must not.
+#[cfg(loom)]
 pub fn check(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     // Limits that end an exploration early do so silently: there are none, whatever the environment.
     (builder.max_duration, builder.max_permutations) = (None, None);
     builder.max_branches = 100_000;
     builder.preemption_bound = bound;
-    let executions = std::sync::Arc::new(StdUsize::new(0));
+    let executions = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = executions.clone();
     builder.check(move || {
-        begin();
-        body();
-        end();
+        execution(&body);
         count.fetch_add(1, StdOrdering::Relaxed);
     });
     let executions = executions.load(StdOrdering::Relaxed);
@@ -72,7 +95,18 @@ pub fn check(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + '
     println!("loom: {name}: {executions} executions, {bound}, complete");
 }
 
+/// Runs `body` as one execution, in which nodes and values are freed as early as the rules allow.
+///
+/// # Panics
+/// If `body` panics, leaks, or reads or frees what it must not.
+pub fn execution(body: impl FnOnce()) {
+    begin();
+    body();
+    end();
+}
+
 /// Runs `body` on another of loom's threads.
+#[cfg(loom)]
 pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> loom::thread::JoinHandle<T> {
     world(|world| world.concurrent = true);
     loom::thread::spawn(body)

@@ -26,10 +26,6 @@ const MUTANTS: &[(&str, &str)] = &[
         "create_vs_cascade::creation_below_a_held_node_meets_its_last_release",
     ),
     ("load_at_reads_the_dead", "walk_vs_drop::load_at_agrees_with_the_lookup_before_it"),
-    (
-        "ls_lets_go_between_attempts",
-        "ls_vs_create_and_prune::dropped_child_is_gone_unless_it_is_listed",
-    ),
     ("ls_without_validation", "ls_vs_create_and_prune::names_are_those_of_one_moment"),
     ("prune_pins_late", "walk_vs_drop::pruner_reads_its_parent_although_others_prune_that"),
     ("release_last_relaxed", "walk_vs_drop::node_is_freed_after_its_last_holder_read_it"),

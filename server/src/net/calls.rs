@@ -9,6 +9,8 @@
 //! - a connection ends when [`HELD`] times as many are *open*, answered ones included: only the
 //!   client could change that, and it does not read its answers or does not do its part.
 //!
+//! What the RPC system disconnects for passes here too, and is kept ([`Calls::cause`]).
+//!
 //! ```text
 //!  RpcSystem ── Counted (network, connection, messages) ── twoparty ── ReadHalf, WriteHalf
 //!                  └──▶ Calls ◀── the connection: stuck, lift
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator};
-use capnp::{Error, any_pointer};
+use capnp::{Error, ErrorKind, any_pointer};
 use capnp_rpc::rpc_capnp::message::{Reader, Which};
 use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
 use tokio::sync::Notify;
@@ -40,6 +42,8 @@ pub(crate) struct Calls {
     stopped: Cell<Option<Instant>>,
     room: Notify,
     stops: Notify,
+    /// What was wrong with what came in, if that is why the RPC system disconnected.
+    cause: RefCell<Option<Error>>,
 }
 
 impl Calls {
@@ -52,6 +56,7 @@ impl Calls {
             stopped: Cell::new(None),
             room: Notify::new(),
             stops: Notify::new(),
+            cause: RefCell::default(),
         })
     }
 
@@ -70,6 +75,11 @@ impl Calls {
                 Some(since) => tokio::time::sleep_until(since + time).await,
             }
         }
+    }
+
+    /// What was wrong with what came in, if that is why the RPC system disconnected.
+    pub(crate) fn cause(&self) -> Option<Error> {
+        self.cause.borrow().clone()
     }
 
     /// Waits until there is room for a call.
@@ -208,6 +218,8 @@ impl<VatId> Connection<VatId> for Counted<Inner<VatId>> {
     }
 
     fn shutdown(&mut self, result: Result<(), Error>) -> Promise<(), Error> {
+        let cause = result.as_ref().err().filter(|error| error.kind != ErrorKind::Disconnected);
+        *self.calls.cause.borrow_mut() = cause.cloned();
         self.inner.shutdown(result)
     }
 }

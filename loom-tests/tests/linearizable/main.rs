@@ -1,0 +1,92 @@
+//! Random operations on a small tree, under shuttle's schedulers. Each execution's history, of
+//! operations with their results and with when they started and ended, must have a sequential order
+//! ([`order`]). The tree's code is the real one; only the primitives below it are shuttle's.
+//!
+//! Shuttle is sequentially consistent: weak orderings are what loom's models are for. These histories
+//! are longer than a model can be, and nobody chose them.
+#![cfg(shuttle)]
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner};
+
+mod history;
+mod mutants;
+mod order;
+mod scenario;
+
+use scenario::Place;
+
+/// Schedules of each test, unless `KILLICK_SCHEDULES` says otherwise.
+const SCHEDULES: usize = 4_000;
+
+/// Changes of priority in one execution of PCT.
+const DEPTH: usize = 5;
+
+fn variable(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")),
+        Err(_) => default,
+    }
+}
+
+/// Checks the histories of `KILLICK_SCHEDULES` executions.
+fn check<S: Scheduler + 'static>(name: &str, make: impl FnOnce(u64, usize) -> S, place: Place) {
+    let schedules = variable("KILLICK_SCHEDULES", SCHEDULES as u64) as usize;
+    let seed = variable("KILLICK_SEED", 1);
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    let operations = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = operations.clone();
+    let run = Runner::new(make(seed, schedules), config).run(move || {
+        killick::model::execution(|| {
+            let history = scenario::run(place);
+            count.fetch_add(history.len(), std::sync::atomic::Ordering::Relaxed);
+            order::assert_linearizable(&history);
+        });
+    });
+    assert_eq!(run, schedules, "the scheduler stopped early");
+    let operations = operations.load(std::sync::atomic::Ordering::Relaxed);
+    println!("shuttle: {name}: {run} schedules, seed {seed}, {operations} operations, complete");
+}
+
+fn random(seed: u64, schedules: usize) -> RandomScheduler {
+    RandomScheduler::new_from_seed(seed, schedules)
+}
+
+fn pct(seed: u64, schedules: usize) -> PctScheduler {
+    PctScheduler::new_from_seed(!seed, DEPTH, schedules) // other programs than `random`'s
+}
+
+#[test]
+fn children_of_the_root_under_random_schedules() {
+    check("children_of_the_root_under_random_schedules", random, Place::Root);
+}
+
+#[test]
+fn children_of_the_root_under_pct() {
+    check("children_of_the_root_under_pct", pct, Place::Root);
+}
+
+#[test]
+fn children_of_a_node_that_comes_and_goes_under_random_schedules() {
+    check(
+        "children_of_a_node_that_comes_and_goes_under_random_schedules",
+        random,
+        Place::Transient,
+    );
+}
+
+#[test]
+fn children_of_a_node_that_comes_and_goes_under_pct() {
+    check("children_of_a_node_that_comes_and_goes_under_pct", pct, Place::Transient);
+}
+
+#[test]
+fn lists_of_the_root_under_random_schedules() {
+    check("lists_of_the_root_under_random_schedules", random, Place::Listed);
+}
+
+#[test]
+fn lists_of_the_root_under_pct() {
+    check("lists_of_the_root_under_pct", pct, Place::Listed);
+}
