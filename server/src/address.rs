@@ -1,9 +1,11 @@
 //! Where a server listens, and where a client finds it.
 
+use std::borrow::Cow;
 use std::env;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -81,6 +83,7 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AddressError::NoScheme { text } => {
+                let text = shortened(text);
                 write!(f, "address '{text}' begins neither with 'unix:' nor with 'tcp:'")?;
                 match text.starts_with('/') {
                     true => write!(f, "; did you mean 'unix:{text}'?"),
@@ -89,14 +92,15 @@ impl fmt::Display for AddressError {
                 }
             }
             AddressError::NotAbsolute { path } => {
-                write!(f, "socket path '{}' is not absolute", path.display())
+                write!(f, "socket path '{}' is not absolute", shortened(&path.to_string_lossy()))
             }
             AddressError::PathTooLong { path, limit } => {
                 let len = path.as_os_str().len();
                 write!(f, "socket path of {len} bytes exceeds the system's limit of {limit}: ")?;
-                write!(f, "'{}'", path.display())
+                write!(f, "'{}'", shortened(&path.to_string_lossy()))
             }
             AddressError::BadTcp { text, reason } => {
+                let text = shortened(text);
                 write!(f, "address 'tcp:{text}': {reason}; example: tcp:127.0.0.1:2016")
             }
             AddressError::Folder { path, error } => {
@@ -108,6 +112,18 @@ impl fmt::Display for AddressError {
             }
         }
     }
+}
+
+/// A text in a message, cut in the middle if it is far longer than any address.
+fn shortened(text: &str) -> Cow<'_, str> {
+    const KEPT: usize = 60;
+    const LONGEST: usize = 256;
+    if text.len() <= LONGEST {
+        return Cow::Borrowed(text);
+    }
+    let head = text.floor_char_boundary(KEPT);
+    let tail = text.ceil_char_boundary(text.len() - KEPT);
+    Cow::Owned(format!("{}…{} ({} bytes)", &text[..head], &text[tail..], text.len()))
 }
 
 impl std::error::Error for AddressError {
@@ -161,7 +177,14 @@ fn tcp(text: &str) -> Result<ListenAddr, AddressError> {
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
         return Err(bad("an IPv6 host stands in brackets, as in tcp:[::1]:2016"));
     }
-    port.parse::<u16>().map_err(|_| bad("the port is not a number from 0 to 65535"))?;
+    // The standard library would take a sign as well.
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
+        return Err(bad("the port is not a number from 0 to 65535"));
+    }
+    let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if let Some(ip) = ip.and_then(|ip| ip.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()) {
+        return Ok(ListenAddr::Tcp(format!("{ip}:{port}")));
+    }
     Ok(ListenAddr::Tcp(text.to_owned()))
 }
 
@@ -243,6 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv4_address_in_the_form_of_ipv6_is_the_ipv4_address() {
+        let mapped: ListenAddr = "tcp:[::ffff:127.0.0.1]:5".parse().expect("an address");
+        assert_eq!(mapped, ListenAddr::Tcp("127.0.0.1:5".into()));
+    }
+
+    #[test]
+    fn address_error_shortens_a_long_text() {
+        let long = "é".repeat(5000);
+        for text in
+            [&long, &format!("unix:/{long}"), &format!("unix:{long}"), &format!("tcp:{long}")]
+        {
+            assert!(error(text).len() < 800, "{}", error(text));
+        }
+    }
+
+    #[test]
     fn address_error_says_what_is_wrong_and_offers_the_right_form() {
         assert!(error("/run/k.sock").ends_with("did you mean 'unix:/run/k.sock'?"));
         assert!(error("localhost:2016").ends_with("did you mean 'tcp:localhost:2016'?"));
@@ -252,6 +291,8 @@ mod tests {
         assert!(error("tcp::2016").contains("the host is missing"));
         assert!(error("tcp:::1:2016").contains("brackets"));
         assert!(error("tcp:localhost:65536").contains("0 to 65535"));
+        assert!(error("tcp:localhost:+5").contains("0 to 65535"));
+        assert!(error("tcp:localhost:").contains("0 to 65535"));
         let long = format!("unix:/{}", "x".repeat(SOCKET_PATH_BYTES));
         assert!(error(&long).contains("108 bytes exceeds the system's limit of 107"));
     }

@@ -234,7 +234,7 @@ fn lock_folder(folder: &Path, address: &ListenAddr) -> Result<File, ListenError>
 fn bind_tcp(host_and_port: &str, address: &ListenAddr) -> Result<TcpListener, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
     let resolved: Vec<_> = host_and_port.to_socket_addrs().map_err(failed)?.collect();
-    if let Some(&resolved) = resolved.iter().find(|at| !at.ip().is_loopback()) {
+    if let Some(&resolved) = resolved.iter().find(|at| !at.ip().to_canonical().is_loopback()) {
         return Err(ListenError::NotLoopback { address: address.clone(), resolved });
     }
     let bound = std::net::TcpListener::bind(&resolved[..]).map_err(|error| match error.kind() {

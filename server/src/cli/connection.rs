@@ -1,8 +1,10 @@
 //! A connection to a server, as the commands use it: one round trip for each command where the wire
 //! allows it, every wait bounded, every error with the address or the path it is about.
 
+use std::fs;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 use capnp::capability::{FromClientHook, Promise, RemotePromise};
@@ -54,7 +56,7 @@ impl Connection {
         let (host, driver) = within(timeout, opened)
             .await
             .ok_or_else(|| CliError::failed(&what, no_answer(timeout)))?
-            .map_err(|error| CliError::failed(&what, why_unreachable(&error)))?;
+            .map_err(|error| CliError::failed(&what, why_unreachable(&address, &error)))?;
         Ok(Connection { host, address, timeout, driver })
     }
 
@@ -233,7 +235,12 @@ fn no_answer(timeout: Option<Duration>) -> String {
     format!("no answer within {waited} (see --timeout)")
 }
 
-fn why_unreachable(error: &io::Error) -> String {
+fn why_unreachable(address: &ListenAddr, error: &io::Error) -> String {
+    if let ListenAddr::Unix(path) = address
+        && fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+    {
+        return "not a socket".to_owned();
+    }
     // The operating system's words without the number that io::Error adds.
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();

@@ -3,6 +3,7 @@
 //! Every line is one pipelined call (walk, cell, store) of which some hundreds are under way at a
 //! time. A line that the grammar refuses is told without asking the server.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use super::Context;
 use super::connection::Connection;
-use super::error::{CliError, reason};
+use super::error::{CliError, is_remote, reason};
 use super::info::HostInfo;
 use super::target::{Grammar, Target};
 use super::text::{bytes, counted, duration, grouped, shortened};
@@ -62,10 +63,14 @@ pub(super) struct Import {
     quiet: bool,
 }
 
+/// The bytes of the lines under way after which the next one waits for an answer.
+const PENDING_BYTES: usize = 1 << 20;
+/// How many nodes it takes for their mean size to say something.
+const MANY_NODES: u64 = 1000;
+
 /// A line that was not stored.
 struct Refusal {
-    line: u64,
-    path: Vec<u8>,
+    line: Line,
     reason: String,
 }
 
@@ -78,7 +83,8 @@ struct Tally {
     malformed: u64,
     /// Not stored by the server, for a limit of its.
     rejected: u64,
-    shown: Vec<Refusal>,
+    /// The first ones by the number of their line, whichever were answered first.
+    shown: BTreeMap<u64, Refusal>,
     show: usize,
 }
 
@@ -102,20 +108,25 @@ impl Import {
             under,
             window: self.window.into(),
             calls: FuturesUnordered::new(),
+            pending: 0,
             grammar: Grammar::new(),
             progress,
         };
-        importing.run(lines, &mut tally).await?;
+        let imported = importing.run(lines, &mut tally).await;
         let took = started.elapsed();
-        let after = HostInfo::ask(&context.connection).await?;
+        let after = match imported {
+            Ok(()) => HostInfo::ask(&context.connection).await,
+            Err(error) => Err(error),
+        };
+        let known = after.as_ref().ok();
         match context.output.is_json() {
-            true => context.output.line(tally.json(took, &before, &after))?,
+            true => context.output.line(tally.json(took, &before, known))?,
             false => tally
-                .report(took, &before, &after)
+                .report(took, &before, known)
                 .into_iter()
                 .try_for_each(|line| context.output.line(line))?,
         }
-        tally.verdict(&what)
+        after.and_then(|_| tally.verdict(&what))
     }
 }
 
@@ -125,6 +136,8 @@ struct Importing<'a> {
     under: anchor::Client,
     window: usize,
     calls: FuturesUnordered<LocalBoxFuture<'static, Stored>>,
+    /// The bytes of the lines in `calls`.
+    pending: usize,
     grammar: Grammar,
     progress: Progress,
 }
@@ -133,14 +146,23 @@ struct Importing<'a> {
 struct Stored {
     line: Line,
     answer: capnp::Result<()>,
+    /// Whether the connection took another call after an error.
+    connected: bool,
 }
 
 impl Importing<'_> {
-    async fn run(mut self, mut lines: Lines, tally: &mut Tally) -> Result<(), CliError> {
+    async fn run(mut self, lines: Lines, tally: &mut Tally) -> Result<(), CliError> {
+        let done = self.store_all(lines, tally).await;
+        self.progress.clear();
+        done
+    }
+
+    async fn store_all(&mut self, mut lines: Lines, tally: &mut Tally) -> Result<(), CliError> {
         let mut ended = false;
         while !ended || !self.calls.is_empty() {
             self.progress.show(tally);
-            let (full, idle) = (self.calls.len() >= self.window, self.calls.is_empty());
+            let full = self.calls.len() >= self.window || self.pending >= PENDING_BYTES;
+            let idle = self.calls.is_empty();
             tokio::select! {
                 biased;
                 line = lines.next(), if !ended && !full => match line {
@@ -152,7 +174,6 @@ impl Importing<'_> {
                 }
             }
         }
-        self.progress.clear();
         Ok(())
     }
 
@@ -163,7 +184,8 @@ impl Importing<'_> {
             return Ok(());
         }
         if line.cut {
-            let reason = format!("a line longer than {}", bytes(lines::LONGEST as u64));
+            let limit = bytes(lines::LONGEST as u64);
+            let reason = format!("longer than the {limit} that a line may have");
             tally.malformed(line, reason);
             return Ok(());
         }
@@ -172,14 +194,22 @@ impl Importing<'_> {
             return Ok(());
         }
         let sent = store(&self.under, &line.text).map_err(|e| CliError::call("import", &e))?;
-        self.calls.push(Box::pin(async move { Stored { line, answer: sent.await } }));
+        self.pending += line.text.len();
+        let host = self.connection.host().clone();
+        self.calls.push(Box::pin(async move {
+            let answer = sent.await;
+            // The end of the connection reaches every call as if the server had answered it.
+            let connected = answer.is_ok() || host.info_request().send().promise.await.is_ok();
+            Stored { line, answer, connected }
+        }));
         Ok(())
     }
 
-    fn count(&self, stored: Stored, tally: &mut Tally) -> Result<(), CliError> {
+    fn count(&mut self, stored: Stored, tally: &mut Tally) -> Result<(), CliError> {
+        self.pending -= stored.line.text.len();
         match stored.answer {
             Ok(()) => tally.stored += 1,
-            Err(error) if error.kind == capnp::ErrorKind::Disconnected => {
+            Err(error) if !stored.connected || !is_remote(&error) => {
                 let what = format!("import, {} stored so far", grouped(tally.stored));
                 return Err(self.connection.call_error(&what, &error));
             }
@@ -227,8 +257,9 @@ impl Tally {
     }
 
     fn note(&mut self, line: Line, reason: String) {
-        if self.shown.len() < self.show {
-            self.shown.push(Refusal { line: line.number, path: line.text, reason });
+        self.shown.insert(line.number, Refusal { line, reason });
+        if self.shown.len() > self.show {
+            self.shown.pop_last();
         }
     }
 
@@ -236,7 +267,8 @@ impl Tally {
         self.stored as f64 / took.as_secs_f64().max(1e-9)
     }
 
-    fn report(&self, took: Duration, before: &HostInfo, after: &HostInfo) -> Vec<String> {
+    /// What became of the lines; `after` is unknown if the import could not be finished.
+    fn report(&self, took: Duration, before: &HostInfo, after: Option<&HostInfo>) -> Vec<String> {
         let stored = counted(self.stored, "path");
         let rate = grouped(self.rate(took) as u64);
         let mut lines = vec![format!("stored {stored} in {} ({rate}/s)", duration(took))];
@@ -248,8 +280,10 @@ impl Tally {
                 lines.push(format!("refused {}: {why}", counted(number, "line")));
             }
         }
-        for Refusal { line, path, reason } in &self.shown {
-            lines.push(format!("  line {line}: '{}': {reason}", shortened(path)));
+        for Refusal { line, reason } in self.shown.values() {
+            let (number, text) = (line.number, shortened(&line.text));
+            let more = if line.cut { "…" } else { "" };
+            lines.push(format!("  line {number}: '{text}{more}': {reason}"));
         }
         let hidden = self.malformed + self.rejected - self.shown.len() as u64;
         if hidden > 0 && !self.shown.is_empty() {
@@ -258,14 +292,14 @@ impl Tally {
         if self.empty > 0 {
             lines.push(format!("skipped {}", counted(self.empty, "empty line")));
         }
-        lines.push(growth(before, after));
+        lines.extend(after.map(|after| growth(before, after)));
         lines
     }
 
-    fn json(&self, took: Duration, before: &HostInfo, after: &HostInfo) -> Json {
-        let shown = self.shown.iter().map(|refusal| {
-            let path = String::from_utf8_lossy(&refusal.path);
-            json!({"line": refusal.line, "path": path, "reason": refusal.reason})
+    fn json(&self, took: Duration, before: &HostInfo, after: Option<&HostInfo>) -> Json {
+        let shown = self.shown.values().map(|refusal| {
+            let path = String::from_utf8_lossy(&refusal.line.text);
+            json!({"line": refusal.line.number, "path": path, "reason": refusal.reason})
         });
         json!({
             "stored": self.stored,
@@ -277,7 +311,7 @@ impl Tally {
             "pathsPerSecond": self.rate(took),
             "nodesBefore": before.nodes,
             "residentBytesBefore": before.resident_bytes,
-            "server": after.json(),
+            "server": after.map(HostInfo::json),
         })
     }
 
@@ -306,7 +340,8 @@ fn growth(before: &HostInfo, after: &HostInfo) -> String {
     );
     if after.resident_bytes > 0 {
         line.push_str(&format!(" (+{}", bytes(grown)));
-        if let Some(each) = grown.checked_div(nodes) {
+        if nodes >= MANY_NODES {
+            let each = grown / nodes;
             line.push_str(&format!(", {} a node", counted(each, "byte")));
         }
         line.push(')');

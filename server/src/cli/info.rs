@@ -84,7 +84,8 @@ impl Info {
         if output.is_json() {
             let mut line = info.json();
             line["address"] = address.into();
-            line["roundTripMicros"] = json!(round_trip.as_secs_f64() * 1e6);
+            line["roundTripMicros"] =
+                json!(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX));
             return output.line(line);
         }
         output.line(format!("host         {:016x}", info.id))?;

@@ -29,12 +29,13 @@ mod tree;
 mod value;
 mod walk;
 
+use std::env;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use killick_server::{ListenAddr, default_address};
@@ -42,7 +43,10 @@ use killick_server::{ListenAddr, default_address};
 use connection::Connection;
 use error::{CliError, Exit};
 use output::Output;
-use text::one_line;
+use text::{one_line, shortened};
+
+/// The environment variable with the address to connect to.
+const VARIABLE: &str = "KILLICK_ADDR";
 
 const AFTER_HELP: &str = "\
 Paths:
@@ -78,9 +82,9 @@ struct Cli {
 struct Global {
     /// The server to talk to: unix:/path/to/socket or tcp:HOST:PORT.
     ///
-    /// The default is where 'killick serve' listens without --listen: killick.sock in
-    /// $XDG_RUNTIME_DIR, or in a private folder of yours in the temporary directory.
-    #[arg(long, global = true, value_name = "ADDR", env = "KILLICK_ADDR", hide_env_values = true)]
+    /// The default is $KILLICK_ADDR, or else where 'killick serve' listens without --listen:
+    /// killick.sock in $XDG_RUNTIME_DIR, or in a private folder of yours in the temporary directory.
+    #[arg(long, global = true, value_name = "ADDR")]
     connect: Option<ListenAddr>,
 
     /// The longest wait for one answer: 500ms, 10s, 2m or plain seconds; 0 waits for ever.
@@ -178,7 +182,7 @@ fn connected(
 ) -> Result<(), CliError> {
     let address = match global.connect {
         Some(address) => address,
-        None => default_address().map_err(|error| CliError::failed("default address", error))?,
+        None => address_without_flag()?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -191,6 +195,18 @@ fn connected(
         let done = command(&mut context).await;
         context.output.flush().and(done)
     })
+}
+
+/// Where to connect to without `--connect`: what the environment names, or else the default.
+fn address_without_flag() -> Result<ListenAddr, CliError> {
+    match env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+        Some(value) => value
+            .to_str()
+            .ok_or_else(|| CliError::usage(VARIABLE, "not UTF-8"))?
+            .parse()
+            .map_err(|error| CliError::usage(VARIABLE, error)),
+        None => default_address().map_err(|error| CliError::failed("default address", error)),
+    }
 }
 
 /// Says on stderr what went wrong. If nobody listens there, the exit code still tells.
@@ -206,9 +222,19 @@ fn refuse(error: &clap::Error) -> Exit {
         let _ = error.print();
         return Exit::Done;
     }
-    let text = error.render().to_string();
+    let mut text = error.render().to_string();
+    for (_, value) in error.context() {
+        if let ContextValue::String(value) = value {
+            let short = shortened(value.as_bytes());
+            if short.len() < value.len() {
+                text = text.replace(value, &short);
+            }
+        }
+    }
     let text = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => text,
+        // The error would list the hidden commands as well.
+        ErrorKind::MissingSubcommand => Cli::command().render_help().to_string(),
         // The value and what is wrong with it say it all.
         ErrorKind::ValueValidation => {
             format!(

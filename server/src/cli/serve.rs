@@ -108,9 +108,14 @@ impl Serve {
             }
         }
         output.flush()?;
-        runtime.block_on(interrupt.received());
+        let end = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.received() => Ok(()),
+                error = server.failed() => Err(CliError::failed("serve", error)),
+            }
+        });
         server.stop();
-        Ok(())
+        end
     }
 
     fn config(self) -> Result<Config, CliError> {

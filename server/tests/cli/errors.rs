@@ -67,6 +67,70 @@ fn the_flag_goes_before_the_environment() {
 }
 
 #[test]
+fn a_bad_variable_breaks_only_what_needs_it_and_is_named() {
+    let server = Server::start();
+    let with = |value: &str, arguments: &[&str]| {
+        run(program().env("KILLICK_ADDR", value).args(arguments), b"")
+    };
+    for bad in ["nonsense", ""] {
+        with(bad, &["completions", "bash"]).ok();
+        with(bad, &["--connect", &server.address(), "ls"]).ok();
+        let refused = with(bad, &["serve", "--listen", "tcp:0.0.0.0:0"]);
+        assert!(refused.error(1).contains("loopback"), "{refused:?}");
+    }
+    let line = with("nonsense", &["ls"]).error(2).to_owned();
+    assert!(line.starts_with("killick: KILLICK_ADDR: address 'nonsense' begins"), "{line}");
+    assert!(!line.contains("--connect"), "{line}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = program();
+    command.env("KILLICK_ADDR", "").env("XDG_RUNTIME_DIR", folder.path()).arg("ls");
+    let address = format!("unix:{}", folder.path().join("killick.sock").display());
+    let ran = run(&mut command, b"");
+    assert!(ran.error(1).contains(&address), "{ran:?}");
+}
+
+#[test]
+fn without_a_command_the_help_is_shown_and_nothing_hidden() {
+    for (arguments, address) in [(&[][..], "tcp:127.0.0.1:1"), (&["--json"], "")] {
+        let ran = run(program().env("KILLICK_ADDR", address).args(arguments), b"");
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains("\nUsage: killick"), "{ran:?}");
+        assert!(ran.stderr.contains("\nExit codes:"), "{ran:?}");
+        assert!(!ran.stderr.contains("demo-client"), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_is_no_socket_is_called_that() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let address = format!("unix:{}", file.path().display());
+    let line = format!("killick: connect to {address}: not a socket");
+    assert_eq!(killick(&["ls", "--connect", &address]).error(1), line);
+}
+
+#[test]
+fn what_is_too_long_is_shortened_when_it_is_told() {
+    let long = "x".repeat(9000);
+    for arguments in [
+        &["ls", &format!("{long} "), "--connect", "tcp:127.0.0.1:1"][..],
+        &["ls", "--connect", &long],
+        &["ls", "--connect", &format!("unix:/{long}")],
+        &["ls", "--connect", &format!("tcp:{long}")],
+        &[&long],
+        &["ls", "a", &long],
+    ] {
+        let ran = killick(arguments);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.len() < 1000, "{} bytes: {ran:?}", ran.stderr.len());
+        assert!(ran.stderr.contains("xxx…xxx"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_server_that_never_answers_is_given_up_after_the_timeout() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let socket = folder.path().join("k.sock");

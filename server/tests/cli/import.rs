@@ -96,3 +96,47 @@ fn import_of_a_file_that_is_not_there_names_it() {
     let refused = server.run(&["import", "/"]);
     assert!(refused.error(1).starts_with("killick: read /: "), "{refused:?}");
 }
+
+#[test]
+fn import_ends_with_its_tally_when_the_connection_does() {
+    // Its messages may take no more than what a value may, and some.
+    let server = Server::with(&["--max-value-bytes", "1000", "--max-path-bytes", "1000"]);
+    let long = format!("{}\n", "d/".repeat(32_000));
+    let input = "a/b\n".to_owned() + &long.repeat(20) + "c\n";
+    let imported = server.run_with(&["import", "-", "--quiet"], input.as_bytes());
+    let line = imported.error(1);
+    assert!(line.starts_with("killick: import, "), "{line}");
+    assert!(line.contains("stored so far: "), "{line}");
+    assert!(imported.text().starts_with("stored "), "{imported:?}");
+    assert!(!imported.text().contains("not stored by the server"), "{imported:?}");
+}
+
+#[test]
+fn import_refuses_a_line_that_is_longer_than_any_path() {
+    let server = Server::start();
+    let input = format!("a\n{}\nb\n", "x".repeat(3 << 20));
+    let imported = server.run_with(&["import", "-"], input.as_bytes());
+    let report = imported.ok();
+    assert!(report.starts_with("stored 2 paths"), "{report}");
+    assert!(report.contains("xxx…': longer than the 64.0 KiB that a line may have"), "{report}");
+    assert!(report.len() < 1000, "{report}");
+}
+
+#[test]
+fn import_shows_refused_lines_in_order_whoever_refused_them() {
+    let server = Server::with(&["--max-depth", "2"]);
+    let imported = server.run_with(&["import", "-", "--show", "3"], b"a/b/c\nb d\na/b/d\nc d\n");
+    let shown = imported.text().lines().filter_map(|line| line.strip_prefix("  line "));
+    let numbers: Vec<&str> = shown.filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(numbers, ["1", "2", "3"], "{imported:?}");
+}
+
+#[test]
+fn import_tells_the_bytes_of_a_node_only_of_many() {
+    let server = Server::start();
+    let imported = server.run_with(&["import", "-"], b"a\nb\n");
+    assert!(!imported.ok().contains("a node"), "{imported:?}");
+    let lines: Vec<String> = (0..1000).map(|i| format!("n{i}")).collect();
+    let imported = server.run_with(&["import", "-", "--quiet"], lines.join("\n").as_bytes());
+    assert!(imported.ok().contains("a node"), "{imported:?}");
+}

@@ -13,10 +13,14 @@ use super::super::error::CliError;
 use super::super::text::shown;
 use std::os::unix::ffi::OsStrExt;
 
-/// The longest line that is kept, in bytes.
-pub(super) const LONGEST: usize = 1 << 20;
+/// The longest line, in bytes: longer than any path may reasonably be.
+pub(super) const LONGEST: usize = 64 << 10;
+/// How many bytes are kept of a line that is longer, to show it.
+const KEPT: usize = 60;
 /// The most lines in a batch.
 const BATCH: usize = 512;
+/// The bytes after which a batch takes no more lines.
+const BATCH_BYTES: usize = 512 << 10;
 /// The most batches that wait.
 const BATCHES: usize = 4;
 
@@ -79,12 +83,18 @@ impl Lines {
 fn read<R: Read>(mut source: BufReader<R>, to: &mpsc::Sender<Batch>) {
     let mut number = 0;
     loop {
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut held) = (Vec::with_capacity(BATCH), 0);
         // What has been read is handed over before waiting for more.
-        while batch.len() < BATCH && (batch.is_empty() || !source.buffer().is_empty()) {
+        while batch.len() < BATCH
+            && held < BATCH_BYTES
+            && (batch.is_empty() || !source.buffer().is_empty())
+        {
             number += 1;
             match read_line(&mut source, number) {
-                Ok(Some(line)) => batch.push(line),
+                Ok(Some(line)) => {
+                    held += line.text.len();
+                    batch.push(line);
+                }
                 Ok(None) => {
                     let _ = to.blocking_send(Ok(batch));
                     return;
@@ -114,9 +124,12 @@ fn read_line(source: &mut impl BufRead, number: u64) -> io::Result<Option<Line>>
         text.pop();
     }
     let cut = text.len() > LONGEST;
-    if cut && !ended {
-        source.skip_until(b'\n')?;
-        text.truncate(LONGEST);
+    if cut {
+        if !ended {
+            source.skip_until(b'\n')?;
+        }
+        text.truncate(KEPT);
+        text.shrink_to_fit();
     }
     Ok(Some(Line { number, text, cut }))
 }
@@ -134,6 +147,22 @@ mod tests {
     }
 
     #[test]
+    fn batches_of_long_lines_hold_few_of_them() {
+        let text = [vec![b'x'; 60_000], b"\n".to_vec()].concat().repeat(100);
+        let (sender, mut batches) = mpsc::channel(100);
+        read(BufReader::new(&text[..]), &sender);
+        drop(sender);
+        let mut lines = 0;
+        while let Some(batch) = batches.blocking_recv() {
+            let batch = batch.expect("a slice");
+            let held: usize = batch.iter().map(|line| line.text.len()).sum();
+            assert!(held <= BATCH_BYTES + LONGEST, "{held} bytes");
+            lines += batch.len();
+        }
+        assert_eq!(lines, 100);
+    }
+
+    #[test]
     fn lines_are_numbered_from_one_and_the_last_needs_no_end() {
         assert_eq!(all(b"ab\n\nc"), [(1, 2, false), (2, 0, false), (3, 1, false)]);
         assert_eq!(all(b""), []);
@@ -142,7 +171,7 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
         let text = [vec![b'x'; LONGEST + 5], b"\nab\n".to_vec()].concat();
-        assert_eq!(all(&text), [(1, LONGEST, true), (2, 2, false)]);
+        assert_eq!(all(&text), [(1, KEPT, true), (2, 2, false)]);
         let text = [vec![b'x'; LONGEST], b"\nab\n".to_vec()].concat();
         assert_eq!(all(&text), [(1, LONGEST, false), (2, 2, false)]);
     }
