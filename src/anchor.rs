@@ -200,7 +200,7 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// ```
     pub fn child_count(&self) -> usize {
         let guard = Guard::pin();
-        children::count(self.held().node_under(&guard).children.load(&guard))
+        children::count(self.held().node_under(&guard).children.load(&guard), &guard)
     }
 
     /// Whether the cell holds a value. Linearizable with every other operation on this cell.

@@ -29,20 +29,21 @@ pub struct Limits {
     /// The deepest a node may lie, counted in components *from the root*, so that walking on from a
     /// deep anchor does not evade it. At most 16,777,215; a larger value counts as that.
     pub depth: usize,
-    /// The most children that one node may have.
+    /// The most children that one node may have. Never exceeded; a bound costs one shared counter
+    /// per node with thousands of children.
     pub children: usize,
     /// The most nodes that the tree may hold at a time, its root included. Never exceeded.
     pub nodes: usize,
 }
 
 impl Default for Limits {
-    /// 255 bytes a name, 64 KiB a path, 4,096 levels, 2³² − 1 children a node, no bound on nodes.
+    /// 255 bytes a name, 64 KiB a path, 4,096 levels, no bound on children and nodes.
     fn default() -> Self {
         Limits {
             name_bytes: MAX_NAME_BYTES,
             path_bytes: 64 * 1024,
             depth: 4096,
-            children: u32::MAX as usize,
+            children: usize::MAX,
             nodes: usize::MAX,
         }
     }
@@ -54,7 +55,6 @@ impl Limits {
         Limits {
             name_bytes: self.name_bytes.min(MAX_NAME_BYTES),
             depth: self.depth.min(MAX_DEPTH),
-            children: self.children.min(u32::MAX as usize),
             ..self
         }
     }

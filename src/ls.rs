@@ -1,39 +1,29 @@
-//! The snapshot of one node's children.
+//! The list of one node's children, sorted.
 //!
-//! One load of the children word gives every node that was linked at that moment, dead ones among
-//! them: a dead node stays linked until its pruner gets to it. A child exists if it is linked *and*
-//! alive, so a snapshot leaves the dead out, and has to show that its living and its dead were so at
-//! one moment:
-//! - no dead one found: each was alive when it was looked at, after the load; so all were, at the
-//!   load.
-//! - some dead found, and the word unchanged *after* that: then the nodes linked are the same; the
-//!   dead are dead for ever, and the living, if they are looked at once more, were alive then.
-//! - the word has changed: begin again. That takes another thread's exchange, so `ls` is lock-free.
-//!
-//! Handles are taken only after that: a child that the list itself holds no longer dies, so it would
-//! seem to be there at a moment when everybody else had let go. If one has died in between, those
-//! taken are given back, and all begins again; until then they keep their children alive.
+//! Which children there are at one moment is the business of [`children::living`]. Handles are taken
+//! only after that: a child that the list itself holds no longer dies, so it would seem to be there
+//! at a moment when everybody else had let go. If one has died in between, those taken are given
+//! back, and all begins again; until then they keep their children alive.
 
 use crate::node::children;
-use crate::raw::link::Link;
+use crate::prune;
 use crate::raw::node::{Held, NodeRef};
-use crate::sync::{Guard, mutated};
+use crate::sync::Guard;
 
 /// References to the children, sorted by name.
 ///
 /// # Progress
 /// Lock-free.
 pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
-    let (node, tree) = (owner.node_under(guard), owner.tree());
     loop {
         // Before any is held: what the list itself holds no longer dies.
-        let living = living(node, guard);
-        let held: Vec<_> = living.iter().map_while(|child| child.acquire(tree)).collect();
+        let living = living(owner, guard);
+        let held: Vec<_> = living.iter().map_while(|child| child.acquire(owner.tree())).collect();
         if held.len() == living.len() {
             return held;
         }
         // Lost to a concurrent last release of a child: retry.
-        held.into_iter().for_each(crate::prune::release);
+        held.into_iter().for_each(prune::release);
     }
 }
 
@@ -42,42 +32,18 @@ pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
 /// # Progress
 /// Lock-free.
 pub(crate) fn names<V>(owner: &Held<V>, guard: &Guard) -> Names {
-    Names::new(&living(owner.node_under(guard), guard))
+    Names::new(&living(owner, guard))
 }
 
-/// The children as they were at one moment, sorted by name.
-fn living<'g, V>(node: NodeRef<'g, V>, guard: &'g Guard) -> Vec<NodeRef<'g, V>> {
-    loop {
-        let word = node.children.load(guard);
-        let mut living = sorted(word);
-        loop {
-            let seen = living.len();
-            living.retain(|child| !child.state.is_dead());
-            if living.len() == seen {
-                return living;
-            }
-            // The dead are dead from here on. If nobody else came or went until now, then another
-            // look at the living shows that they are alive now.
-            if !unchanged(node, word, guard) {
-                break; // Lost to a concurrent link, unlink or replace: retry from the new word.
-            }
-        }
-    }
-}
-
-fn unchanged<'g, V>(node: NodeRef<'g, V>, word: Link<'g, V>, guard: &'g Guard) -> bool {
-    mutated("ls_without_validation") || node.children.load(guard) == word
-}
-
-/// The nodes of `word`, sorted by name.
-fn sorted<V>(word: Link<'_, V>) -> Vec<NodeRef<'_, V>> {
-    let mut nodes = Vec::with_capacity(children::count(word));
-    children::collect(word, &mut nodes);
-    if nodes.len() > 1 {
+/// The children that lived at one moment, sorted by name.
+fn living<'g, V>(owner: &Held<V>, guard: &'g Guard) -> Vec<NodeRef<'g, V>> {
+    let (mut living, spare) = children::living(owner.node_under(guard), owner.tree(), guard);
+    prune::give_back(spare);
+    if living.len() > 1 {
         // Names that differ in their first eight bytes are told apart without a look at the nodes.
-        nodes.sort_by_cached_key(|node| (prefix(node.name()), node.name()));
+        living.sort_by_cached_key(|node| (prefix(node.name()), node.name()));
     }
-    nodes
+    living
 }
 
 /// The first eight bytes of a name as a number of the same order; shorter names padded with zeros,

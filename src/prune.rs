@@ -4,7 +4,7 @@
 //! parent and retired; if that empties the parent's children word, the word's reference on the
 //! parent is given back next, and so on upwards, in a loop.
 
-use crate::node::children::{self, Unlinked};
+use crate::node::children::{self, Spare};
 use crate::node::shared::Shared;
 use crate::node::state::Release;
 use crate::raw::node::{Held, NodeRef};
@@ -53,15 +53,19 @@ fn prune_one<V>(dead: NodeRef<'_, V>, tree: &Shared, guard: &Guard) -> Option<He
         dead.retire_root(guard);
         return None;
     };
-    let unlinked = children::unlink(parent, dead, tree, guard);
+    let (unlinked, spare) = children::unlink(parent, dead, tree, guard);
     dead.retire(guard);
     // A node's room goes to the one that took its place.
-    if !matches!(unlinked, Unlinked::Replaced) || mutated("room_of_replaced_given_back") {
+    if unlinked || mutated("room_of_replaced_given_back") {
         tree.forget_nodes(1);
     }
-    match unlinked {
-        Unlinked::Emptied(parent) => Some(parent),
-        Unlinked::Removed | Unlinked::Replaced => None,
+    spare.into_inner()
+}
+
+/// Gives back a reference that a change of the children left over.
+pub(crate) fn give_back<V>(spare: Spare<V>) {
+    if let Some(held) = spare.into_inner() {
+        release(held);
     }
 }
 

@@ -23,10 +23,16 @@ mod imp {
     /// The seed of a tree's hash: random, one for each tree.
     pub(crate) type Seed = foldhash::fast::RandomState;
 
-    /// The most nodes that a small array of children holds. Builds that look for mistakes
-    /// (`--cfg killick_check`, fuzzing) have small arrays and few hashes, so that every form of the
-    /// table and every collision is met.
-    pub(crate) const SMALL_MAX: usize = if cfg!(any(fuzzing, killick_check)) { 4 } else { 16 };
+    /// The most slots of one table: what one writer may have to move is bounded by it. Builds that
+    /// look for mistakes (`--cfg killick_check`, fuzzing) have small tables and few hashes, so that
+    /// every form of a table and every collision is met.
+    pub(crate) const TABLE_MAX: usize = if cfg!(any(fuzzing, killick_check)) { 8 } else { 4096 };
+
+    /// How many bits of the hash a branch divides by.
+    pub(crate) const FAN_BITS: u32 = if cfg!(any(fuzzing, killick_check)) { 2 } else { 6 };
+
+    /// After so many attempts in vain a list freezes what it lists.
+    pub(crate) const PATIENCE: usize = 3;
 
     /// The bits of a name's hash that are used.
     pub(crate) const HASH_BITS: u32 =
@@ -70,7 +76,11 @@ mod imp {
     /// Models replay executions, so nothing in them may be random.
     pub(crate) type Seed = foldhash::fast::FixedState;
 
-    pub(crate) const SMALL_MAX: usize = 2;
+    pub(crate) const TABLE_MAX: usize = 3;
+
+    pub(crate) const FAN_BITS: u32 = 1;
+
+    pub(crate) const PATIENCE: usize = 1;
 
     pub(crate) const HASH_BITS: u32 = u32::MAX;
 }

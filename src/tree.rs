@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::node::children;
 use crate::node::shared::Shared;
 use crate::node::slot;
+use crate::prune;
 use crate::raw::node::Held;
 use crate::sync::Guard;
 
@@ -79,12 +80,9 @@ impl<V: Send + Sync + 'static> Drop for Tree<V> {
         let mut pending = vec![self.root.clone()];
         while let Some(anchor) = pending.pop() {
             let guard = Guard::pin();
-            let node = anchor.held().node_under(&guard);
-            // Written to, so that whoever links a child later knows that the tree is closed.
-            let word = node.children.load_in_order(&guard);
-            let mut children = Vec::with_capacity(children::count(word));
-            children::collect(word, &mut children);
             let tree = anchor.held().tree();
+            let (children, spare) = children::close(anchor.held().node_under(&guard), tree, &guard);
+            prune::give_back(spare);
             // A dead child holds no value, and nobody can give it one.
             let living = children.iter().filter_map(|child| child.acquire(tree));
             pending.extend(living.map(Anchor::new));

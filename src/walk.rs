@@ -106,8 +106,7 @@ fn walk_once<V>(
     let mut names = path.names();
     let mut rest = names.clone();
     while let Some(name) = names.next() {
-        let hash = tree.hash(name);
-        node = match children::find(node, hash, name, guard) {
+        node = match children::find(node, name, tree, guard) {
             Some(child) => child,
             None => match create(node, rest.clone(), tree, guard) {
                 Ok(Linked::Done(leaf)) => return Some(Ok(leaf)),
@@ -147,7 +146,7 @@ fn create<'g, V>(
     if let Err(error) = reserve(tree, count) {
         // What took the last room may have been another walker's node of this very name.
         let first = names.clone().next();
-        let found = first.and_then(|name| children::find(owner, tree.hash(name), name, guard));
+        let found = first.and_then(|name| children::find(owner, name, tree, guard));
         return found.map(Linked::Exists).ok_or(error);
     }
     let chain = chain(owner, names, tree);
@@ -155,9 +154,7 @@ fn create<'g, V>(
     if !matches!(linked, Linked::Done(_)) {
         tree.forget_nodes(count);
     }
-    if let Some(spare) = spare {
-        prune::release(spare);
-    }
+    prune::give_back(spare);
     Ok(linked)
 }
 
@@ -177,7 +174,9 @@ fn revive<V>(
         return Some(Err(error));
     }
     let chain = chain(parent, std::iter::once(dead.name()).chain(below), tree);
-    match children::replace(parent, dead, chain, tree, guard) {
+    let (replaced, spare) = children::replace(parent, dead, chain, tree, guard);
+    prune::give_back(spare);
+    match replaced {
         Ok(leaf) => Some(Ok(leaf)),
         Err(_) => {
             tree.forget_nodes(count);
@@ -212,7 +211,7 @@ fn descend<'g, V>(base: &Held<V>, path: Path<'_>, guard: &'g Guard) -> Option<No
     let tree = base.tree();
     let mut node = base.node_under(guard);
     for name in path.names() {
-        node = children::find(node, tree.hash(name), name, guard)?;
+        node = children::find(node, name, tree, guard)?;
     }
     Some(node)
 }

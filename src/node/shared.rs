@@ -34,6 +34,12 @@ impl Shared {
         (hash ^ (hash >> 32)) as u32 & HASH_BITS
     }
 
+    /// Whether there is a bound on the children of a node.
+    #[inline]
+    pub(crate) fn limits_children(&self) -> bool {
+        self.limits.children < usize::MAX
+    }
+
     /// Counts `n` more nodes, if the limit allows.
     pub(crate) fn reserve_nodes(&self, n: usize) -> bool {
         // Relaxed: a count that publishes nothing; the limit needs only the atomicity.

@@ -2,10 +2,13 @@
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
-use std::mem::{align_of, offset_of, size_of};
+use std::mem::{align_of, needs_drop, offset_of, size_of};
 use std::ptr::NonNull;
 
-use crate::sync::{Guard, Witness, alloc, dealloc, mutated};
+use crate::sync::{FAN_BITS, Guard, Witness, alloc, dealloc, mutated};
+
+/// The bits of an address. Words that lead to blocks use the others, and their low bits, for marks.
+pub(super) const ADDRESS: usize = (1 << 48) - 1;
 
 /// How a block's header word gives the number of its items.
 ///
@@ -19,9 +22,9 @@ pub(crate) unsafe trait Length: Copy {
 #[derive(Clone, Copy)]
 pub(crate) struct Count(u32);
 
-/// A bitmap with one item for each bit that is set.
+/// The number of places in a branch.
 #[derive(Clone, Copy)]
-pub(crate) struct Bitmap(pub(crate) u32);
+pub(crate) struct Fan;
 
 /// A count of at most 255 and 24 bits for the holder's own use.
 #[derive(Clone, Copy)]
@@ -43,11 +46,11 @@ unsafe impl Length for Count {
     }
 }
 
-// SAFETY: pure, and blocks hand out no way to write their length word.
-unsafe impl Length for Bitmap {
+// SAFETY: a constant.
+unsafe impl Length for Fan {
     #[inline]
     fn len(self) -> usize {
-        self.0.count_ones() as usize
+        1 << FAN_BITS
     }
 }
 
@@ -89,7 +92,7 @@ pub(crate) struct Block<H, L, T> {
     items: [T; 0],
 }
 
-impl<H, L: Length, T: Copy> Block<H, L, T> {
+impl<H, L: Length, T> Block<H, L, T> {
     fn layout(len: L) -> Layout {
         let size = (offset_of!(Self, items) + len.len() * size_of::<T>()).max(size_of::<Self>());
         Layout::from_size_align(size, align_of::<Self>())
@@ -119,7 +122,7 @@ impl<H, L, T> PartialEq for BlockRef<'_, H, L, T> {
     }
 }
 
-impl<'g, H, L: Length, T: Copy> BlockRef<'g, H, L, T> {
+impl<'g, H, L: Length, T> BlockRef<'g, H, L, T> {
     /// Allocates a block. It is private to the caller until published, and leaks unless it is
     /// published or freed.
     ///
@@ -130,6 +133,7 @@ impl<'g, H, L: Length, T: Copy> BlockRef<'g, H, L, T> {
         // SAFETY: the layout covers at least the header, so its size is not zero.
         let raw = unsafe { alloc(layout) }.cast::<Block<H, L, T>>();
         let Some(ptr) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        assert!(raw.addr() <= ADDRESS, "an address of more than 48 bits");
         let block = Block { head, len, witness: Witness::new(), items: [] };
         // SAFETY: freshly allocated with this type's alignment and at least its size.
         unsafe { ptr.write(block) };
@@ -174,7 +178,18 @@ impl<'g, H, L: Length, T: Copy> BlockRef<'g, H, L, T> {
     #[inline]
     pub(crate) fn items(self) -> &'g [T] {
         let len = self.block().len.len();
-        // SAFETY: `alloc` wrote exactly `len` items, which are never written again.
+        // SAFETY: `alloc` wrote exactly `len` items; those that change afterwards are atomic.
+        unsafe { std::slice::from_raw_parts(self.items_ptr(), len) }
+    }
+
+    /// The items of a block whose length the caller knows: the header is not read.
+    ///
+    /// # Safety
+    /// The block has `len` items.
+    #[inline]
+    pub(super) unsafe fn items_of(self, len: usize) -> &'g [T] {
+        self.block();
+        // SAFETY: this function's contract, and as in `items`.
         unsafe { std::slice::from_raw_parts(self.items_ptr(), len) }
     }
 
@@ -205,8 +220,14 @@ impl<'g, H, L: Length, T: Copy> BlockRef<'g, H, L, T> {
     /// # Safety
     /// The caller is the only one who has the pointer, and does not use it again.
     pub(super) unsafe fn into_head(self) -> H {
-        let layout = Block::<H, L, T>::layout(self.len_word());
+        let len = self.len_word();
+        let layout = Block::<H, L, T>::layout(len);
         self.block().witness.retire();
+        if needs_drop::<T>() {
+            let items = std::ptr::slice_from_raw_parts_mut(self.items_ptr(), len.len());
+            // SAFETY: initialised by `alloc`, and dropped once, as the block is not used again.
+            unsafe { items.drop_in_place() };
+        }
         // SAFETY: initialised by `alloc`; moved out once, as the block is not used again.
         let block = unsafe { self.ptr.read() };
         // SAFETY: allocated by `alloc` with the layout that follows from the same length.

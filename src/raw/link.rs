@@ -1,47 +1,27 @@
 //! Links: the pointer words that lead from a node to its children.
 //!
 //! ```text
-//! word, low 3 bits:  0 and null  nothing
-//!                    0           one node
-//!                    1           Small: 2..=16 nodes and a byte of each one's hash
-//!                    2           Branch: one level of a hash trie
-//!                    3           Bucket: nodes with one and the same hash
+//! word, low 3 bits:  000 and null  nothing
+//!                    .00           one node
+//!                    .01           Table: slots for nodes; the high 16 bits say how many
+//!                    .10           Branch: places for more links
+//!                    1..           marked: watched, in a node; frozen, in a branch
 //! ```
-//! Blocks are immutable once published; only an [`AtomicLink`], the word inside a node, changes.
+//! What the blocks behind a word hold is the business of [`table`](super::table).
 
 use std::marker::PhantomData;
 
-use super::block::{Bitmap, BlockRef, Count};
+use super::block::ADDRESS;
 use super::node::NodeRef;
+use super::table::{Branch, Table};
 use crate::sync::{
     AcqRel, Acquire, AtomicPtr, Guard, Relaxed, Release, mutated, weakened, weakened_to,
 };
 
-const TAG: usize = 0b111;
-const SMALL: usize = 1;
-const BRANCH: usize = 2;
-const BUCKET: usize = 3;
-
-/// A [`Small`]'s header: the top byte of each node's hash, unused places 0.
-pub(crate) type Tags = [u8; 16];
-
-/// A few nodes.
-pub(crate) type Small<'g, V> = BlockRef<'g, Tags, Count, Stored<V>>;
-/// One level of the trie; the header counts the nodes below it.
-pub(crate) type Branch<'g, V> = BlockRef<'g, u32, Bitmap, Stored<V>>;
-/// Nodes whose hashes are all equal to the header.
-pub(crate) type Bucket<'g, V> = BlockRef<'g, u32, Count, Stored<V>>;
-
-/// A link at rest inside a block.
-pub(crate) struct Stored<V>(*mut (), PhantomData<*const V>);
-
-impl<V> Clone for Stored<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for Stored<V> {}
+const TAG: usize = 0b011;
+const TABLE: usize = 0b001;
+const BRANCH: usize = 0b010;
+const MARK: usize = 0b100;
 
 /// A link that may be followed for `'g`.
 pub(crate) struct Link<'g, V> {
@@ -67,66 +47,52 @@ impl<V> PartialEq for Link<'_, V> {
 pub(crate) enum Target<'g, V> {
     Nothing,
     Node(NodeRef<'g, V>),
-    Small(Small<'g, V>),
+    Table(Table<'g, V>),
     Branch(Branch<'g, V>),
-    Bucket(Bucket<'g, V>),
 }
 
 impl<'g, V> Link<'g, V> {
     pub(crate) const NOTHING: Self = Link { word: std::ptr::null_mut(), _life: PhantomData };
 
-    fn tagged(ptr: *mut (), tag: usize) -> Self {
-        debug_assert!(ptr.addr() & TAG == 0, "blocks are aligned to 8");
-        Link { word: ptr.map_addr(|addr| addr | tag), _life: PhantomData }
-    }
-
+    /// Whether it leads nowhere, marked or not.
+    #[inline]
     pub(crate) fn is_nothing(self) -> bool {
-        self.word.is_null()
+        self.word.addr() & !MARK == 0
     }
 
-    /// Forgets for how long the link may be followed, to put it into a block.
-    pub(crate) fn store(self) -> Stored<V> {
-        Stored(self.word, PhantomData)
+    #[inline]
+    pub(crate) fn is_marked(self) -> bool {
+        self.word.addr() & MARK != 0
     }
 
-    /// Frees the block, if it is one, once no guard can reach it. By P2 no word leads to it.
-    pub(crate) fn retire_block(self, guard: &Guard) {
-        match self.target() {
-            Target::Nothing | Target::Node(_) => {}
-            Target::Small(block) => block.retire(guard),
-            Target::Branch(block) => block.retire(guard),
-            Target::Bucket(block) => block.retire(guard),
-        }
+    /// The same link with the mark.
+    pub(crate) fn marked(self) -> Self {
+        self.marked_if(true)
     }
 
-    /// Frees the block, if it is one, at once. By P3 it was never published.
-    pub(crate) fn free_block(self) {
-        match self.target() {
-            Target::Nothing | Target::Node(_) => {}
-            Target::Small(block) => block.free(),
-            Target::Branch(block) => block.free(),
-            Target::Bucket(block) => block.free(),
-        }
+    /// The same link with the mark, or without it.
+    #[inline]
+    pub(crate) fn marked_if(self, mark: bool) -> Self {
+        let mark = if mark { MARK } else { 0 };
+        Link { word: self.word.map_addr(|addr| addr & !MARK | mark), _life: PhantomData }
     }
 
     #[inline]
     pub(crate) fn target(self) -> Target<'g, V> {
-        let ptr = self.word.map_addr(|addr| addr & !TAG);
+        let ptr = self.word.map_addr(|addr| addr & ADDRESS & !(TAG | MARK));
         if ptr.is_null() {
             return Target::Nothing;
         }
         match self.word.addr() & TAG {
-            SMALL => {
-                // SAFETY: only `From<Small>` sets this tag, and P1 gives the lifetime.
-                Target::Small(unsafe { BlockRef::from_ptr(ptr) })
+            TABLE => {
+                let slots = self.word.addr() >> ADDRESS.count_ones();
+                // SAFETY: only `From<Table>` sets this tag, with the number of the table's slots,
+                // and P1 gives the lifetime.
+                Target::Table(unsafe { Table::from_ptr(ptr, slots) })
             }
             BRANCH => {
                 // SAFETY: only `From<Branch>` sets this tag, and P1 gives the lifetime.
-                Target::Branch(unsafe { BlockRef::from_ptr(ptr) })
-            }
-            BUCKET => {
-                // SAFETY: only `From<Bucket>` sets this tag, and P1 gives the lifetime.
-                Target::Bucket(unsafe { BlockRef::from_ptr(ptr) })
+                Target::Branch(unsafe { Branch::from_ptr(ptr) })
             }
             _ => {
                 // SAFETY: only `From<NodeRef>` makes an untagged link, and P1 gives the lifetime.
@@ -138,54 +104,30 @@ impl<'g, V> Link<'g, V> {
 
 impl<'g, V> From<NodeRef<'g, V>> for Link<'g, V> {
     fn from(node: NodeRef<'g, V>) -> Self {
-        Link::tagged(node.as_ptr(), 0)
+        Link { word: node.as_ptr(), _life: PhantomData }
     }
 }
 
-// Small and Bucket differ in their header, Branch in its length word, so the three are three types.
-impl<'g, V> From<Small<'g, V>> for Link<'g, V> {
-    fn from(block: Small<'g, V>) -> Self {
-        Link::tagged(block.as_ptr(), SMALL)
+impl<'g, V> From<Table<'g, V>> for Link<'g, V> {
+    fn from(table: Table<'g, V>) -> Self {
+        let high = table.slots().len() << ADDRESS.count_ones();
+        Link { word: table.as_ptr().map_addr(|addr| addr | TABLE | high), _life: PhantomData }
     }
 }
 
 impl<'g, V> From<Branch<'g, V>> for Link<'g, V> {
-    fn from(block: Branch<'g, V>) -> Self {
-        Link::tagged(block.as_ptr(), BRANCH)
+    fn from(branch: Branch<'g, V>) -> Self {
+        Link { word: branch.as_ptr().map_addr(|addr| addr | BRANCH), _life: PhantomData }
     }
 }
 
-impl<'g, V> From<Bucket<'g, V>> for Link<'g, V> {
-    fn from(block: Bucket<'g, V>) -> Self {
-        Link::tagged(block.as_ptr(), BUCKET)
-    }
-}
-
-impl<'g, H, L: super::block::Length, V> BlockRef<'g, H, L, Stored<V>> {
-    /// The links in this block. They may be followed for as long as the block may be read (P1).
-    #[inline]
-    pub(crate) fn links(
-        self,
-    ) -> impl ExactSizeIterator<Item = Link<'g, V>> + DoubleEndedIterator + Clone {
-        self.items().iter().map(|stored| Link { word: stored.0, _life: PhantomData })
-    }
-
-    /// The `i`th link.
-    ///
-    /// # Panics
-    /// If there are not that many.
-    #[inline]
-    pub(crate) fn link(self, i: usize) -> Link<'g, V> {
-        Link { word: self.items()[i].0, _life: PhantomData }
-    }
-}
-
-/// The word inside a node that leads to its children.
+/// The word inside a node, or inside a branch, that leads to children.
 pub(crate) struct AtomicLink<V>(AtomicPtr<()>, PhantomData<*const V>);
 
 impl<V> AtomicLink<V> {
-    pub(crate) fn new() -> Self {
-        AtomicLink(AtomicPtr::new(std::ptr::null_mut()), PhantomData)
+    /// A word that nobody else sees yet.
+    pub(crate) fn new(link: Link<'_, V>) -> Self {
+        AtomicLink(AtomicPtr::new(link.word), PhantomData)
     }
 
     /// Sets the link of a node that is not published yet.
@@ -228,6 +170,18 @@ impl<V> AtomicLink<V> {
                 Relaxed,
             )
             .is_ok()
+    }
+
+    /// Marks the word, so that no exchange against the unmarked word succeeds any more. What it
+    /// leads to.
+    pub(crate) fn freeze<'g>(&self, guard: &'g Guard) -> Link<'g, V> {
+        loop {
+            let link = self.load(guard);
+            if link.is_marked() || self.exchange(link, link.marked()) {
+                return link.marked();
+            }
+            // Lost to a concurrent rebuild of what it leads to: retry from the new word.
+        }
     }
 
     /// Like [`load`](Self::load), as a write: every later exchange of the word follows this one and

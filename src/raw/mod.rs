@@ -1,7 +1,7 @@
 //! The only module with `unsafe` code.
 //!
 //! It turns the crate's pointers into types that safe code can hold: blocks of memory ([`block`]),
-//! what a pointer word can point to ([`link`]), nodes and counted references to them ([`node`]),
+//! what a pointer word can point to ([`link`]), tables of children ([`table`]), nodes and counted references to them ([`node`]),
 //! values ([`value`]), memory for all of them ([`cache`]), and the epoch that keeps all of them readable ([`epoch`]).
 //!
 //! # What it trusts the rest of the crate with
@@ -29,4 +29,5 @@ pub(crate) mod cache;
 pub(crate) mod epoch;
 pub(crate) mod link;
 pub(crate) mod node;
+pub(crate) mod table;
 pub(crate) mod value;

@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use super::block::{BlockRef, Packed};
-use super::link::{AtomicLink, Target};
+use super::link::{AtomicLink, Link, Target};
 use super::value::AtomicValue;
 use crate::node::shared::Shared;
 use crate::node::state::{Acquire, Release, State};
@@ -56,7 +56,7 @@ impl<'g, V> NodeRef<'g, V> {
             state: State::new(1),
             hash,
             parent,
-            children: AtomicLink::new(),
+            children: AtomicLink::new(Link::NOTHING),
             cell: AtomicValue::new(),
         };
         NodeRef(BlockRef::alloc(node, Packed::new(name.len(), depth), name.iter().copied()))
@@ -87,8 +87,8 @@ impl<'g, V> NodeRef<'g, V> {
     }
 
     #[inline]
-    pub(crate) fn is(self, hash: u32, name: &[u8]) -> bool {
-        self.hash == hash && self.name() == name
+    pub(crate) fn is_called(self, name: &[u8]) -> bool {
+        same_name(self.name(), name)
     }
 
     /// The parent; nothing for the root. It may be read as long as this node was alive, or linked,
@@ -129,6 +129,21 @@ impl<'g, V> NodeRef<'g, V> {
         // SAFETY: made by `Held::new_root`; every handle keeps the root alive, so what is left are
         // references under guards, which `defer` waits for.
         unsafe { guard.defer(tree, free_shared) };
+    }
+}
+
+/// Whether two names are equal. Most are short: two words that overlap, without a call.
+#[inline]
+fn same_name(a: &[u8], b: &[u8]) -> bool {
+    fn ends<const N: usize>(name: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        Some((name.first_chunk()?, name.last_chunk()?))
+    }
+    match a.len() {
+        len if len != b.len() => false,
+        0..4 => a.iter().eq(b),
+        4..8 => ends::<4>(a) == ends::<4>(b),
+        8..=16 => ends::<8>(a) == ends::<8>(b),
+        _ => a == b,
     }
 }
 

@@ -1,28 +1,201 @@
 //! The children of one node: a name → node table behind one word.
 //!
-//! The table is nothing, one node, a small array, or a trie ([`trie`]). Every version of it is
-//! immutable; an operation builds the next version and exchanges the word. So one load of the word
-//! *is* an atomic snapshot, and each operation takes effect at its exchange.
+//! The word leads to nothing, to one node, to a [`table`] of slots, or to a branch of tables. Few
+//! children share a table; very many are divided among the tables of a branch by bits of their hash,
+//! so that a table is never larger than one writer can [`rebuild`] without a stall.
 //!
-//! - C1: a name stands in a version at most once: `link` adds one only to a version without it, and
-//!   `replace` puts a node in the place of one with the same name.
+//! - C1: a name stands under a node at most once. While the word leads to one node, a second one
+//!   takes an exchange of the word; in a table, a hash has one slot (T1 of [`table`]), and one
+//!   exchange there decides about a name.
 //! - C2: a non-empty word owns exactly one reference on its owner. `link` takes it *before* the
 //!   exchange that makes the word non-empty; whose exchange makes it empty again owns that
 //!   reference, and gives it back.
-//! - C3: hence an owner whose word is non-empty is alive, and an exchange that succeeds on a
-//!   non-empty word proves it.
+//! - C3: hence an owner whose word is non-empty is alive. An exchange that succeeds on the word when
+//!   it is not empty proves that, and so does one that succeeds on a slot: the slot was not frozen,
+//!   so the table is the one that the word leads to (T2 of [`table`]).
+//! - C4: a word that is marked has a watcher. The mark survives every rebuild, and setting it is one
+//!   ([`watch`]): a change either precedes it and is seen by who set it, or is made by someone who
+//!   has read the mark.
+//!
+//! A change costs one exchange of the word or of a slot; no other child is touched, and in a table the
+//! owner is not either.
 
-mod trie;
+mod rebuild;
+mod snapshot;
+mod table;
+
+use rebuild::{Whole, Why};
+use table::{Insert, Substitute};
 
 use crate::node::shared::Shared;
-use crate::raw::block::{BlockRef, Count};
-use crate::raw::link::{Link, Small, Tags, Target};
+use crate::raw::link::{AtomicLink, Link, Target};
 use crate::raw::node::{Chain, Held, NodeRef};
-use crate::sync::{Guard, SMALL_MAX, mutated};
+use crate::raw::table::{Branch, Census, Table};
+use crate::sync::{FAN_BITS, Guard, TABLE_MAX, mutated};
 
-/// A trie that shrinks to this many nodes becomes a small array. Half of what an array holds, so
-/// that a node that comes and goes at the border does not convert the table each time.
-const SHRINK: usize = SMALL_MAX / 2;
+pub(crate) use snapshot::living;
+
+/// A table of more slots than this is replaced by a smaller one when an eighth of them is in use.
+const SMALL: usize = 16;
+
+/// A branch whose children are this few, with none in one of its tables, becomes a table.
+const JOIN: usize = TABLE_MAX / 8;
+
+/// The child of that name. It may be dead.
+#[inline]
+pub(crate) fn find<'g, V>(
+    owner: NodeRef<'g, V>,
+    name: &[u8],
+    tree: &Shared,
+    guard: &'g Guard,
+) -> Option<NodeRef<'g, V>> {
+    let word = owner.children.load(guard);
+    match word.target() {
+        Target::Nothing => None,
+        Target::Node(only) => only.is_called(name).then_some(only),
+        Target::Table(table) => table::find(table, tree.hash(name), name, guard),
+        Target::Branch(branch) => {
+            let hash = tree.hash(name);
+            table::find(Spot::below(branch, hash, guard).table, hash, name, guard)
+        }
+    }
+}
+
+/// The table for one hash.
+struct Spot<'g, V> {
+    table: Table<'g, V>,
+    /// Where it hangs, if that is not the word of the node.
+    part: Option<Part<'g, V>>,
+}
+
+/// Where a table hangs in a branch.
+struct Part<'g, V> {
+    /// The branch that the node's word leads to.
+    top: Branch<'g, V>,
+    place: &'g AtomicLink<V>,
+    frozen: bool,
+    shift: u32,
+}
+
+impl<'g, V> Spot<'g, V> {
+    /// The table for `hash` behind `word`, if it leads to any.
+    #[inline]
+    fn of(word: Link<'g, V>, hash: u32, guard: &'g Guard) -> Option<Self> {
+        match word.target() {
+            Target::Nothing | Target::Node(_) => None,
+            Target::Table(table) => Some(Spot { table, part: None }),
+            Target::Branch(branch) => Some(Self::below(branch, hash, guard)),
+        }
+    }
+
+    fn below(top: Branch<'g, V>, hash: u32, guard: &'g Guard) -> Self {
+        let (mut branch, mut shift) = (top, 0);
+        loop {
+            let place = &branch.items()[rebuild::place(hash, shift)];
+            let word = place.load(guard);
+            shift += FAN_BITS;
+            match word.target() {
+                Target::Branch(below) => branch = below,
+                Target::Table(table) => {
+                    let part = Part { top, place, frozen: word.is_marked(), shift };
+                    return Spot { table, part: Some(part) };
+                }
+                Target::Nothing | Target::Node(_) => unreachable!("a place leads to a table"),
+            }
+        }
+    }
+
+    /// Replaces a table that is frozen or has no room, or the whole that it is a part of.
+    fn renew(&self, owner: NodeRef<'g, V>, word: Link<'g, V>, guard: &'g Guard) -> Whole {
+        match &self.part {
+            Some(part) if !part.frozen => {
+                rebuild::part(part.place, self.table, part.shift, Why::NoRoom, guard);
+                Whole::Done
+            }
+            _ => rebuild::whole(&owner.children, word, Why::NoRoom, word.is_marked(), guard),
+        }
+    }
+
+    /// Replaces a table that has `left` children, if these are few (T3).
+    fn tidy(
+        &self,
+        owner: NodeRef<'g, V>,
+        word: Link<'g, V>,
+        left: usize,
+        guard: &'g Guard,
+    ) -> Whole {
+        let slots = self.table.slots().len();
+        let roomy = slots > SMALL && left < slots / 8;
+        let whole = || rebuild::whole(&owner.children, word, Why::Tidy, word.is_marked(), guard);
+        match &self.part {
+            None if left == 0 || roomy => whole(),
+            Some(part) if left == 0 && is_few(part.top, guard) => whole(),
+            Some(part) if roomy => {
+                rebuild::part(part.place, self.table, part.shift, Why::Tidy, guard);
+                Whole::Done
+            }
+            _ => Whole::Done,
+        }
+    }
+}
+
+/// Whether a branch has so few children that one table should hold them.
+fn is_few<V>(branch: Branch<'_, V>, guard: &Guard) -> bool {
+    fn add<V>(branch: Branch<'_, V>, sum: &mut usize, guard: &Guard) {
+        for place in branch.items() {
+            match place.load(guard).target() {
+                // Two threads that unlink the last children of two tables both come here, and at least
+                // one sees the other's count: hence "in order".
+                Target::Table(table) => *sum += table.census().count_in_order(),
+                Target::Branch(below) => add(below, sum, guard),
+                Target::Nothing | Target::Node(_) => {}
+            }
+            if *sum > JOIN {
+                return;
+            }
+        }
+    }
+    let mut sum = 0;
+    add(branch, &mut sum, guard);
+    sum <= JOIN
+}
+
+/// The number of children behind `word`, dying ones included.
+pub(crate) fn count<V>(word: Link<'_, V>, guard: &Guard) -> usize {
+    match word.target() {
+        Target::Nothing => 0,
+        Target::Node(_) => 1,
+        Target::Table(table) => table.census().count(),
+        Target::Branch(branch) => {
+            branch.items().iter().map(|place| count(place.load(guard), guard)).sum()
+        }
+    }
+}
+
+/// The children of an owner whose tree has been closed, dead ones among them; and every later change of
+/// the children follows this, and sees that.
+pub(crate) fn close<'g, V>(
+    owner: NodeRef<'g, V>,
+    tree: &Shared,
+    guard: &'g Guard,
+) -> (Vec<NodeRef<'g, V>>, Spare<V>) {
+    let mut spare = Spare(None);
+    loop {
+        let word = owner.children.load_in_order(guard);
+        if let Target::Nothing | Target::Node(_) = word.target() {
+            break;
+        }
+        let rebuilt = rebuild::whole(&owner.children, word, Why::Tidy, false, guard);
+        let lost = matches!(rebuilt, Whole::Lost);
+        spare.take_over(rebuilt, owner, tree);
+        if !lost {
+            break;
+        }
+    }
+    let mut nodes = Vec::new();
+    rebuild::each_entry(owner.children.load(guard), guard, &mut |entry| nodes.extend(entry.nodes()));
+    (nodes, spare)
+}
 
 /// The outcome of [`link`].
 #[must_use]
@@ -37,309 +210,262 @@ pub(crate) enum Linked<'g, V> {
     Full,
 }
 
-/// The child of that name. It may be dead.
-#[inline]
-pub(crate) fn find<'g, V>(
-    owner: NodeRef<'g, V>,
-    hash: u32,
-    name: &[u8],
-    guard: &'g Guard,
-) -> Option<NodeRef<'g, V>> {
-    find_in(owner.children.load(guard), hash, name)
+/// One attempt to link.
+enum Attempt<'g, V> {
+    Done,
+    Exists(NodeRef<'g, V>),
+    OwnerDead,
+    Full,
+    /// Lost to a concurrent exchange, or the table has a successor by now: retry there.
+    Lost,
 }
 
-#[inline]
-fn find_in<'g, V>(word: Link<'g, V>, hash: u32, name: &[u8]) -> Option<NodeRef<'g, V>> {
-    match word.target() {
-        Target::Node(node) => node.is(hash, name).then_some(node),
-        Target::Small(small) => find_in_small(small, hash, name),
-        Target::Branch(branch) => trie::find(branch, hash, name),
-        Target::Nothing | Target::Bucket(_) => None,
+/// References on an owner: at most one, for a word that is about to become non-empty, or from one
+/// that has become empty (C2).
+pub(crate) struct Spare<V>(Option<Held<V>>);
+
+impl<V> Spare<V> {
+    /// What is left, for the caller to give back.
+    pub(crate) fn into_inner(self) -> Option<Held<V>> {
+        self.0
     }
-}
 
-#[inline]
-fn tag(hash: u32) -> u8 {
-    (hash >> 24) as u8
-}
-
-#[inline]
-fn find_in_small<'g, V>(small: Small<'g, V>, hash: u32, name: &[u8]) -> Option<NodeRef<'g, V>> {
-    let candidates = small.head().iter().zip(small.links());
-    for (_, link) in candidates.filter(|(other, _)| **other == tag(hash)) {
-        if let Target::Node(node) = link.target()
-            && node.is(hash, name)
-        {
-            return Some(node);
+    /// Takes over the reference of a word that a rebuild has emptied.
+    fn take_over(&mut self, rebuilt: Whole, owner: NodeRef<'_, V>, tree: &Shared) {
+        if !matches!(rebuilt, Whole::Emptied) || mutated("rebuild_keeps_owner_reference") {
+            return;
+        }
+        let held = owner.adopt_reference(tree);
+        match self.0 {
+            None => self.0 = Some(held),
+            Some(_) => {
+                let shared = held.release_shared();
+                debug_assert!(shared, "another one is held");
+            }
         }
     }
-    None
 }
 
-/// The number of children in `word`, dying ones included.
-pub(crate) fn count<V>(word: Link<'_, V>) -> usize {
-    trie::count(word)
-}
-
-/// Adds the nodes of `word` to `to`, in no particular order.
-pub(crate) fn collect<'g, V>(word: Link<'g, V>, to: &mut Vec<NodeRef<'g, V>>) {
-    match word.target() {
-        Target::Nothing => {}
-        Target::Node(node) => to.push(node),
-        Target::Small(small) => to.extend(trie::nodes(small.links())),
-        Target::Bucket(bucket) => to.extend(trie::nodes(bucket.links())),
-        // At most seven levels: the hash has no more bits.
-        Target::Branch(branch) => branch.links().for_each(|link| collect(link, to)),
-    }
-}
-
-/// Links `chain` under `owner`. The second result is a reference on the owner that was taken in
-/// vain, for the caller to give back.
+/// Links `chain` under `owner`.
 ///
 /// # Progress
-/// Lock-free: each retry follows another thread's successful exchange of the same word.
+/// Lock-free: each retry follows another thread's successful exchange, or one of its own that gave
+/// the table more room.
 pub(crate) fn link<'g, V>(
     owner: NodeRef<'g, V>,
     chain: Chain<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> (Linked<'g, V>, Option<Held<V>>) {
+) -> (Linked<'g, V>, Spare<V>) {
     let top = chain.top();
-    let mut spare = None; // a reference on the owner for the word to own
+    let mut spare = Spare(None);
     let outcome = loop {
         let word = owner.children.load(guard);
-        if let Some(node) = find_in(word, top.hash, top.name()) {
-            break Linked::Exists(node);
-        }
-        if count(word) >= tree.limits.children {
-            break Linked::Full;
-        }
-        if word.is_nothing() && spare.is_none() && !mutated("link_without_owner_reference") {
-            spare = owner.acquire(tree);
-            if spare.is_none() {
-                break Linked::OwnerDead;
+        let attempt = match Spot::of(word, top.hash, guard) {
+            None => link_few(owner, word, top, tree, &mut spare),
+            Some(spot) => {
+                let (attempt, rebuilt) = spot.link(owner, word, top, tree, guard);
+                spare.take_over(rebuilt, owner, tree);
+                attempt
             }
+        };
+        match attempt {
+            Attempt::Done => break Linked::Done(chain.publish(tree)),
+            Attempt::Exists(node) => break Linked::Exists(node),
+            Attempt::OwnerDead => break Linked::OwnerDead,
+            Attempt::Full => break Linked::Full,
+            Attempt::Lost => {}
         }
-        let edit = Edit::insert(word, top);
-        if edit.publish(owner, guard) {
-            if word.is_nothing() && spare.take().is_none() {
-                owner.state.retain(); // an injected bug: too late. Otherwise the word owns `spare` now (C2)
-            }
-            break Linked::Done(chain.publish(tree));
-        }
-        // Lost to a concurrent link, unlink or replace: retry from the new word.
     };
     (outcome, spare)
 }
 
-/// Puts `chain` in the place of `dead`, a dead child with the same name.
+/// Links `top` where there is no table yet, or makes one.
+fn link_few<'g, V>(
+    owner: NodeRef<'g, V>,
+    word: Link<'g, V>,
+    top: NodeRef<'g, V>,
+    tree: &Shared,
+    spare: &mut Spare<V>,
+) -> Attempt<'g, V> {
+    let few = match word.target() {
+        Target::Node(only) if only.is_called(top.name()) => return Attempt::Exists(only),
+        Target::Node(only) => Some(only),
+        _ => None,
+    };
+    if usize::from(few.is_some()) >= tree.limits.children {
+        return Attempt::Full;
+    }
+    if let Some(only) = few {
+        rebuild::first_table(&owner.children, word, only);
+        return Attempt::Lost;
+    }
+    if spare.0.is_none() && !mutated("link_without_owner_reference") {
+        spare.0 = owner.acquire(tree);
+        if spare.0.is_none() {
+            return Attempt::OwnerDead;
+        }
+    }
+    if !owner.children.exchange(word, Link::from(top).marked_if(word.is_marked())) {
+        return Attempt::Lost;
+    }
+    // The word owns the spare reference now (C2).
+    if spare.0.take().is_none() {
+        owner.state.retain(); // an injected bug: too late
+    }
+    Attempt::Done
+}
+
+impl<'g, V> Spot<'g, V> {
+    /// The count of all children of the node, where a limit needs it and the table has only a part.
+    fn total(&self, tree: &Shared) -> Option<&'g Census> {
+        let part = self.part.as_ref()?;
+        tree.limits_children().then(|| part.top.head())
+    }
+
+    /// Counts a child that is about to come (T3); whether there is room for it.
+    fn come(&self, tree: &Shared) -> bool {
+        let here = self.table.census().come();
+        let before = self.total(tree).map_or(here, Census::come);
+        before < tree.limits.children
+    }
+
+    /// Counts one that is about to go, or did not come; how many are left in this table.
+    fn go(&self, tree: &Shared) -> usize {
+        self.total(tree).map(Census::go);
+        self.table.census().go()
+    }
+
+    fn link(
+        &self,
+        owner: NodeRef<'g, V>,
+        word: Link<'g, V>,
+        top: NodeRef<'g, V>,
+        tree: &Shared,
+        guard: &'g Guard,
+    ) -> (Attempt<'g, V>, Whole) {
+        let attempt = match self.come(tree) {
+            true => table::insert(self.table, top, guard),
+            false => match table::find(self.table, top.hash, top.name(), guard) {
+                Some(node) => Insert::Exists(node),
+                None => Insert::Full,
+            },
+        };
+        let attempt = match attempt {
+            Insert::Done => return (Attempt::Done, Whole::Done),
+            Insert::Exists(node) => Attempt::Exists(node),
+            Insert::Full => Attempt::Full,
+            Insert::Stale => Attempt::Lost,
+        };
+        let left = self.go(tree);
+        match attempt {
+            Attempt::Lost => (attempt, self.renew(owner, word, guard)),
+            _ => (attempt, self.tidy(owner, word, left, guard)),
+        }
+    }
+
+    fn unlink(
+        &self,
+        owner: NodeRef<'g, V>,
+        word: Link<'g, V>,
+        dead: NodeRef<'g, V>,
+        tree: &Shared,
+        guard: &'g Guard,
+    ) -> (Substitute, Whole) {
+        let left = self.go(tree);
+        let outcome = table::substitute(self.table, dead, None, guard);
+        if let Substitute::Done = outcome {
+            return (outcome, self.tidy(owner, word, left, guard));
+        }
+        self.come(tree);
+        match outcome {
+            Substitute::Stale => (outcome, self.renew(owner, word, guard)),
+            _ => (outcome, Whole::Done),
+        }
+    }
+}
+
+/// Puts `chain` in the place of `dead`, a dead child with the same name. The result is its leaf, or
+/// the chain if `dead` is no longer linked.
 ///
-/// # Errors
-/// The chain, if `dead` is no longer linked. The owner need not be held: as long as `dead` is linked
-/// the owner's word is not empty (C3).
+/// The owner need not be held: as long as `dead` is linked the owner's word is not empty (C3).
 pub(crate) fn replace<'g, V>(
     owner: NodeRef<'g, V>,
     dead: NodeRef<'g, V>,
     chain: Chain<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> Result<Held<V>, Chain<'g, V>> {
+) -> (Result<Held<V>, Chain<'g, V>>, Spare<V>) {
+    let mut spare = Spare(None);
     loop {
         let word = owner.children.load(guard);
-        let Some(edit) = Edit::substitute(word, dead, Some(chain.top())) else {
-            return Err(chain);
+        let outcome = match Spot::of(word, dead.hash, guard) {
+            None => substitute_only(owner, word, dead, Some(chain.top())),
+            Some(spot) => {
+                let outcome = table::substitute(spot.table, dead, Some(chain.top()), guard);
+                if let Substitute::Stale = outcome {
+                    spare.take_over(spot.renew(owner, word, guard), owner, tree);
+                }
+                outcome
+            }
         };
-        if edit.publish(owner, guard) {
-            return Ok(chain.publish(tree));
+        match outcome {
+            Substitute::Done => return (Ok(chain.publish(tree)), spare),
+            Substitute::Gone => return (Err(chain), spare),
+            Substitute::Stale => {} // retry from the new word
         }
-        // Lost to a concurrent link, unlink or replace: retry from the new word.
     }
 }
 
-/// The outcome of [`unlink`].
+/// Takes a dead child out. Whether it was there: otherwise a walker has put a fresh node in its place.
+/// With the last child goes the word's reference on the owner (C2).
 #[must_use]
-pub(crate) enum Unlinked<V> {
-    /// A walker has put a fresh node in its place; the word kept its reference.
-    Replaced,
-    /// The child is out, others are left.
-    Removed,
-    /// The child is out and was the last: the word's reference on the owner (C2), for the caller to
-    /// give back.
-    Emptied(Held<V>),
-}
-
-/// Takes a dead child out.
 pub(crate) fn unlink<'g, V>(
     owner: NodeRef<'g, V>,
     dead: NodeRef<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> Unlinked<V> {
+) -> (bool, Spare<V>) {
+    let mut spare = Spare(None);
     loop {
         let word = owner.children.load(guard);
-        let Some(edit) = Edit::substitute(word, dead, None) else { return Unlinked::Replaced };
-        let empties = edit.new.is_nothing() && !mutated("unlink_keeps_owner_reference");
-        if edit.publish(owner, guard) {
-            return match empties {
-                true => Unlinked::Emptied(owner.adopt_reference(tree)),
-                false => Unlinked::Removed,
-            };
-        }
-        // Lost to a concurrent link, unlink or replace: retry from the new word.
-    }
-}
-
-/// Which blocks of a version belong to a change.
-#[derive(Clone, Copy)]
-enum Scope {
-    /// All of them: the change converts the table.
-    Whole,
-    /// The branches that a look-up of this hash passes, and the bucket of this hash.
-    Path(u32),
-}
-
-/// One version of a table and the next.
-struct Edit<'g, V> {
-    old: Link<'g, V>,
-    new: Link<'g, V>,
-    scope: Scope,
-}
-
-impl<'g, V> Edit<'g, V> {
-    /// `old` with one more node.
-    fn insert(old: Link<'g, V>, node: NodeRef<'g, V>) -> Self {
-        let (new, scope) = match old.target() {
-            Target::Nothing | Target::Bucket(_) => (node.into(), Scope::Whole),
-            Target::Node(only) => (packed(&[only, node]), Scope::Whole),
-            Target::Small(small) if small.links().len() < SMALL_MAX => {
-                (small_with(small, node), Scope::Whole)
+        let outcome = match Spot::of(word, dead.hash, guard) {
+            None => {
+                let outcome = substitute_only(owner, word, dead, None);
+                if matches!(outcome, Substitute::Done) && !mutated("unlink_keeps_owner_reference") {
+                    spare.take_over(Whole::Emptied, owner, tree);
+                }
+                outcome
             }
-            Target::Small(small) => (trie_of(small, node), Scope::Whole),
-            Target::Branch(_) => (trie::with(old, 0, node), Scope::Path(node.hash)),
+            Some(spot) => {
+                let (outcome, rebuilt) = spot.unlink(owner, word, dead, tree, guard);
+                spare.take_over(rebuilt, owner, tree);
+                outcome
+            }
         };
-        Edit { old, new, scope }
-    }
-
-    /// `old` with `new` in the place of `node`, or without it; nothing if `node` is not there.
-    fn substitute(
-        old: Link<'g, V>,
-        node: NodeRef<'g, V>,
-        new: Option<NodeRef<'g, V>>,
-    ) -> Option<Self> {
-        let new_link = new.map_or(Link::NOTHING, Link::from);
-        let (new, scope) = match old.target() {
-            Target::Node(only) if only == node => (new_link, Scope::Whole),
-            Target::Small(small) => {
-                let at = trie::nodes(small.links()).position(|one| one == node)?;
-                (small_edited(small, at, new_link), Scope::Whole)
-            }
-            Target::Branch(branch) if new.is_none() && *branch.head() as usize <= SHRINK + 1 => {
-                let mut rest = Vec::with_capacity(SHRINK + 1);
-                collect(old, &mut rest);
-                let at = rest.iter().position(|one| *one == node)?;
-                rest.swap_remove(at);
-                (packed(&rest), Scope::Whole)
-            }
-            Target::Branch(_) => (trie::without(old, 0, node, new)?, Scope::Path(node.hash)),
-            _ => return None,
-        };
-        Some(Edit { old, new, scope })
-    }
-
-    /// Exchanges the owner's word, and retires the blocks of the old version or frees those of the
-    /// new one.
-    fn publish(self, owner: NodeRef<'g, V>, guard: &Guard) -> bool {
-        let done = owner.children.exchange(self.old, self.new);
-        if done {
-            each_block(self.old, self.scope, 0, &mut |block| block.retire_block(guard));
-        } else {
-            each_block(self.new, self.scope, 0, &mut |block| block.free_block());
-        }
-        done
-    }
-}
-
-/// Visits the blocks at and below `link` that are in scope, each after those below it.
-fn each_block<'g, V>(
-    link: Link<'g, V>,
-    scope: Scope,
-    shift: u32,
-    visit: &mut impl FnMut(Link<'g, V>),
-) {
-    match (link.target(), scope) {
-        (Target::Nothing | Target::Node(_), _) => {}
-        (Target::Bucket(bucket), Scope::Path(hash)) if *bucket.head() != hash => {}
-        (Target::Small(_) | Target::Bucket(_), _) => visit(link),
-        (Target::Branch(branch), Scope::Whole) => {
-            branch.links().for_each(|below| each_block(below, scope, shift + trie::BITS, visit));
-            visit(link);
-        }
-        (Target::Branch(branch), Scope::Path(hash)) => {
-            if let Some(below) = trie::below(branch, hash, shift) {
-                each_block(below, scope, shift + trie::BITS, visit);
-            }
-            visit(link);
+        match outcome {
+            Substitute::Done => return (true, spare),
+            Substitute::Gone => return (false, spare),
+            Substitute::Stale => {} // retry from the new word
         }
     }
 }
 
-/// The smallest table for at most [`SMALL_MAX`] nodes.
-fn packed<'g, V>(nodes: &[NodeRef<'g, V>]) -> Link<'g, V> {
-    match *nodes {
-        [] => Link::NOTHING,
-        [only] => only.into(),
-        _ => {
-            let mut tags: Tags = [0; 16];
-            for (place, node) in tags.iter_mut().zip(nodes) {
-                *place = tag(node.hash);
+/// Puts `new` in the place of an only child, or nothing.
+fn substitute_only<'g, V>(
+    owner: NodeRef<'g, V>,
+    word: Link<'g, V>,
+    dead: NodeRef<'g, V>,
+    new: Option<NodeRef<'g, V>>,
+) -> Substitute {
+    match word.target() {
+        Target::Node(only) if only == dead => {
+            let new = new.map_or(Link::NOTHING, Link::from).marked_if(word.is_marked());
+            match owner.children.exchange(word, new) {
+                true => Substitute::Done,
+                false => Substitute::Stale,
             }
-            small_of(tags, nodes.iter().map(|&node| node.into()))
         }
+        _ => Substitute::Gone,
     }
-}
-
-fn small_of<'g, V: 'g>(
-    tags: Tags,
-    links: impl ExactSizeIterator<Item = Link<'g, V>>,
-) -> Link<'g, V> {
-    BlockRef::alloc(tags, Count::new(links.len()), links.map(Link::store)).into()
-}
-
-/// A version of `small`, which is not full, with one more node. Reads none of the others.
-fn small_with<'g, V>(small: Small<'g, V>, node: NodeRef<'g, V>) -> Link<'g, V> {
-    let len = small.links().len();
-    let mut tags = *small.head();
-    tags[len] = tag(node.hash);
-    let mut links = small.links();
-    small_of(tags, (0..len + 1).map(|_| links.next().unwrap_or(node.into())))
-}
-
-/// A version of `small` with `new`, of the same hash, in the place of the `at`th node, or without
-/// that node. Reads none of the others.
-fn small_edited<'g, V>(small: Small<'g, V>, at: usize, new: Link<'g, V>) -> Link<'g, V> {
-    let len = small.links().len();
-    let mut tags = *small.head();
-    if !new.is_nothing() {
-        let links = small.links().enumerate();
-        return small_of(tags, links.map(|(i, link)| if i == at { new } else { link }));
-    }
-    if len == 2 {
-        return small.link(1 - at);
-    }
-    tags.copy_within(at + 1..len, at);
-    tags[len - 1] = 0;
-    small_of(tags, (0..len - 1).map(|i| small.link(if i < at { i } else { i + 1 })))
-}
-
-/// A trie of a full array's nodes and one more.
-#[cold]
-fn trie_of<'g, V>(small: Small<'g, V>, node: NodeRef<'g, V>) -> Link<'g, V> {
-    let mut made = trie::single(node);
-    for node in trie::nodes(small.links()) {
-        let next = trie::with(made, 0, node);
-        // The blocks that `next` does not share were never published.
-        each_block(made, Scope::Path(node.hash), 0, &mut |block| block.free_block());
-        made = next;
-    }
-    made
 }

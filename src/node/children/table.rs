@@ -1,0 +1,217 @@
+//! One table: which slot is a name's, and what may be done to it.
+//!
+//! A slot is empty until the first child that needs it claims it for its hash; from then on it is
+//! bound to that hash for as long as the table lives, and holds the children of exactly that hash:
+//! none, one, or a list. So a name has one place in a table, and one exchange there decides about it.
+//!
+//! ```text
+//!                      ┌───────────────────────────────┐
+//!                      ▼                               │
+//! empty ──claim──▶ one node ◀──────▶ list of nodes     │ link
+//!                      │  unlink, link                 │
+//!                      └───────unlink───▶ tomb ────────┘         any of them ──freeze──▶ frozen
+//! ```
+//! - T1: the slot of a hash is the first on its way that is bound to it or empty. The way begins
+//!   where the hash says and goes on for at most [`REACH`] slots. None on it becomes empty again, so
+//!   all who look for one hash come to the same slot.
+//! - T2: a frozen slot is never written again. A table is replaced only when all its slots are
+//!   frozen ([`rebuild`](super::rebuild)), so an exchange that succeeds shows that the table is the
+//!   one that its word leads to, at that moment.
+//! - T3: whoever is about to unlink counts that before, and whoever is about to link too. The last
+//!   that counts a table down to few children looks whether it is due for a smaller one.
+
+use crate::raw::node::NodeRef;
+use crate::raw::table::{Entry, Holds, List, Slot, Table};
+use crate::sync::{Guard, mutated};
+
+/// How far from where its hash says a node may lie, in slots.
+const REACH: usize = 32;
+
+/// Where the way of `hash` begins in a table of that many slots.
+#[inline]
+fn home(hash: u32, slots: usize) -> usize {
+    // Multiplied first: a branch has already told hashes apart by their low bits, and slots tell them
+    // apart by their high ones.
+    let mixed = hash.wrapping_mul(0x9E37_79B9);
+    ((u64::from(mixed) * slots as u64) >> 32) as usize
+}
+
+/// The slots that `hash` may be bound to, in order.
+#[inline]
+fn way<'g, V>(table: Table<'g, V>, hash: u32) -> impl Iterator<Item = &'g Slot<V>> {
+    let slots = table.slots();
+    let home = home(hash, slots.len());
+    let (before, after) = slots.split_at(home);
+    after.iter().chain(before).take(REACH)
+}
+
+/// The child of that name. It may be dead.
+#[inline]
+pub(super) fn find<'g, V>(
+    table: Table<'g, V>,
+    hash: u32,
+    name: &[u8],
+    guard: &'g Guard,
+) -> Option<NodeRef<'g, V>> {
+    for slot in way(table, hash) {
+        let entry = slot.load(guard);
+        if entry.is_empty() {
+            return None;
+        }
+        if !entry.may_have(hash) {
+            continue;
+        }
+        match entry.holds() {
+            Holds::Node(node) if node.hash == hash => return node.is_called(name).then_some(node),
+            Holds::List(list) if *list.head() == hash => {
+                return list.nodes().find(|node| node.is_called(name));
+            }
+            Holds::Tomb(other) if other == hash => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The outcome of [`insert`].
+#[must_use]
+pub(super) enum Insert<'g, V> {
+    Done,
+    /// A child has that name.
+    Exists(NodeRef<'g, V>),
+    /// There may be no more children.
+    Full,
+    /// The table is being replaced, or has no slot left for this hash.
+    Stale,
+}
+
+/// Links `node`, which the caller has counted (T3).
+pub(super) fn insert<'g, V>(
+    table: Table<'g, V>,
+    node: NodeRef<'g, V>,
+    guard: &'g Guard,
+) -> Insert<'g, V> {
+    let hash = node.hash;
+    for slot in way(table, hash) {
+        loop {
+            let entry = slot.load(guard);
+            let new = match entry.holds() {
+                Holds::Empty => node.into(),
+                Holds::Tomb(other) if other == hash => node.into(),
+                Holds::Node(other) if other.hash == hash => {
+                    if other.is_called(node.name()) {
+                        return Insert::Exists(other);
+                    }
+                    entry_of(hash, [other, node].into_iter())
+                }
+                Holds::List(list) if *list.head() == hash => {
+                    if let Some(other) = list.nodes().find(|other| other.is_called(node.name())) {
+                        return Insert::Exists(other);
+                    }
+                    entry_of(hash, list.nodes().chain([node]))
+                }
+                _ => break, // bound to another hash
+            };
+            match publish(slot, entry, new, guard) {
+                Published::Done => return Insert::Done,
+                Published::Frozen => return Insert::Stale,
+                Published::Lost => {}
+            }
+        }
+    }
+    Insert::Stale
+}
+
+/// The outcome of [`substitute`].
+#[must_use]
+pub(super) enum Substitute {
+    Done,
+    /// The node is not there.
+    Gone,
+    /// The table is being replaced.
+    Stale,
+}
+
+/// Puts `new`, of the same name, in the place of `dead`, or takes that out, which the caller has
+/// counted (T3).
+pub(super) fn substitute<'g, V>(
+    table: Table<'g, V>,
+    dead: NodeRef<'g, V>,
+    new: Option<NodeRef<'g, V>>,
+    guard: &'g Guard,
+) -> Substitute {
+    let hash = dead.hash;
+    for slot in way(table, hash) {
+        loop {
+            let entry = slot.load(guard);
+            if !entry.is_empty() && !entry.may_have(hash) {
+                break;
+            }
+            let next = match entry.holds() {
+                Holds::Empty => return Substitute::Gone,
+                Holds::Tomb(other) if other == hash => return Substitute::Gone,
+                Holds::Node(node) if node == dead => entry_of(hash, new.into_iter()),
+                Holds::Node(other) if other.hash == hash => return Substitute::Gone,
+                Holds::List(list) if *list.head() == hash => {
+                    if list.nodes().all(|node| node != dead) {
+                        return Substitute::Gone;
+                    }
+                    entry_of(hash, list.nodes().filter(|node| *node != dead).chain(new))
+                }
+                _ => break, // bound to another hash
+            };
+            match publish(slot, entry, next, guard) {
+                Published::Done => return Substitute::Done,
+                Published::Frozen => return Substitute::Stale,
+                Published::Lost => {}
+            }
+        }
+    }
+    Substitute::Gone
+}
+
+/// What a slot holds for these nodes, all of that hash.
+fn entry_of<'g, V>(
+    hash: u32,
+    mut nodes: impl Iterator<Item = NodeRef<'g, V>> + Clone,
+) -> Entry<'g, V> {
+    let all = nodes.clone();
+    match (nodes.next(), nodes.next()) {
+        (None, _) => Entry::tomb(hash),
+        (Some(only), None) => only.into(),
+        _ => Entry::list(List::new(hash, all)),
+    }
+}
+
+enum Published {
+    Done,
+    /// The slot is not written any more (T2).
+    Frozen,
+    /// To a concurrent exchange: retry from the new entry.
+    Lost,
+}
+
+/// Exchanges the slot, and retires the list that it held or frees the one it was to hold.
+fn publish<V>(
+    slot: &Slot<V>,
+    current: Entry<'_, V>,
+    new: Entry<'_, V>,
+    guard: &Guard,
+) -> Published {
+    let frozen = current.is_frozen() && !mutated("insert_ignores_freeze");
+    if !frozen && slot.exchange(current, new) {
+        if let Holds::List(list) = current.holds() {
+            list.retire(guard);
+        }
+        return Published::Done;
+    }
+    if let Holds::List(list) = new.holds() {
+        list.free();
+    }
+    if frozen { Published::Frozen } else { Published::Lost }
+}
+
+/// Puts an entry into a table that is not published; whether there was a slot for it.
+pub(super) fn fill<V>(table: Table<'_, V>, hash: u32, entry: Entry<'_, V>) -> bool {
+    way(table, hash).any(|slot| slot.fill(entry))
+}
