@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use crate::cell::{self, Loaded, Loader, StoreAtError, StoreError, Storer};
 use crate::ls::{self, Names};
 use crate::node::children;
-use crate::path::{Path, PathError};
+use crate::path::PathError;
 use crate::prune;
 use crate::raw::node::Held;
 use crate::sync::Guard;
@@ -55,10 +55,6 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         &self.0
     }
 
-    fn path<'a>(&self, path: &'a (impl AsRef<[u8]> + ?Sized)) -> Result<Path<'a>, PathError> {
-        Path::parse(path.as_ref(), self.held().node().depth(), &self.held().tree().limits)
-    }
-
     /// The last component of the path to this node; empty for the root. Never changes.
     ///
     /// # Progress
@@ -102,8 +98,7 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// # Ok::<(), WalkError>(())
     /// ```
     pub fn walk(&self, path: impl AsRef<[u8]>) -> Result<Self, WalkError> {
-        let path = self.path(&path)?;
-        walk::walk(self.held(), path, &Guard::pin()).map(Anchor::new)
+        walk::walk(self.held(), path.as_ref(), &Guard::pin()).map(Anchor::new)
     }
 
     /// The anchor at `path` if there is a node; creates nothing, and shows nothing to others.
@@ -129,11 +124,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// # Ok::<(), PathError>(())
     /// ```
     pub fn lookup(&self, path: impl AsRef<[u8]>) -> Result<Option<Self>, PathError> {
-        let path = self.path(&path)?;
-        if path.len() == 0 {
-            return Ok(Some(self.clone()));
-        }
-        Ok(walk::lookup(self.held(), path, &Guard::pin()).map(Anchor::new))
+        let found = walk::lookup(self.held(), path.as_ref(), &Guard::pin())?;
+        Ok(found.map(Anchor::new))
     }
 
     /// The children as they were at one moment, sorted by name. Each anchor knows its
@@ -431,9 +423,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// # Ok::<(), StoreAtError<i32>>(())
     /// ```
     pub fn load_at(&self, path: impl AsRef<[u8]>) -> Result<Loaded<V>, PathError> {
-        let path = self.path(&path)?;
         let guard = Guard::pin();
-        let content = walk::content(self.held(), path, &guard);
+        let content = walk::content(self.held(), path.as_ref(), &guard)?;
         Ok(content.map_or(Loaded { value: None, revision: 0 }, Loaded::from))
     }
 
@@ -461,9 +452,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         path: impl AsRef<[u8]>,
         read: impl FnOnce(Option<&V>, u64) -> R,
     ) -> Result<R, PathError> {
-        let path = self.path(&path)?;
         let guard = Guard::pin();
-        Ok(match walk::content(self.held(), path, &guard) {
+        Ok(match walk::content(self.held(), path.as_ref(), &guard)? {
             Some(content) => read(content.get(), content.revision()),
             None => read(None, 0),
         })

@@ -23,7 +23,7 @@ use std::fmt;
 
 use crate::node::children::{self, Linked};
 use crate::node::shared::Shared;
-use crate::path::{Names, Path, PathError};
+use crate::path::{self, Names, PathError};
 use crate::prune;
 use crate::raw::node::{Chain, Held, NodeRef};
 use crate::raw::value::Content;
@@ -86,90 +86,106 @@ impl From<PathError> for WalkError {
 ///
 /// # Progress
 /// Lock-free: every retry follows another thread's successful exchange.
-pub(crate) fn walk<V>(base: &Held<V>, path: Path<'_>, guard: &Guard) -> Result<Held<V>, WalkError> {
+#[inline]
+pub(crate) fn walk<V>(base: &Held<V>, path: &[u8], guard: &Guard) -> Result<Held<V>, WalkError> {
+    let tree = base.tree();
+    let mut names = Names::of(path, &tree.limits)?;
     loop {
-        if let Some(result) = walk_once(base, &path, guard) {
+        let result = match descend(base, names, guard) {
+            Descent::Found(node) => match node.acquire(tree) {
+                Some(held) => return Ok(held),
+                None if mutated("walk_adopts_the_dead") => {
+                    node.state.retain();
+                    return Ok(node.adopt_reference(tree));
+                }
+                None => revive(node, Names::none(), 0, tree, guard),
+            },
+            Descent::Missing(node, missing) => create(node, missing, tree, guard),
+        };
+        if let Some(result) = result {
             return result;
         }
         // Lost to a concurrent prune or replace of a dead node on the way: retry from the base.
+        names = Names::of(path, &tree.limits)?;
     }
 }
 
-/// One pass; nothing if a dead node in the way was gone before it could be replaced (W3).
-fn walk_once<V>(
+/// How a way down ended.
+enum Descent<'g, 'p, V> {
+    /// At the node. It may be dead.
+    Found(NodeRef<'g, V>),
+    /// At a node that has no child of the first of these names.
+    Missing(NodeRef<'g, V>, Names<'p>),
+}
+
+/// Goes down as far as there are nodes.
+#[inline(always)]
+fn descend<'g, 'p, V>(
     base: &Held<V>,
-    path: &Path<'_>,
-    guard: &Guard,
-) -> Option<Result<Held<V>, WalkError>> {
+    mut names: Names<'p>,
+    guard: &'g Guard,
+) -> Descent<'g, 'p, V> {
     let tree = base.tree();
     let mut node = base.node_under(guard);
-    let mut names = path.names();
-    let mut rest = names.clone();
+    let mut rest = names;
     while let Some(name) = names.next() {
-        node = match children::find(node, name, tree, guard) {
-            Some(child) => child,
-            None => match create(node, rest.clone(), tree, guard) {
-                Ok(Linked::Done(leaf)) => return Some(Ok(leaf)),
-                Ok(Linked::Exists(child)) => child,
-                Ok(Linked::OwnerDead) => return revive(node, rest, tree, guard),
-                Ok(Linked::Full) => {
-                    let limit = tree.limits.children;
-                    let depth = node.depth();
-                    return Some(Err(WalkError::TooManyChildren { limit, depth }));
-                }
-                Err(error) => return Some(Err(error)),
-            },
-        };
-        rest = names.clone();
-    }
-    if path.len() == 0 {
-        return Some(Ok(base.retain()));
-    }
-    match node.acquire(tree) {
-        Some(held) => Some(Ok(held)),
-        None if mutated("walk_adopts_the_dead") => {
-            node.state.retain();
-            Some(Ok(node.adopt_reference(tree)))
+        match children::find(node, name, tree, guard) {
+            Some(child) => node = child,
+            None => return Descent::Missing(node, rest),
         }
-        None => revive(node, names, tree, guard),
+        rest = names;
     }
+    Descent::Found(node)
 }
 
-/// Links the nodes called `names` under `owner`.
-fn create<'g, V>(
-    owner: NodeRef<'g, V>,
+/// Makes the nodes called `names` under `node`; nothing if somebody was faster, or if `node` was dead
+/// and gone before it could be replaced (W3).
+#[cold]
+fn create<V>(
+    node: NodeRef<'_, V>,
     names: Names<'_>,
     tree: &Shared,
-    guard: &'g Guard,
-) -> Result<Linked<'g, V>, WalkError> {
-    let count = names.clone().count();
-    if let Err(error) = reserve(tree, count) {
+    guard: &Guard,
+) -> Option<Result<Held<V>, WalkError>> {
+    let missing = match path::check(names, node.depth(), &tree.limits) {
+        Ok(missing) => missing,
+        Err(error) => return Some(Err(error.into())),
+    };
+    if let Err(error) = reserve(tree, missing) {
         // What took the last room may have been another walker's node of this very name.
-        let first = names.clone().next();
-        let found = first.and_then(|name| children::find(owner, name, tree, guard));
-        return found.map(Linked::Exists).ok_or(error);
+        let mut names = names;
+        let found = names.next().and_then(|name| children::find(node, name, tree, guard));
+        return found.is_none().then_some(Err(error));
     }
-    let chain = chain(owner, names, tree);
-    let (linked, spare) = children::link(owner, chain, tree, guard);
-    if !matches!(linked, Linked::Done(_)) {
-        tree.forget_nodes(count);
-    }
+    let chain = chain(node, names, tree);
+    let (linked, spare) = children::link(node, chain, tree, guard);
     prune::give_back(spare);
-    Ok(linked)
+    if let Linked::Done(leaf) = linked {
+        return Some(Ok(leaf));
+    }
+    tree.forget_nodes(missing);
+    match linked {
+        Linked::OwnerDead => revive(node, names, missing, tree, guard),
+        Linked::Full => {
+            let (limit, depth) = (tree.limits.children, node.depth());
+            Some(Err(WalkError::TooManyChildren { limit, depth }))
+        }
+        Linked::Exists | Linked::Done(_) => None,
+    }
 }
 
-/// Puts a fresh node, with the nodes called `below` under it, in the place of `dead`; nothing if
-/// `dead` is no longer linked.
+/// Puts a fresh node, with the `count` nodes called `below` under it, in the place of `dead`; nothing
+/// if `dead` is no longer linked.
 #[cold]
 fn revive<V>(
     dead: NodeRef<'_, V>,
     below: Names<'_>,
+    count: usize,
     tree: &Shared,
     guard: &Guard,
 ) -> Option<Result<Held<V>, WalkError>> {
     let parent = dead.parent()?; // a root that somebody walks from is alive
     // The fresh node has the room of the dead one, so this is for those below it.
-    let count = below.clone().count();
     if let Err(error) = reserve(tree, count) {
         return Some(Err(error));
     }
@@ -206,14 +222,19 @@ fn chain<'g, 'n, V>(
     chain
 }
 
-/// The node at `path` under `base`, if there is one. It may be dead.
-fn descend<'g, V>(base: &Held<V>, path: Path<'_>, guard: &'g Guard) -> Option<NodeRef<'g, V>> {
-    let tree = base.tree();
-    let mut node = base.node_under(guard);
-    for name in path.names() {
-        node = children::find(node, name, tree, guard)?;
+/// What is at `path` under `base`, as `found` says; nothing if there is no node.
+#[inline]
+fn at<'g, V: 'g, T>(
+    base: &Held<V>,
+    path: &[u8],
+    guard: &'g Guard,
+    found: impl FnOnce(NodeRef<'g, V>) -> Option<T>,
+) -> Result<Option<T>, PathError> {
+    let limits = &base.tree().limits;
+    match descend(base, Names::of(path, limits)?, guard) {
+        Descent::Found(node) => Ok(found(node)),
+        Descent::Missing(node, names) => path::check(names, node.depth(), limits).map(|_| None),
     }
-    Some(node)
 }
 
 /// A reference to the node at `path` under `base`, if there is one.
@@ -224,25 +245,30 @@ fn descend<'g, V>(base: &Held<V>, path: Path<'_>, guard: &'g Guard) -> Option<No
 ///
 /// # Progress
 /// Wait-free but for the count of the last node, which is lock-free.
-pub(crate) fn lookup<V>(base: &Held<V>, path: Path<'_>, guard: &Guard) -> Option<Held<V>> {
-    descend(base, path, guard)?.acquire(base.tree())
+#[inline]
+pub(crate) fn lookup<V>(
+    base: &Held<V>,
+    path: &[u8],
+    guard: &Guard,
+) -> Result<Option<Held<V>>, PathError> {
+    at(base, path, guard, |node| node.acquire(base.tree()))
 }
 
 /// What the cell at `path` under `base` holds; nothing if there is no node. Takes no reference.
 ///
 /// # Progress
 /// Wait-free.
+#[inline]
 pub(crate) fn content<'g, V>(
     base: &Held<V>,
-    path: Path<'_>,
+    path: &[u8],
     guard: &'g Guard,
-) -> Option<Content<'g, V>> {
-    let node = descend(base, path, guard)?;
-    let content = node.cell.load(guard);
-    // A dead node is not there, though it may still be linked, and its cell knows a revision. One
-    // that holds a value was alive when that was loaded.
-    if content.is_empty() && node.state.is_dead() && !mutated("load_at_reads_the_dead") {
-        return None;
-    }
-    Some(content)
+) -> Result<Option<Content<'g, V>>, PathError> {
+    at(base, path, guard, |node| {
+        let content = node.cell.load(guard);
+        // A dead node is not there, though it may still be linked, and its cell knows a revision. One
+        // that holds a value was alive when that was loaded.
+        let dead = content.is_empty() && node.state.is_dead();
+        (!dead || mutated("load_at_reads_the_dead")).then_some(content)
+    })
 }

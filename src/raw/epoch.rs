@@ -3,11 +3,32 @@
 //! This is `crossbeam-epoch` with its default collector. Reclamation is the only part of the crate
 //! where a thread waits for others without blocking: memory retired under one epoch is freed once
 //! every guard of that epoch is gone.
+//!
+//! What a thread retires it gathers, and hands to the collector [`BATCH`] objects at a time, as one:
+//! the collector's work for each is most of what a store or a prune would cost.
+
+use std::cell::RefCell;
 
 use crossbeam_epoch as epoch;
 
+/// How many retired objects a thread hands to the collector at a time.
+const BATCH: usize = 64;
+
 /// A pinned epoch.
 pub(crate) struct Guard(epoch::Guard);
+
+/// An object that nobody can reach any more, and what frees it.
+struct Retired {
+    ptr: *mut (),
+    free: unsafe fn(*mut ()),
+}
+
+/// What one thread has retired and not yet handed on; handed on at its end.
+struct Batch(Vec<Retired>);
+
+thread_local! {
+    static BATCH_OF_THREAD: RefCell<Batch> = const { RefCell::new(Batch(Vec::new())) };
+}
 
 impl Guard {
     /// Pins the current epoch. Nests; the outermost is a full fence.
@@ -27,14 +48,45 @@ impl Guard {
     /// # Safety
     /// `free(ptr)` must be sound to call once, later, on any thread; `ptr` must be unreachable for
     /// guards pinned from now on.
+    #[inline]
     pub(crate) unsafe fn defer(&self, ptr: *mut (), free: unsafe fn(*mut ())) {
-        let call = move || {
-            // SAFETY: this function's contract.
-            unsafe { free(ptr) }
+        let retired = Retired { ptr, free };
+        let full = BATCH_OF_THREAD.try_with(|batch| {
+            let batch = &mut batch.borrow_mut().0;
+            batch.push(Retired { ..retired });
+            (batch.len() >= BATCH).then(|| std::mem::replace(batch, Vec::with_capacity(BATCH)))
+        });
+        match full {
+            Ok(None) => {}
+            Ok(Some(batch)) => self.hand_on(batch),
+            // The thread is at its end, and has handed on what it had.
+            Err(_) => self.hand_on(vec![retired]),
+        }
+    }
+
+    /// Gives a batch to the collector. Every guard that an object in it has to wait for exists when it
+    /// is retired, or does not exist any more.
+    #[cold]
+    fn hand_on(&self, batch: Vec<Retired>) {
+        let free = move || {
+            for Retired { ptr, free } in batch {
+                // SAFETY: `defer` was promised that this may be called once, now, on any thread.
+                unsafe { free(ptr) };
+            }
         };
-        // SAFETY: the closure borrows nothing, and may run later on any thread by this function's
-        // contract.
-        unsafe { self.0.defer_unchecked(call) }
+        // SAFETY: the closure borrows nothing, and may run later on any thread: see `defer`.
+        unsafe { self.0.defer_unchecked(free) };
+        // Into the queue that all threads free from: this thread may be idle for long.
+        self.0.flush();
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let batch = std::mem::take(&mut self.0);
+        if !batch.is_empty() {
+            Guard::pin().hand_on(batch);
+        }
     }
 }
 
@@ -64,6 +116,11 @@ impl Guard {
 /// # Ok::<(), killick::StoreAtError<Arc<i32>>>(())
 /// ```
 pub fn reclaim() {
+    let batch = BATCH_OF_THREAD.try_with(|batch| std::mem::take(&mut batch.borrow_mut().0));
+    let batch = batch.unwrap_or_default();
+    if !batch.is_empty() {
+        Guard::pin().hand_on(batch);
+    }
     // One flush moves this thread's garbage to the global queue and tries to advance the epoch; an
     // object is freed two epochs after it was retired.
     for _ in 0..4 {

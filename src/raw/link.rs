@@ -54,12 +54,6 @@ pub(crate) enum Target<'g, V> {
 impl<'g, V> Link<'g, V> {
     pub(crate) const NOTHING: Self = Link { word: std::ptr::null_mut(), _life: PhantomData };
 
-    /// Whether it leads nowhere, marked or not.
-    #[inline]
-    pub(crate) fn is_nothing(self) -> bool {
-        self.word.addr() & !MARK == 0
-    }
-
     #[inline]
     pub(crate) fn is_marked(self) -> bool {
         self.word.addr() & MARK != 0

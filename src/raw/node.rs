@@ -135,12 +135,13 @@ impl<'g, V> NodeRef<'g, V> {
 /// Whether two names are equal. Most are short: two words that overlap, without a call.
 #[inline]
 fn same_name(a: &[u8], b: &[u8]) -> bool {
-    fn ends<const N: usize>(name: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
-        Some((name.first_chunk()?, name.last_chunk()?))
+    fn ends<const N: usize>(name: &[u8]) -> Option<([u8; N], [u8; N])> {
+        Some((*name.first_chunk()?, *name.last_chunk()?))
     }
     match a.len() {
         len if len != b.len() => false,
-        0..4 => a.iter().eq(b),
+        0..2 => a.first() == b.first(),
+        2..4 => ends::<2>(a) == ends::<2>(b),
         4..8 => ends::<4>(a) == ends::<4>(b),
         8..=16 => ends::<8>(a) == ends::<8>(b),
         _ => a == b,

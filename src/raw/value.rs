@@ -118,10 +118,14 @@ impl<V> Stored<V> {
 }
 
 impl<V> Drop for Value<V> {
+    #[inline]
     fn drop(&mut self) {
+        // Acquire: this holder is the only one, and follows every other's release. [O8]
+        let only = self.stored().refs.load(weakened("value_only_relaxed", Acquire)) == 1;
         // Release: what this holder read of the value happens before its destructor; pairs with the
         // Acquire load below. [O8]
-        if self.stored().refs.fetch_sub(1, weakened("value_release_relaxed", Release)) != 1 {
+        let release = weakened("value_release_relaxed", Release);
+        if !only && self.stored().refs.fetch_sub(1, release) != 1 {
             return;
         }
         // Acquire: follows every other holder's release. [O8]

@@ -36,13 +36,13 @@ use crate::sync::{FAN_BITS, Guard, TABLE_MAX, mutated};
 pub(crate) use snapshot::living;
 
 /// A table of more slots than this is replaced by a smaller one when an eighth of them is in use.
-const SMALL: usize = 16;
+const SMALL: usize = 64;
 
 /// A branch whose children are this few, with none in one of its tables, becomes a table.
 const JOIN: usize = TABLE_MAX / 8;
 
 /// The child of that name. It may be dead.
-#[inline]
+#[inline(always)]
 pub(crate) fn find<'g, V>(
     owner: NodeRef<'g, V>,
     name: &[u8],
@@ -54,11 +54,18 @@ pub(crate) fn find<'g, V>(
         Target::Nothing => None,
         Target::Node(only) => only.is_called(name).then_some(only),
         Target::Table(table) => table::find(table, tree.hash(name), name, guard),
-        Target::Branch(branch) => {
-            let hash = tree.hash(name);
-            table::find(Spot::below(branch, hash, guard).table, hash, name, guard)
-        }
+        Target::Branch(branch) => find_below(branch, tree.hash(name), name, guard),
     }
+}
+
+#[inline(never)]
+fn find_below<'g, V>(
+    branch: Branch<'g, V>,
+    hash: u32,
+    name: &[u8],
+    guard: &'g Guard,
+) -> Option<NodeRef<'g, V>> {
+    table::find(Spot::below(branch, hash, guard).table, hash, name, guard)
 }
 
 /// The table for one hash.
@@ -199,11 +206,11 @@ pub(crate) fn close<'g, V>(
 
 /// The outcome of [`link`].
 #[must_use]
-pub(crate) enum Linked<'g, V> {
+pub(crate) enum Linked<V> {
     /// The chain is in the tree.
     Done(Held<V>),
-    /// Somebody else's node has that name. It may be dead.
-    Exists(NodeRef<'g, V>),
+    /// Somebody else's node has that name.
+    Exists,
     /// The owner is dead.
     OwnerDead,
     /// The owner has as many children as it may.
@@ -211,9 +218,9 @@ pub(crate) enum Linked<'g, V> {
 }
 
 /// One attempt to link.
-enum Attempt<'g, V> {
+enum Attempt {
     Done,
-    Exists(NodeRef<'g, V>),
+    Exists,
     OwnerDead,
     Full,
     /// Lost to a concurrent exchange, or the table has a successor by now: retry there.
@@ -256,7 +263,7 @@ pub(crate) fn link<'g, V>(
     chain: Chain<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> (Linked<'g, V>, Spare<V>) {
+) -> (Linked<V>, Spare<V>) {
     let top = chain.top();
     let mut spare = Spare(None);
     let outcome = loop {
@@ -271,7 +278,7 @@ pub(crate) fn link<'g, V>(
         };
         match attempt {
             Attempt::Done => break Linked::Done(chain.publish(tree)),
-            Attempt::Exists(node) => break Linked::Exists(node),
+            Attempt::Exists => break Linked::Exists,
             Attempt::OwnerDead => break Linked::OwnerDead,
             Attempt::Full => break Linked::Full,
             Attempt::Lost => {}
@@ -287,9 +294,9 @@ fn link_few<'g, V>(
     top: NodeRef<'g, V>,
     tree: &Shared,
     spare: &mut Spare<V>,
-) -> Attempt<'g, V> {
+) -> Attempt {
     let few = match word.target() {
-        Target::Node(only) if only.is_called(top.name()) => return Attempt::Exists(only),
+        Target::Node(only) if only.is_called(top.name()) => return Attempt::Exists,
         Target::Node(only) => Some(only),
         _ => None,
     };
@@ -343,17 +350,17 @@ impl<'g, V> Spot<'g, V> {
         top: NodeRef<'g, V>,
         tree: &Shared,
         guard: &'g Guard,
-    ) -> (Attempt<'g, V>, Whole) {
+    ) -> (Attempt, Whole) {
         let attempt = match self.come(tree) {
             true => table::insert(self.table, top, guard),
             false => match table::find(self.table, top.hash, top.name(), guard) {
-                Some(node) => Insert::Exists(node),
+                Some(_) => Insert::Exists,
                 None => Insert::Full,
             },
         };
         let attempt = match attempt {
             Insert::Done => return (Attempt::Done, Whole::Done),
-            Insert::Exists(node) => Attempt::Exists(node),
+            Insert::Exists => Attempt::Exists,
             Insert::Full => Attempt::Full,
             Insert::Stale => Attempt::Lost,
         };

@@ -40,9 +40,12 @@ fn home(hash: u32, slots: usize) -> usize {
 #[inline]
 fn way<'g, V>(table: Table<'g, V>, hash: u32) -> impl Iterator<Item = &'g Slot<V>> {
     let slots = table.slots();
-    let home = home(hash, slots.len());
-    let (before, after) = slots.split_at(home);
-    after.iter().chain(before).take(REACH)
+    let mut next = home(hash, slots.len());
+    (0..slots.len().min(REACH)).map(move |_| {
+        let slot = &slots[next];
+        next = if next + 1 == slots.len() { 0 } else { next + 1 };
+        slot
+    })
 }
 
 /// The child of that name. It may be dead.
@@ -62,23 +65,30 @@ pub(super) fn find<'g, V>(
             continue;
         }
         match entry.holds() {
-            Holds::Node(node) if node.hash == hash => return node.is_called(name).then_some(node),
-            Holds::List(list) if *list.head() == hash => {
-                return list.nodes().find(|node| node.is_called(name));
-            }
-            Holds::Tomb(other) if other == hash => return None,
-            _ => {}
+            Holds::Node(node) if node.is_called(name) => return Some(node),
+            Holds::Node(node) if node.hash != hash => {}
+            Holds::Tomb(other) if other != hash => {}
+            Holds::List(list) => match find_in(list, hash, name) {
+                None if *list.head() != hash => {}
+                found => return found,
+            },
+            Holds::Node(_) | Holds::Tomb(_) | Holds::Empty => return None,
         }
     }
     None
 }
 
+#[cold]
+fn find_in<'g, V>(list: List<'g, V>, hash: u32, name: &[u8]) -> Option<NodeRef<'g, V>> {
+    list.nodes().find(|node| node.hash == hash && node.is_called(name))
+}
+
 /// The outcome of [`insert`].
 #[must_use]
-pub(super) enum Insert<'g, V> {
+pub(super) enum Insert {
     Done,
     /// A child has that name.
-    Exists(NodeRef<'g, V>),
+    Exists,
     /// There may be no more children.
     Full,
     /// The table is being replaced, or has no slot left for this hash.
@@ -90,7 +100,7 @@ pub(super) fn insert<'g, V>(
     table: Table<'g, V>,
     node: NodeRef<'g, V>,
     guard: &'g Guard,
-) -> Insert<'g, V> {
+) -> Insert {
     let hash = node.hash;
     for slot in way(table, hash) {
         loop {
@@ -100,13 +110,13 @@ pub(super) fn insert<'g, V>(
                 Holds::Tomb(other) if other == hash => node.into(),
                 Holds::Node(other) if other.hash == hash => {
                     if other.is_called(node.name()) {
-                        return Insert::Exists(other);
+                        return Insert::Exists;
                     }
                     entry_of(hash, [other, node].into_iter())
                 }
                 Holds::List(list) if *list.head() == hash => {
-                    if let Some(other) = list.nodes().find(|other| other.is_called(node.name())) {
-                        return Insert::Exists(other);
+                    if list.nodes().any(|other| other.is_called(node.name())) {
+                        return Insert::Exists;
                     }
                     entry_of(hash, list.nodes().chain([node]))
                 }
