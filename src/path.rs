@@ -89,33 +89,63 @@ impl std::error::Error for PathError {}
 /// Only a walk that misses a node needs to ask: the names of the nodes that there are satisfy the
 /// grammar and the limits, so the components that name one do too.
 pub(crate) fn check(names: Names<'_>, depth: usize, limits: &Limits) -> Result<usize, PathError> {
-    let Names { text, mut at, .. } = names;
-    let mut names = 0;
-    while at < text.len() {
-        let bytes = text[at..].iter();
-        let len = bytes.take_while(|&&byte| is_name(byte)).count();
-        if let Some(&byte) = text.get(at + len).filter(|&&byte| byte != b'/') {
-            return Err(PathError::BadByte { byte, offset: at + len });
+    let mut count = 0;
+    for name in names {
+        if name == b".." || name.len() > limits.name_bytes || !is_plain(name) {
+            return Err(mistake(names, limits));
         }
-        match &text[at..at + len] {
-            b"" | b"." => {}
-            b".." => return Err(PathError::DotDot { offset: at }),
-            _ if len > limits.name_bytes => {
-                return Err(PathError::NameTooLong { offset: at, len, limit: limits.name_bytes });
-            }
-            _ => names += 1,
-        }
-        at += len + 1;
+        count += 1;
     }
-    match depth + names {
+    match depth + count {
         depth if depth > limits.depth => Err(PathError::TooDeep { depth, limit: limits.depth }),
-        _ => Ok(names),
+        _ => Ok(count),
     }
 }
 
-/// Whether a name may hold the byte.
-fn is_name(byte: u8) -> bool {
+/// The first mistake in the components from `names` on, of which there is one.
+#[cold]
+fn mistake(names: Names<'_>, limits: &Limits) -> PathError {
+    let Names { text, at: mut start, .. } = names;
+    loop {
+        let rest = &text[start..];
+        let len = rest.iter().position(|&byte| !is_name_byte(byte)).unwrap_or(rest.len());
+        match (&rest[..len], rest.get(len)) {
+            (_, Some(&byte)) if byte != b'/' => {
+                return PathError::BadByte { byte, offset: start + len };
+            }
+            (b"..", _) => return PathError::DotDot { offset: start },
+            (b"" | b".", _) => start += len + 1,
+            _ if len > limits.name_bytes => {
+                return PathError::NameTooLong { offset: start, len, limit: limits.name_bytes };
+            }
+            _ => start += len + 1,
+        }
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7E) && byte != b'/' && byte != b'\\'
+}
+
+/// Whether a component, which holds no `/`, is made of the bytes of names alone.
+#[inline]
+fn is_plain(name: &[u8]) -> bool {
+    let mut at = 0;
+    let mut bad = 0;
+    while at < name.len() {
+        // What is missing to eight bytes, `word` fills with zeros, and this with good ones.
+        let fill = match name.len() - at {
+            left @ 0..8 => (EACH * b'a' as u64) << (8 * left),
+            _ => 0,
+        };
+        let word = word(name, at) | fill;
+        let low = word & LOW;
+        // The high bit of a byte says: above 0x7F; or 0x7F; or below 0x21; or a backslash.
+        bad |= word | (low + EACH) | !(low + EACH * (0x80 - 0x21));
+        bad |= zeros(word ^ (EACH * b'\\' as u64));
+        at += 8;
+    }
+    bad & (EACH << 7) == 0
 }
 
 /// The components of a text, first to last, empty ones and `.` dropped; names, if [`check`] is
@@ -214,11 +244,18 @@ fn word(text: &[u8], at: usize) -> u64 {
 /// A bit for each byte of `word` that is a `/`.
 #[inline]
 fn slashes_of(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 0xFF;
-    const LOW: u64 = ONES * 0x7F;
-    let other = word ^ (ONES * b'/' as u64);
-    // The high bit of each byte that is zero: no carry leaves a byte.
-    let zero = !((other & LOW) + LOW | other | LOW);
     // The eight high bits side by side.
-    (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    (zeros(word ^ (EACH * b'/' as u64)) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// One in each byte.
+const EACH: u64 = u64::MAX / 0xFF;
+/// All bits of each byte but the highest.
+const LOW: u64 = EACH * 0x7F;
+
+/// The high bit of each byte of `word` that is zero.
+#[inline]
+fn zeros(word: u64) -> u64 {
+    // No carry leaves a byte.
+    !((word & LOW) + LOW | word | LOW)
 }

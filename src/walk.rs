@@ -100,7 +100,7 @@ pub(crate) fn walk<V>(base: &Held<V>, path: &[u8], guard: &Guard) -> Result<Held
                 }
                 None => revive(node, Names::none(), 0, tree, guard),
             },
-            Descent::Missing(node, missing) => create(node, missing, tree, guard),
+            Descent::Missing(node, missing, hash) => create(node, missing, hash, tree, guard),
         };
         if let Some(result) = result {
             return result;
@@ -114,8 +114,8 @@ pub(crate) fn walk<V>(base: &Held<V>, path: &[u8], guard: &Guard) -> Result<Held
 enum Descent<'g, 'p, V> {
     /// At the node. It may be dead.
     Found(NodeRef<'g, V>),
-    /// At a node that has no child of the first of these names.
-    Missing(NodeRef<'g, V>, Names<'p>),
+    /// At a node that has no child of the first of these names, with its hash if that is known.
+    Missing(NodeRef<'g, V>, Names<'p>, Option<u32>),
 }
 
 /// Goes down as far as there are nodes.
@@ -130,8 +130,8 @@ fn descend<'g, 'p, V>(
     let mut rest = names;
     while let Some(name) = names.next() {
         match children::find(node, name, tree, guard) {
-            Some(child) => node = child,
-            None => return Descent::Missing(node, rest),
+            Ok(child) => node = child,
+            Err(hash) => return Descent::Missing(node, rest, hash),
         }
         rest = names;
     }
@@ -144,6 +144,7 @@ fn descend<'g, 'p, V>(
 fn create<V>(
     node: NodeRef<'_, V>,
     names: Names<'_>,
+    hash: Option<u32>,
     tree: &Shared,
     guard: &Guard,
 ) -> Option<Result<Held<V>, WalkError>> {
@@ -154,10 +155,10 @@ fn create<V>(
     if let Err(error) = reserve(tree, missing) {
         // What took the last room may have been another walker's node of this very name.
         let mut names = names;
-        let found = names.next().and_then(|name| children::find(node, name, tree, guard));
-        return found.is_none().then_some(Err(error));
+        let gone = names.next().is_none_or(|name| children::find(node, name, tree, guard).is_err());
+        return gone.then_some(Err(error));
     }
-    let chain = chain(node, names, tree);
+    let chain = chain(node, names, hash, tree);
     let (linked, spare) = children::link(node, chain, tree, guard);
     prune::give_back(spare);
     if let Linked::Done(leaf) = linked {
@@ -189,7 +190,7 @@ fn revive<V>(
     if let Err(error) = reserve(tree, count) {
         return Some(Err(error));
     }
-    let chain = chain(parent, std::iter::once(dead.name()).chain(below), tree);
+    let chain = chain(parent, std::iter::once(dead.name()).chain(below), Some(dead.hash), tree);
     let (replaced, spare) = children::replace(parent, dead, chain, tree, guard);
     prune::give_back(spare);
     match replaced {
@@ -208,14 +209,17 @@ fn reserve(tree: &Shared, count: usize) -> Result<(), WalkError> {
     Err(WalkError::TooManyNodes { limit: tree.limits.nodes })
 }
 
-/// New nodes called `names`, of which there is at least one, each below the one before.
+/// New nodes called `names`, of which there is at least one, each below the one before; `hash` is that
+/// of the first, if it is known.
 fn chain<'g, 'n, V>(
     parent: NodeRef<'g, V>,
     mut names: impl Iterator<Item = &'n [u8]>,
+    hash: Option<u32>,
     tree: &Shared,
 ) -> Chain<'g, V> {
     let first = names.next().expect("a path to create has a component");
-    let mut chain = Chain::new(parent, tree.hash(first), first);
+    let hash = hash.unwrap_or_else(|| tree.hash(first));
+    let mut chain = Chain::new(parent, hash, first);
     for name in names {
         chain.push(tree.hash(name), name);
     }
@@ -233,7 +237,7 @@ fn at<'g, V: 'g, T>(
     let limits = &base.tree().limits;
     match descend(base, Names::of(path, limits)?, guard) {
         Descent::Found(node) => Ok(found(node)),
-        Descent::Missing(node, names) => path::check(names, node.depth(), limits).map(|_| None),
+        Descent::Missing(node, names, _) => path::check(names, node.depth(), limits).map(|_| None),
     }
 }
 

@@ -41,3 +41,4 @@ pub(crate) mod children;
 pub(crate) mod shared;
 pub(crate) mod slot;
 pub(crate) mod state;
+mod tally;

@@ -3,14 +3,15 @@
 use std::hash::{BuildHasher, Hasher};
 
 use crate::limits::Limits;
-use crate::sync::{AtomicBool, Counter, HASH_BITS, Relaxed, Seed};
+use crate::node::tally::Tally;
+use crate::sync::{AtomicBool, HASH_BITS, Relaxed, Seed};
 
 /// One per tree; freed with its root.
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     hasher: Seed,
     /// Nodes that exist or are about to: counted before they are linked, given back after.
-    nodes: Counter,
+    nodes: Tally,
     closed: AtomicBool,
 }
 
@@ -19,7 +20,7 @@ impl Shared {
         Shared {
             limits: limits.clamped(),
             hasher: Seed::default(),
-            nodes: Counter::new(1),
+            nodes: Tally::new(limits.nodes != usize::MAX),
             closed: AtomicBool::new(false),
         }
     }
@@ -41,27 +42,24 @@ impl Shared {
     }
 
     /// Counts `n` more nodes, if the limit allows.
+    #[inline]
     pub(crate) fn reserve_nodes(&self, n: usize) -> bool {
-        // Relaxed: a count that publishes nothing; the limit needs only the atomicity.
-        let mut nodes = self.nodes.load(Relaxed);
-        while n <= self.limits.nodes.saturating_sub(nodes) {
-            match self.nodes.compare_exchange_weak(nodes, nodes + n, Relaxed, Relaxed) {
-                Ok(_) => return true,
-                // Lost to a concurrent reservation or release: retry from the new value.
-                Err(now) => nodes = now,
+        match self.limits.nodes {
+            usize::MAX => {
+                self.nodes.add(n);
+                true
             }
+            limit => self.nodes.add_within(n, limit),
         }
-        false
     }
 
+    #[inline]
     pub(crate) fn forget_nodes(&self, n: usize) {
-        // Relaxed: as in `reserve_nodes`.
-        self.nodes.fetch_sub(n, Relaxed);
+        self.nodes.sub(n);
     }
 
     pub(crate) fn nodes(&self) -> usize {
-        // Relaxed: a figure for people and limits.
-        self.nodes.load(Relaxed)
+        self.nodes.sum()
     }
 
     /// Says that the `Tree` is gone. The caller then writes to every word through which a value

@@ -129,15 +129,7 @@ impl<'g, H, L: Length, T> BlockRef<'g, H, L, T> {
     /// # Panics
     /// If `items` does not yield as many items as `len` says. Aborts when memory is exhausted.
     pub(crate) fn alloc(head: H, len: L, items: impl IntoIterator<Item = T>) -> Self {
-        let layout = Block::<H, L, T>::layout(len);
-        // SAFETY: the layout covers at least the header, so its size is not zero.
-        let raw = unsafe { alloc(layout) }.cast::<Block<H, L, T>>();
-        let Some(ptr) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
-        assert!(raw.addr() <= ADDRESS, "an address of more than 48 bits");
-        let block = Block { head, len, witness: Witness::new(), items: [] };
-        // SAFETY: freshly allocated with this type's alignment and at least its size.
-        unsafe { ptr.write(block) };
-        let this = BlockRef { ptr, _life: PhantomData };
+        let this = Self::alloc_bare(head, len);
         let mut written = 0;
         for item in items {
             assert!(written < len.len(), "more items than the block's length says");
@@ -149,6 +141,37 @@ impl<'g, H, L: Length, T> BlockRef<'g, H, L, T> {
         }
         assert!(written == len.len(), "fewer items than the block's length says");
         this
+    }
+
+    /// The same with items to be copied.
+    ///
+    /// # Panics
+    /// If there are not as many as `len` says.
+    #[inline]
+    pub(crate) fn alloc_copy(head: H, len: L, items: &[T]) -> Self
+    where
+        T: Copy,
+    {
+        assert!(items.len() == len.len(), "as many items as the block's length says");
+        let this = Self::alloc_bare(head, len);
+        // SAFETY: the layout has room for `len` items, and the allocation is not shared yet.
+        let place = unsafe { std::slice::from_raw_parts_mut(this.items_ptr().cast(), items.len()) };
+        place.write_copy_of_slice(items);
+        this
+    }
+
+    /// A block whose items are yet to be written.
+    #[inline]
+    fn alloc_bare(head: H, len: L) -> Self {
+        let layout = Block::<H, L, T>::layout(len);
+        // SAFETY: the layout covers at least the header, so its size is not zero.
+        let raw = unsafe { alloc(layout) }.cast::<Block<H, L, T>>();
+        let Some(ptr) = NonNull::new(raw) else { std::alloc::handle_alloc_error(layout) };
+        assert!(raw.addr() <= ADDRESS, "an address of more than 48 bits");
+        let block = Block { head, len, witness: Witness::new(), items: [] };
+        // SAFETY: freshly allocated with this type's alignment and at least its size.
+        unsafe { ptr.write(block) };
+        BlockRef { ptr, _life: PhantomData }
     }
 
     fn items_ptr(self) -> *mut T {

@@ -59,7 +59,7 @@ impl<'g, V> NodeRef<'g, V> {
             children: AtomicLink::new(Link::NOTHING),
             cell: AtomicValue::new(),
         };
-        NodeRef(BlockRef::alloc(node, Packed::new(name.len(), depth), name.iter().copied()))
+        NodeRef(BlockRef::alloc_copy(node, Packed::new(name.len(), depth), name))
     }
 
     pub(super) fn as_ptr(self) -> *mut () {

@@ -54,7 +54,7 @@ unsafe impl<V: Send + Sync> Sync for Value<V> {}
 impl<V> Value<V> {
     fn new(value: V) -> Self {
         let stored = Stored { refs: AtomicUsize::new(1), revision: 0, value };
-        Value::adopt(StoredBlock::alloc(stored, (), []))
+        Value::adopt(StoredBlock::alloc_copy(stored, (), &[]))
     }
 
     /// Takes over one reference that the caller counted (P4).

@@ -41,20 +41,27 @@ const SMALL: usize = 64;
 /// A branch whose children are this few, with none in one of its tables, becomes a table.
 const JOIN: usize = TABLE_MAX / 8;
 
-/// The child of that name. It may be dead.
+/// The child of that name, which may be dead; or its hash, if that was needed to see that there is
+/// none.
 #[inline(always)]
 pub(crate) fn find<'g, V>(
     owner: NodeRef<'g, V>,
     name: &[u8],
     tree: &Shared,
     guard: &'g Guard,
-) -> Option<NodeRef<'g, V>> {
-    let word = owner.children.load(guard);
-    match word.target() {
-        Target::Nothing => None,
-        Target::Node(only) => only.is_called(name).then_some(only),
-        Target::Table(table) => table::find(table, tree.hash(name), name, guard),
-        Target::Branch(branch) => find_below(branch, tree.hash(name), name, guard),
+) -> Result<NodeRef<'g, V>, Option<u32>> {
+    match owner.children.load(guard).target() {
+        Target::Nothing => Err(None),
+        Target::Node(only) if only.is_called(name) => Ok(only),
+        Target::Node(_) => Err(None),
+        Target::Table(table) => {
+            let hash = tree.hash(name);
+            table::find(table, hash, name, guard).ok_or(Some(hash))
+        }
+        Target::Branch(branch) => {
+            let hash = tree.hash(name);
+            find_below(branch, hash, name, guard).ok_or(Some(hash))
+        }
     }
 }
 

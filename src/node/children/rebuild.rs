@@ -149,7 +149,8 @@ impl Why {
         match self {
             // As many again, if it is nearly full of nodes, and always if it has no tombs (R3).
             Why::NoRoom if load.tombs == 0 || enough >= slots => slots + slots.div_ceil(2),
-            Why::NoRoom => (2 * used + 16).min(TABLE_MAX),
+            // Room for names that come and go: each leaves a tomb.
+            Why::NoRoom => (2 * used + (2 * used).min(128) + 16).min(TABLE_MAX),
             Why::Tidy => enough.min(TABLE_MAX),
         }
     }
@@ -283,7 +284,7 @@ pub(super) fn whole<'g, V>(
     let (nodes, only) = (load.nodes, load.only());
     let new = match (nodes, only) {
         (0, _) => Link::NOTHING,
-        (_, Some(only)) => only.into(),
+        (_, Some(only)) if why == Why::Tidy => only.into(),
         _ => {
             let slots = match word.target() {
                 Target::Table(table) => table.slots().len(),
