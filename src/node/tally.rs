@@ -6,7 +6,7 @@
 
 use crate::sync::{Counter, Relaxed};
 
-/// How many words threads count in.
+/// How many words threads count in; a power of two.
 const STRIPES: usize = 16;
 
 /// Alone on its lines of cache: most processors fetch them in pairs.
@@ -32,7 +32,7 @@ impl Tally {
         // Threads have their own variable somewhere else each, a page apart or more.
         let here = HERE.with(|here| std::ptr::from_ref(here).addr());
         let mixed = (here >> 12).wrapping_mul(0x9E37_79B9) >> 16;
-        &self.0[mixed % self.0.len()].0
+        &self.0[mixed & (self.0.len() - 1)].0
     }
 
     #[inline]

@@ -35,8 +35,9 @@ use crate::sync::{FAN_BITS, Guard, TABLE_MAX, mutated};
 
 pub(crate) use snapshot::living;
 
-/// A table of more slots than this is replaced by a smaller one when an eighth of them is in use.
-const SMALL: usize = 64;
+/// A table of more slots than this is replaced by a smaller one when a sixteenth of them is in use: far
+/// fewer than one that was cleaned has, or each name that comes and goes would rebuild it.
+const SMALL: usize = 128;
 
 /// A branch whose children are this few, with none in one of its tables, becomes a table.
 const JOIN: usize = TABLE_MAX / 8;
@@ -139,7 +140,7 @@ impl<'g, V> Spot<'g, V> {
         guard: &'g Guard,
     ) -> Whole {
         let slots = self.table.slots().len();
-        let roomy = slots > SMALL && left < slots / 8;
+        let roomy = slots > SMALL && left < slots / 16;
         let whole = || rebuild::whole(&owner.children, word, Why::Tidy, word.is_marked(), guard);
         match &self.part {
             None if left == 0 || roomy => whole(),

@@ -150,7 +150,7 @@ impl Why {
             // As many again, if it is nearly full of nodes, and always if it has no tombs (R3).
             Why::NoRoom if load.tombs == 0 || enough >= slots => slots + slots.div_ceil(2),
             // Room for names that come and go: each leaves a tomb.
-            Why::NoRoom => (2 * used + (2 * used).min(128) + 16).min(TABLE_MAX),
+            Why::NoRoom => (2 * used + (2 * used).min(128) + 96).min(TABLE_MAX),
             Why::Tidy => enough.min(TABLE_MAX),
         }
     }

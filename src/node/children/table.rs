@@ -105,6 +105,9 @@ pub(super) fn insert<'g, V>(
     for slot in way(table, hash) {
         loop {
             let entry = slot.load(guard);
+            if !entry.is_empty() && !entry.may_have(hash) {
+                break;
+            }
             let new = match entry.holds() {
                 Holds::Empty => node.into(),
                 Holds::Tomb(other) if other == hash => node.into(),
@@ -202,6 +205,7 @@ enum Published {
 }
 
 /// Exchanges the slot, and retires the list that it held or frees the one it was to hold.
+#[inline(always)]
 fn publish<V>(
     slot: &Slot<V>,
     current: Entry<'_, V>,
