@@ -5,9 +5,9 @@
 //! at a moment when everybody else had let go. If one has died in between, those taken are given
 //! back, and all begins again; until then they keep their children alive.
 
-use crate::node::children;
+use crate::node::children::{self, Child};
 use crate::prune;
-use crate::raw::node::{Held, NodeRef};
+use crate::raw::node::Held;
 use crate::sync::Guard;
 
 /// References to the children, sorted by name.
@@ -18,7 +18,8 @@ pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
     loop {
         // Before any is held: what the list itself holds no longer dies.
         let living = living(owner, guard);
-        let held: Vec<_> = living.iter().map_while(|child| child.acquire(owner.tree())).collect();
+        let acquired = living.iter().map_while(|child| child.node.acquire(owner.tree()));
+        let held: Vec<_> = acquired.collect();
         if held.len() == living.len() {
             return held;
         }
@@ -36,23 +37,11 @@ pub(crate) fn names<V>(owner: &Held<V>, guard: &Guard) -> Names {
 }
 
 /// The children that lived at one moment, sorted by name.
-fn living<'g, V>(owner: &Held<V>, guard: &'g Guard) -> Vec<NodeRef<'g, V>> {
+fn living<'g, V>(owner: &Held<V>, guard: &'g Guard) -> Vec<Child<'g, V>> {
     let (mut living, spare) = children::living(owner.node_under(guard), owner.tree(), guard);
     prune::give_back(spare);
-    if living.len() > 1 {
-        // Names that differ in their first eight bytes are told apart without a look at the nodes.
-        living.sort_by_cached_key(|node| (prefix(node.name()), node.name()));
-    }
+    living.sort_unstable_by(Child::cmp);
     living
-}
-
-/// The first eight bytes of a name as a number of the same order; shorter names padded with zeros,
-/// which no name holds.
-fn prefix(name: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let len = name.len().min(8);
-    bytes[..len].copy_from_slice(&name[..len]);
-    u64::from_be_bytes(bytes)
 }
 
 /// The names of a node's children at one moment, sorted.
@@ -62,14 +51,14 @@ pub struct Names {
 }
 
 impl Names {
-    fn new<V>(nodes: &[NodeRef<'_, V>]) -> Self {
-        let mut names = Names { text: String::new(), ends: Vec::with_capacity(nodes.len()) };
-        names.text.reserve(nodes.iter().map(|node| node.name().len()).sum());
-        for node in nodes {
-            names.text.push_str(text(node.name()));
-            names.ends.push(names.text.len());
-        }
-        names
+    fn new<V>(children: &[Child<'_, V>]) -> Self {
+        let mut text = Vec::with_capacity(children.len() * 8);
+        let ends = children.iter().map(|child| {
+            text.extend_from_slice(child.node.name());
+            text.len()
+        });
+        let ends = ends.collect();
+        Names { text: String::from_utf8(text).expect("names are ASCII"), ends }
     }
 
     /// How many there are.

@@ -33,7 +33,7 @@ use crate::raw::node::{Chain, Held, NodeRef};
 use crate::raw::table::{Branch, Census, Table};
 use crate::sync::{FAN_BITS, Guard, TABLE_MAX, mutated};
 
-pub(crate) use snapshot::living;
+pub(crate) use snapshot::{Child, living};
 
 /// A table of more slots than this is replaced by a smaller one when a sixteenth of them is in use: far
 /// fewer than one that was cleaned has, or each name that comes and goes would rebuild it.

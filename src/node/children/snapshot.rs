@@ -16,6 +16,8 @@
 //! - S3: while the tables are frozen nothing is linked or unlinked. A list that has found no quiet
 //!   moment a few times freezes them, and is done with one trace. That takes a rebuild after it.
 
+use std::cmp::Ordering;
+
 use super::Spare;
 use super::rebuild::{self, Why};
 use crate::node::shared::Shared;
@@ -24,18 +26,45 @@ use crate::raw::node::NodeRef;
 use crate::raw::table::Entry;
 use crate::sync::{Guard, PATIENCE, mutated};
 
+/// A living child, with the start of its name: enough to put most in order without another look.
+pub(crate) struct Child<'g, V> {
+    prefix: u64,
+    pub(crate) node: NodeRef<'g, V>,
+}
+
+impl<'g, V> Child<'g, V> {
+    #[inline]
+    fn new(node: NodeRef<'g, V>) -> Self {
+        // Shorter names are filled up with zeros, which no name holds.
+        let name = node.name();
+        let mut bytes = [0; 8];
+        match name.first_chunk() {
+            Some(start) => bytes = *start,
+            None => bytes.iter_mut().zip(name).for_each(|(to, byte)| *to = *byte),
+        }
+        Child { prefix: u64::from_be_bytes(bytes), node }
+    }
+
+    /// The order of the names.
+    #[inline]
+    pub(crate) fn cmp(&self, other: &Self) -> Ordering {
+        self.prefix.cmp(&other.prefix).then_with(|| self.node.name().cmp(other.node.name()))
+    }
+}
+
 /// What was linked at one moment, if S1 holds for it.
 struct Trace<'g, V> {
     word: Link<'g, V>,
-    /// The words of the places, with the number of children announced to go.
+    /// The words that lead to tables, with the number of children announced to go.
     tables: Vec<(Link<'g, V>, u32)>,
+    /// What the tables hold, or the one node that the word leads to.
     entries: Vec<Entry<'g, V>>,
 }
 
 impl<'g, V> Trace<'g, V> {
     fn of(word: Link<'g, V>, guard: &'g Guard) -> Self {
-        let mut trace = Trace { word, tables: Vec::new(), entries: Vec::new() };
-        trace.entries.reserve(super::count(word, guard));
+        let entries = Vec::with_capacity(super::count(word, guard));
+        let mut trace = Trace { word, tables: Vec::new(), entries };
         trace.add(word, guard);
         trace
     }
@@ -46,8 +75,12 @@ impl<'g, V> Trace<'g, V> {
             Target::Node(node) => self.entries.push(node.into()),
             Target::Table(table) => {
                 self.tables.push((word, table.census().gone()));
-                let entries = table.slots().iter().map(|slot| slot.load(guard).thawed());
-                self.entries.extend(entries.filter(|entry| entry.has_nodes()));
+                for slot in table.slots() {
+                    let entry = slot.load(guard).thawed();
+                    if entry.has_nodes() {
+                        self.entries.push(entry);
+                    }
+                }
             }
             Target::Branch(branch) => {
                 branch.items().iter().for_each(|place| self.add(place.load(guard), guard));
@@ -67,12 +100,6 @@ impl<'g, V> Trace<'g, V> {
         }
         let (mut tables, mut entries) = (self.tables.iter(), self.entries.iter());
         matches(word, &mut tables, &mut entries, guard) && entries.next().is_none()
-    }
-
-    fn nodes(&self) -> Vec<NodeRef<'g, V>> {
-        let mut nodes = Vec::with_capacity(self.entries.len());
-        self.entries.iter().for_each(|entry| nodes.extend(entry.nodes()));
-        nodes
     }
 }
 
@@ -108,7 +135,7 @@ pub(crate) fn living<'g, V>(
     owner: NodeRef<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> (Vec<NodeRef<'g, V>>, Spare<V>) {
+) -> (Vec<Child<'g, V>>, Spare<V>) {
     let mut spare = Spare(None);
     for attempt in 0.. {
         let word = owner.children.load(guard);
@@ -137,11 +164,18 @@ fn settle<'g, V>(
     owner: NodeRef<'g, V>,
     frozen: bool,
     guard: &'g Guard,
-) -> Option<Vec<NodeRef<'g, V>>> {
-    let mut living = trace.nodes();
+) -> Option<Vec<Child<'g, V>>> {
+    let mut living = Vec::with_capacity(trace.entries.len());
+    let mut seen = 0;
+    for entry in &trace.entries {
+        for node in entry.nodes() {
+            seen += 1;
+            if !node.state.is_dead() {
+                living.push(Child::new(node));
+            }
+        }
+    }
     loop {
-        let seen = living.len();
-        living.retain(|child| !child.state.is_dead());
         // None has died since the last look (S2); the first one needs no word to hold behind a word
         // that leads to all there is.
         if living.len() == seen && trace.tables.is_empty() {
@@ -153,5 +187,7 @@ fn settle<'g, V>(
         if living.len() == seen {
             return Some(living);
         }
+        seen = living.len();
+        living.retain(|child| !child.node.state.is_dead());
     }
 }
