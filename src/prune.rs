@@ -7,7 +7,8 @@
 use crate::node::children::{self, Spare};
 use crate::node::shared::Shared;
 use crate::node::state::Release;
-use crate::raw::node::{Held, NodeRef};
+use crate::node::slot;
+use crate::raw::node::{Dead, Held, NodeRef};
 use crate::sync::{Guard, mutated};
 
 /// How many nodes a cascade prunes under one epoch: a long one does not hold back reclamation.
@@ -66,6 +67,59 @@ fn prune_one<V>(dead: NodeRef<'_, V>, tree: &Shared, guard: &Guard) -> Option<He
 pub(crate) fn give_back<V>(spare: Spare<V>) {
     if let Some(held) = spare.into_inner() {
         release(held);
+    }
+}
+
+/// A node on the way down of [`take_down`]: what is left to do there.
+struct Level<V> {
+    node: Held<V>,
+    /// The living children that were not visited yet.
+    children: Vec<Held<V>>,
+    /// Those that died since, in the order in which they are linked.
+    dead: Vec<Dead<V>>,
+}
+
+impl<V> Level<V> {
+    fn new(node: Held<V>, guard: &Guard) -> Self {
+        let linked = children::close(node.node_under(guard), guard);
+        // A dead child holds no value, and nobody can give it one.
+        let tree = node.tree();
+        let children = linked.iter().rev().filter_map(|child| child.acquire(tree)).collect();
+        Level { node, children, dead: Vec::new() }
+    }
+
+    /// Unlinks the children that have died: all at once, if they are all there are.
+    fn unlink_dead(&mut self, guard: &Guard) {
+        let dead = std::mem::take(&mut self.dead);
+        let (owner, tree) = (self.node.node_under(guard), self.node.tree());
+        let Some(spare) = children::unlink_all(owner, &dead, tree, guard) else {
+            let parents = dead.iter().filter_map(|one| prune_one(one.node(guard), tree, guard));
+            return parents.for_each(release);
+        };
+        tree.forget_nodes(dead.len());
+        dead.iter().for_each(|one| one.node(guard).retire(guard));
+        release(spare);
+    }
+}
+
+/// Empties every cell at and below `root`, whose tree has been closed. What has no handle goes with
+/// that, and where nothing of a node's children is left they are unlinked all at once.
+pub(crate) fn take_down<V: Send + Sync + 'static>(root: &Held<V>) {
+    let mut levels = vec![Level::new(root.retain(), &Guard::pin())];
+    while let Some(level) = levels.last_mut() {
+        // Pinned for one node at a time: a large tree does not hold back reclamation.
+        let guard = Guard::pin();
+        if let Some(child) = level.children.pop() {
+            levels.push(Level::new(child, &guard));
+            continue;
+        }
+        level.unlink_dead(&guard);
+        slot::seal(&level.node, &guard);
+        let node = levels.pop().map(|level| level.node);
+        match levels.last_mut() {
+            Some(above) => above.dead.extend(node.and_then(|node| node.release(&guard)).map(Dead::new)),
+            None => node.into_iter().for_each(release),
+        }
     }
 }
 

@@ -4,12 +4,9 @@ use std::fmt;
 
 use crate::anchor::Anchor;
 use crate::limits::Limits;
-use crate::node::children;
 use crate::node::shared::Shared;
-use crate::node::slot;
 use crate::prune;
 use crate::raw::node::Held;
-use crate::sync::Guard;
 
 /// A tree of anchors; owns the root.
 ///
@@ -77,17 +74,7 @@ impl<V: Send + Sync + 'static> Drop for Tree<V> {
     /// O(nodes), without recursion; needs memory for one handle per sibling on the way.
     fn drop(&mut self) {
         self.shared().close();
-        let mut pending = vec![self.root.clone()];
-        while let Some(anchor) = pending.pop() {
-            let guard = Guard::pin();
-            let tree = anchor.held().tree();
-            let (children, spare) = children::close(anchor.held().node_under(&guard), tree, &guard);
-            prune::give_back(spare);
-            // A dead child holds no value, and nobody can give it one.
-            let living = children.iter().filter_map(|child| child.acquire(tree));
-            pending.extend(living.map(Anchor::new));
-            slot::seal(anchor.held(), &guard);
-        }
+        prune::take_down(self.root.held());
     }
 }
 

@@ -247,6 +247,23 @@ impl<V> Held<V> {
     }
 }
 
+/// A dead node that is still linked, in the hands of its pruner.
+pub(crate) struct Dead<V>(NonNull<()>, std::marker::PhantomData<V>);
+
+impl<V> Dead<V> {
+    /// By P2 the caller is the one that saw the count reach zero.
+    pub(crate) fn new(node: NodeRef<'_, V>) -> Self {
+        // SAFETY: `as_ptr` never returns null.
+        Dead(unsafe { NonNull::new_unchecked(node.as_ptr()) }, std::marker::PhantomData)
+    }
+
+    #[inline]
+    pub(crate) fn node<'g>(&self, _guard: &'g Guard) -> NodeRef<'g, V> {
+        // SAFETY: only its pruner retires a node, and the pruner has not (P2).
+        unsafe { NodeRef::from_ptr(self.0.as_ptr()) }
+    }
+}
+
 /// A run of new nodes, each the only child of the one before, that nobody else can reach yet.
 pub(crate) struct Chain<'g, V> {
     top: NodeRef<'g, V>,

@@ -29,7 +29,7 @@ use table::{Insert, Substitute};
 
 use crate::node::shared::Shared;
 use crate::raw::link::{AtomicLink, Link, Target};
-use crate::raw::node::{Chain, Held, NodeRef};
+use crate::raw::node::{Chain, Dead, Held, NodeRef};
 use crate::raw::table::{Branch, Census, Table};
 use crate::sync::{FAN_BITS, Guard, TABLE_MAX, mutated};
 
@@ -187,29 +187,35 @@ pub(crate) fn count<V>(word: Link<'_, V>, guard: &Guard) -> usize {
     }
 }
 
-/// The children of an owner whose tree has been closed, dead ones among them; and every later change of
-/// the children follows this, and sees that.
-pub(crate) fn close<'g, V>(
+/// The children of an owner whose tree has been closed, dead ones among them. Whoever links another one
+/// later sees that the tree is closed: an exchange of the word follows the one made here, and one of
+/// a slot fails, as the tables are frozen.
+pub(crate) fn close<'g, V>(owner: NodeRef<'g, V>, guard: &'g Guard) -> Vec<NodeRef<'g, V>> {
+    let word = owner.children.load_in_order(guard);
+    rebuild::freeze(word, guard);
+    nodes(word, guard)
+}
+
+/// Every node that `word` leads to.
+fn nodes<'g, V>(word: Link<'g, V>, guard: &'g Guard) -> Vec<NodeRef<'g, V>> {
+    let mut nodes = Vec::new();
+    rebuild::each_entry(word, guard, &mut |entry| nodes.extend(entry.nodes()));
+    nodes
+}
+
+/// Takes all children out at once, if they are exactly `dead`, in the order of [`close`]. With them goes
+/// the word's reference on the owner (C2).
+pub(crate) fn unlink_all<'g, V>(
     owner: NodeRef<'g, V>,
+    dead: &[Dead<V>],
     tree: &Shared,
     guard: &'g Guard,
-) -> (Vec<NodeRef<'g, V>>, Spare<V>) {
-    let mut spare = Spare(None);
-    loop {
-        let word = owner.children.load_in_order(guard);
-        if let Target::Nothing | Target::Node(_) = word.target() {
-            break;
-        }
-        let rebuilt = rebuild::whole(&owner.children, word, Why::Tidy, false, guard);
-        let lost = matches!(rebuilt, Whole::Lost);
-        spare.take_over(rebuilt, owner, tree);
-        if !lost {
-            break;
-        }
-    }
-    let mut nodes = Vec::new();
-    rebuild::each_entry(owner.children.load(guard), guard, &mut |entry| nodes.extend(entry.nodes()));
-    (nodes, spare)
+) -> Option<Held<V>> {
+    let word = owner.children.load(guard);
+    rebuild::freeze(word, guard);
+    let linked = nodes(word, guard);
+    let exactly = !dead.is_empty() && linked.iter().copied().eq(dead.iter().map(|one| one.node(guard)));
+    (exactly && rebuild::clear(&owner.children, word, guard)).then(|| owner.adopt_reference(tree))
 }
 
 /// The outcome of [`link`].

@@ -203,6 +203,19 @@ fn publish<V>(place: &AtomicLink<V>, old: Link<'_, V>, new: Link<'_, V>, guard: 
     done
 }
 
+/// Puts nothing in the place of what is frozen, lists included; whether the word still led there.
+pub(super) fn clear<V>(place: &AtomicLink<V>, word: Link<'_, V>, guard: &Guard) -> bool {
+    let done = publish(place, word, Link::NOTHING.marked_if(word.is_marked()), guard);
+    if done {
+        each_entry(word, guard, &mut |entry| {
+            if let Holds::List(list) = entry.holds() {
+                list.retire(guard);
+            }
+        });
+    }
+    done
+}
+
 enum Block<'g, V> {
     Table(Table<'g, V>),
     Branch(Branch<'g, V>),
