@@ -11,6 +11,7 @@ use crate::prune;
 use crate::raw::node::Held;
 use crate::sync::Guard;
 use crate::walk::{self, WalkError};
+use crate::watch::{Wait, Watch, WatchChildren};
 
 /// A counted handle to a node: a place with a name, a register, and children.
 ///
@@ -394,6 +395,84 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         value: impl Into<Option<V>>,
     ) -> Result<u64, StoreError<V>> {
         cell::compare_and_store(self.held(), expected, value.into())
+    }
+
+    /// What the cell holds: first at present, then whenever it has changed, the latest each time.
+    ///
+    /// # Progress
+    /// Lock-free; see [`Watch`] for what it yields. While a cell is watched each change of it also finds
+    /// its watchers and wakes them; a cell that is not costs nothing.
+    ///
+    /// # Complexity
+    /// O(1), two allocations. A change is O(watchers of the cell, and of a few others).
+    ///
+    /// # Ordering
+    /// What happened before a change happens before the return of a watch that shows it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// anchor.store(1, true).unwrap();
+    /// let mut watch = anchor.watch();
+    /// assert_eq!(watch.try_next().unwrap().value.as_deref(), Some(&1));
+    /// assert!(watch.try_next().is_none()); // not until it changes
+    /// anchor.clear();
+    /// assert!(watch.try_next().unwrap().value.is_none());
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn watch(&self) -> Watch<V> {
+        Watch::new(self.clone())
+    }
+
+    /// The children: first all there are, then which came, went, were filled or emptied.
+    ///
+    /// # Progress
+    /// Lock-free; see [`WatchChildren`] for what it yields. While a node's children are watched, each that
+    /// comes, goes, is filled or emptied also finds the watchers and wakes them.
+    ///
+    /// # Complexity
+    /// The first watcher of a node moves all its children to another table: O(n) for n children. A
+    /// change is O(watchers of the node, and of a few others).
+    ///
+    /// # Ordering
+    /// As [`watch`](Self::watch).
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::<u32>::new(Limits::default());
+    /// let mut watch = tree.root().watch_children();
+    /// assert!(watch.try_next().unwrap().is_empty()); // the present state: no children
+    /// let held = tree.root().walk("a")?;
+    /// assert_eq!(watch.try_next().unwrap().added, [("a".to_string(), false)]);
+    /// drop(held);
+    /// assert_eq!(watch.try_next().unwrap().removed, ["a"]);
+    /// assert!(watch.try_next().is_none());
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn watch_children(&self) -> WatchChildren<V> {
+        WatchChildren::new(self.clone())
+    }
+
+    /// A future of the cell's value: at once if it holds one, else when it is first filled.
+    ///
+    /// Progress, complexity and ordering are those of [`watch`](Self::watch).
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let anchor = tree.root().walk("a")?;
+    /// anchor.store(1, true).unwrap();
+    /// assert_eq!(anchor.wait().blocking().as_deref(), Some(&1));
+    /// drop(tree);
+    /// assert!(anchor.wait().blocking().is_none()); // nobody can fill it any more
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn wait(&self) -> Wait<V> {
+        Wait::new(self.clone())
     }
 
     /// What the cell at `path` holds. A node that is not there reads as an empty cell at revision 0.

@@ -8,6 +8,7 @@ use crate::raw::node::Held;
 use crate::raw::value::{Content, Value};
 use crate::sync::Guard;
 use crate::walk::WalkError;
+use crate::watch::{Wait, Watch};
 
 /// What a cell held at one moment.
 #[derive(Debug)]
@@ -197,6 +198,16 @@ impl<V: Send + Sync + 'static> Loader<V> {
     /// Calls `read` with what the cell holds: all as [`Anchor::load_with`].
     pub fn load_with<R>(&self, read: impl FnOnce(Option<&V>, u64) -> R) -> R {
         self.0.load_with(read)
+    }
+
+    /// What the cell holds, now and whenever it changes: all as [`Anchor::watch`].
+    pub fn watch(&self) -> Watch<V> {
+        self.0.watch()
+    }
+
+    /// The value, once there is one: all as [`Anchor::wait`].
+    pub fn wait(&self) -> Wait<V> {
+        self.0.wait()
     }
 }
 

@@ -57,13 +57,15 @@ compile_error!("killick packs tags and revisions into 64-bit words");
 mod limits;
 mod path;
 
-// The public handle and what it delegates to: the way down, the way up, the list, the register.
+// The public handle and what it delegates to: the way down, the way up, the list, the register, and who
+// watches them.
 mod anchor;
 mod cell;
 mod ls;
 mod prune;
 mod tree;
 mod walk;
+mod watch;
 
 // One node; below it the only unsafe code; below that the primitives.
 mod node;
@@ -83,6 +85,7 @@ pub use raw::epoch::reclaim;
 pub use raw::value::Value;
 pub use tree::Tree;
 pub use walk::WalkError;
+pub use watch::{ChildrenChange, Wait, Watch, WatchChildren};
 
 /// Runs models of the tree's races.
 #[cfg(any(loom, shuttle))]

@@ -5,6 +5,8 @@
 //! at a moment when everybody else had let go. If one has died in between, those taken are given
 //! back, and all begins again; until then they keep their children alive.
 
+use std::collections::BTreeMap;
+
 use crate::node::children::{self, Child};
 use crate::prune;
 use crate::raw::node::Held;
@@ -34,6 +36,22 @@ pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
 /// Lock-free.
 pub(crate) fn names<V>(owner: &Held<V>, guard: &Guard) -> Names {
     Names::new(&living(owner, guard))
+}
+
+/// The names of the children, each with whether its cell holds a value; a later change of that is told to
+/// the watchers of the owner's children.
+pub(crate) fn watched<V: Send + Sync + 'static>(
+    owner: &Held<V>,
+    guard: &Guard,
+) -> BTreeMap<String, bool> {
+    let living = living(owner, guard);
+    let cells = living.iter().map(|child| {
+        let content = child.node.cell.load(guard);
+        let content =
+            if content.is_watched() { content } else { child.node.cell.watch(true, guard) };
+        (text(child.node.name()).to_owned(), !content.is_empty())
+    });
+    cells.collect()
 }
 
 /// The children that lived at one moment, sorted by name.

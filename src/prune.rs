@@ -6,8 +6,8 @@
 
 use crate::node::children::{self, Spare};
 use crate::node::shared::Shared;
-use crate::node::state::Release;
 use crate::node::slot;
+use crate::node::state::Release;
 use crate::raw::node::{Dead, Held, NodeRef};
 use crate::sync::{Guard, mutated};
 
@@ -117,7 +117,9 @@ pub(crate) fn take_down<V: Send + Sync + 'static>(root: &Held<V>) {
         slot::seal(&level.node, &guard);
         let node = levels.pop().map(|level| level.node);
         match levels.last_mut() {
-            Some(above) => above.dead.extend(node.and_then(|node| node.release(&guard)).map(Dead::new)),
+            Some(above) => {
+                above.dead.extend(node.and_then(|node| node.release(&guard)).map(Dead::new))
+            }
             None => node.into_iter().for_each(release),
         }
     }

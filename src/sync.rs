@@ -20,6 +20,24 @@ mod imp {
         Ordering::*,
     };
 
+    /// A place for the waker of one task.
+    pub(crate) struct AtomicWaker(atomic_waker::AtomicWaker);
+
+    impl AtomicWaker {
+        pub(crate) fn new() -> Self {
+            AtomicWaker(atomic_waker::AtomicWaker::new())
+        }
+        pub(crate) fn register(&self, waker: &std::task::Waker) {
+            self.0.register(waker);
+        }
+        pub(crate) fn wake(&self) {
+            self.0.wake();
+        }
+        pub(crate) fn clear(&self) {
+            drop(self.0.take());
+        }
+    }
+
     /// The seed of a tree's hash: random, one for each tree.
     pub(crate) type Seed = foldhash::fast::RandomState;
 
@@ -67,6 +85,47 @@ mod imp {
     use shuttle::sync::atomic;
 
     pub(crate) use atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::*};
+
+    /// A place for the waker of one task.
+    #[cfg(loom)]
+    pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
+
+    #[cfg(loom)]
+    impl AtomicWaker {
+        pub(crate) fn new() -> Self {
+            AtomicWaker(loom::future::AtomicWaker::new())
+        }
+        pub(crate) fn register(&self, waker: &std::task::Waker) {
+            self.0.register_by_ref(waker);
+        }
+        pub(crate) fn wake(&self) {
+            self.0.wake();
+        }
+        pub(crate) fn clear(&self) {
+            drop(self.0.take_waker());
+        }
+    }
+
+    /// The same; here it is an exchange under a lock, and no task switches in the middle.
+    #[cfg(shuttle)]
+    pub(crate) struct AtomicWaker(std::sync::Mutex<Option<std::task::Waker>>);
+
+    #[cfg(shuttle)]
+    impl AtomicWaker {
+        pub(crate) fn new() -> Self {
+            AtomicWaker(std::sync::Mutex::new(None))
+        }
+        pub(crate) fn register(&self, waker: &std::task::Waker) {
+            *self.0.lock().unwrap() = Some(waker.clone());
+        }
+        pub(crate) fn wake(&self) {
+            let waker = self.0.lock().unwrap().take();
+            waker.into_iter().for_each(std::task::Waker::wake);
+        }
+        pub(crate) fn clear(&self) {
+            self.0.lock().unwrap().take();
+        }
+    }
 
     // Counts that order nothing: a model would only multiply executions.
     pub(crate) use std::sync::atomic::AtomicUsize as Counter;

@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::node::shared::Shared;
 use crate::prune;
 use crate::raw::node::Held;
+use crate::sync::Guard;
 
 /// A tree of anchors; owns the root.
 ///
@@ -75,6 +76,7 @@ impl<V: Send + Sync + 'static> Drop for Tree<V> {
     fn drop(&mut self) {
         self.shared().close();
         prune::take_down(self.root.held());
+        self.shared().watchers.tell_all(&Guard::pin());
     }
 }
 

@@ -42,3 +42,4 @@ pub(crate) mod shared;
 pub(crate) mod slot;
 pub(crate) mod state;
 mod tally;
+pub(crate) mod watchers;

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::limits::Limits;
 use crate::node::tally::Tally;
+use crate::node::watchers::Watchers;
 use crate::sync::{AtomicBool, HASH_BITS, Relaxed, Seed};
 
 /// One per tree; freed with its root.
@@ -13,6 +14,7 @@ pub(crate) struct Shared {
     /// Nodes that exist or are about to: counted before they are linked, given back after.
     nodes: Tally,
     closed: AtomicBool,
+    pub(crate) watchers: Watchers,
 }
 
 impl Shared {
@@ -22,6 +24,7 @@ impl Shared {
             hasher: Seed::default(),
             nodes: Tally::new(limits.nodes != usize::MAX),
             closed: AtomicBool::new(false),
+            watchers: Watchers::new(),
         }
     }
 

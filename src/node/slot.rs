@@ -5,6 +5,7 @@
 //! (N1), taken before the value is visible and given back after it is gone. The thread that changes
 //! the cell holds a reference of its own meanwhile, so neither step kills the node.
 
+use crate::node::watchers::What;
 use crate::raw::node::Held;
 use crate::raw::value::{Content, Fresh};
 use crate::sync::{Guard, mutated};
@@ -67,6 +68,9 @@ pub(crate) fn update<'g, V: Send + Sync + 'static>(
                     (false, false) => spare = true,
                     _ => {}
                 }
+                if current.is_watched() {
+                    tell(node, current.is_empty() != !fills, guard);
+                }
                 if fills && node.tree().is_closed() && !mutated("store_into_closed_stays") {
                     // Stored before the closing thread came by, so swept like all the rest; it may
                     // have passed this cell already.
@@ -82,6 +86,30 @@ pub(crate) fn update<'g, V: Send + Sync + 'static>(
         give_back(node);
     }
     outcome
+}
+
+/// Tells the watchers of a cell, and those of the children that it is among if it was `toggled`
+/// between empty and full.
+#[cold]
+fn tell<V: Send + Sync + 'static>(node: &Held<V>, toggled: bool, guard: &Guard) {
+    let (cell, watchers) = (node.node_under(guard), &node.tree().watchers);
+    let parent = cell.parent();
+    let tell = |toggled| {
+        if let Some(parent) = parent.filter(|_| toggled) {
+            watchers.tell(parent.addr(), What::Children, guard);
+        }
+        watchers.tell(cell.addr(), What::Cell, guard)
+            || parent.is_some_and(|parent| parent.children.load(guard).is_marked())
+    };
+    if !tell(toggled) {
+        // The last watcher is gone. One that has come meanwhile and found the mark is told here; one
+        // that comes later sets it again.
+        cell.cell.watch(false, guard);
+        if tell(false) {
+            cell.cell.watch(true, guard);
+            tell(true);
+        }
+    }
 }
 
 /// Gives back the value's reference on a node that the caller holds too.

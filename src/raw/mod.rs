@@ -2,7 +2,7 @@
 //!
 //! It turns the crate's pointers into types that safe code can hold: blocks of memory ([`block`]),
 //! what a pointer word can point to ([`link`]), tables of children ([`table`]), nodes and counted references to them ([`node`]),
-//! values ([`value`]), memory for all of them ([`cache`]), and the epoch that keeps all of them readable ([`epoch`]).
+//! values ([`value`]), a stack of anything ([`stack`]), memory for all of them ([`cache`]), and the epoch that keeps all of them readable ([`epoch`]).
 //!
 //! # What it trusts the rest of the crate with
 //! Types carry most of the argument: nothing is read without a guard or a counted reference, a
@@ -29,5 +29,6 @@ pub(crate) mod cache;
 pub(crate) mod epoch;
 pub(crate) mod link;
 pub(crate) mod node;
+pub(crate) mod stack;
 pub(crate) mod table;
 pub(crate) mod value;

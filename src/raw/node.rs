@@ -75,6 +75,11 @@ impl<'g, V> NodeRef<'g, V> {
         NodeRef(unsafe { BlockRef::from_ptr(ptr) })
     }
 
+    /// Where it lies: its identity while it is held.
+    pub(crate) fn addr(self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     #[inline]
     pub(crate) fn name(self) -> &'g [u8] {
         self.0.items()
@@ -170,6 +175,9 @@ unsafe impl<V: Send + Sync> Send for Held<V> {}
 // SAFETY: as above.
 unsafe impl<V: Send + Sync> Sync for Held<V> {}
 
+// Moving the reference does not move what it refers to.
+impl<V> Unpin for Held<V> {}
+
 impl<V> Held<V> {
     /// The root of a new tree.
     pub(crate) fn new_root(shared: Shared) -> Self {
@@ -243,7 +251,7 @@ impl<V> Held<V> {
     }
 
     pub(crate) fn addr(&self) -> usize {
-        self.node.as_ptr().addr()
+        self.node().addr()
     }
 }
 

@@ -84,10 +84,7 @@ pub(crate) type List<'g, V> = BlockRef<'g, u32, Count, Item<V>>;
 pub(crate) struct Item<V>(*mut (), PhantomData<*const V>);
 
 impl<'g, V> List<'g, V> {
-    pub(crate) fn new(
-        hash: u32,
-        nodes: impl Iterator<Item = NodeRef<'g, V>> + Clone,
-    ) -> Self {
+    pub(crate) fn new(hash: u32, nodes: impl Iterator<Item = NodeRef<'g, V>> + Clone) -> Self {
         let items = nodes.clone().map(|node| Item(node.as_ptr(), PhantomData));
         List::alloc(hash, Count::new(nodes.count()), items)
     }

@@ -51,6 +51,9 @@ unsafe impl<V: Send + Sync> Send for Value<V> {}
 // SAFETY: as above.
 unsafe impl<V: Send + Sync> Sync for Value<V> {}
 
+// Moving the reference does not move what it refers to.
+impl<V> Unpin for Value<V> {}
+
 impl<V> Value<V> {
     fn new(value: V) -> Self {
         let stored = Stored { refs: AtomicUsize::new(1), revision: 0, value };
@@ -151,11 +154,12 @@ impl<V: fmt::Debug> fmt::Debug for Value<V> {
 }
 
 /// The word that holds a node's value or, when it holds none, the cell's revision:
-/// `revision << 1 | 1`, or a pointer to a block that has the revision inside. Owns one reference on
-/// the block.
+/// `revision << 2 | EMPTY`, or a pointer to a block that has the revision inside. Owns one reference
+/// on the block. Either way it may be marked as watched.
 pub(crate) struct AtomicValue<V>(AtomicPtr<()>, PhantomData<V>);
 
-const EMPTY: usize = 1;
+const EMPTY: usize = 0b01;
+const WATCHED: usize = 0b10;
 
 /// What the word held at one moment; the value may be read for `'g`.
 pub(crate) struct Content<'g, V> {
@@ -177,9 +181,10 @@ impl<'g, V> Content<'g, V> {
         if self.is_empty() {
             return None;
         }
-        // SAFETY: a word without the mark points to a block that the cell held under the guard of
+        let block = self.word.map_addr(|addr| addr & !WATCHED);
+        // SAFETY: a word that is not empty points to a block that the cell held under the guard of
         // lifetime 'g; the cell's reference is given back only after that guard.
-        Some(unsafe { StoredBlock::from_ptr(self.word) })
+        Some(unsafe { StoredBlock::from_ptr(block) })
     }
 
     #[inline]
@@ -188,10 +193,15 @@ impl<'g, V> Content<'g, V> {
     }
 
     #[inline]
+    pub(crate) fn is_watched(self) -> bool {
+        self.word.addr() & WATCHED != 0
+    }
+
+    #[inline]
     pub(crate) fn revision(self) -> u64 {
         match self.block() {
             Some(block) => block.head().revision,
-            None => (self.word.addr() >> 1) as u64,
+            None => (self.word.addr() >> 2) as u64,
         }
     }
 
@@ -233,7 +243,7 @@ impl<V> Fresh<V> {
                 unsafe { value.block().head_mut() }.revision = revision;
                 value.block.as_ptr()
             }
-            None => std::ptr::without_provenance_mut((revision as usize) << 1 | EMPTY),
+            None => std::ptr::without_provenance_mut((revision as usize) << 2 | EMPTY),
         }
     }
 }
@@ -266,7 +276,8 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
         guard: &Guard,
     ) -> Result<(), Fresh<V>> {
         let step = if mutated("revision_stays") { 0 } else { 1 };
-        let word = fresh.at(current.revision() + step);
+        let mark = current.word.addr() & WATCHED;
+        let word = fresh.at(current.revision() + step).map_addr(|addr| addr | mark);
         let exchanged = self.0.compare_exchange(
             current.word,
             word,
@@ -284,12 +295,29 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
             return Err(fresh);
         }
         std::mem::forget(fresh);
-        if !current.is_empty() {
+        if let Some(block) = current.block() {
             // SAFETY: the cell's reference left it by the exchange above, once; readers that still
             // have the word hold guards, which `defer` waits for. V may be dropped on any thread.
-            unsafe { guard.defer(current.word, give_back::<V>) };
+            unsafe { guard.defer(block.as_ptr(), give_back::<V>) };
         }
         Ok(())
+    }
+
+    /// Marks the word as watched, or no longer. What it holds; every later exchange follows this one, and
+    /// finds the mark.
+    pub(crate) fn watch<'g>(&self, watched: bool, guard: &'g Guard) -> Content<'g, V> {
+        let mark = if watched { WATCHED } else { 0 };
+        loop {
+            let current = self.load(guard);
+            let word = current.word.map_addr(|addr| addr & !WATCHED | mark);
+            // Acquire: sees what the last exchange stored; and who watches after another watcher has gone
+            // is seen by the one that unmarks. Release: the same, from the other side. [O7]
+            let success = weakened("value_watch_relaxed", AcqRel);
+            if self.0.compare_exchange(current.word, word, success, Relaxed).is_ok() {
+                return Content { word, _life: PhantomData };
+            }
+            // Lost to a concurrent store: retry from the new word.
+        }
     }
 
     /// Marks an empty word as met: every later exchange follows this write and sees what its caller

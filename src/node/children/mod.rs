@@ -28,6 +28,7 @@ use rebuild::{Whole, Why};
 use table::{Insert, Substitute};
 
 use crate::node::shared::Shared;
+use crate::node::watchers::What;
 use crate::raw::link::{AtomicLink, Link, Target};
 use crate::raw::node::{Chain, Dead, Held, NodeRef};
 use crate::raw::table::{Branch, Census, Table};
@@ -187,6 +188,37 @@ pub(crate) fn count<V>(word: Link<'_, V>, guard: &Guard) -> usize {
     }
 }
 
+/// Has every later change of the children told to the watchers of the owner (C4).
+pub(crate) fn watch<'g, V>(owner: NodeRef<'g, V>, tree: &Shared, guard: &'g Guard) -> Spare<V> {
+    let mut spare = Spare(None);
+    loop {
+        // A write also where the mark is set: it follows or precedes that of `unwatch`.
+        let word = owner.children.load_in_order(guard);
+        if word.is_marked() {
+            return spare;
+        }
+        let marked = rebuild::whole(&owner.children, word, Why::Tidy, true, guard);
+        spare.take_over(marked, owner, tree);
+    }
+}
+
+/// Has no later change of the children told, unless somebody sets the mark again.
+pub(crate) fn unwatch<V>(owner: NodeRef<'_, V>, guard: &Guard) {
+    loop {
+        let word = owner.children.load(guard);
+        if !word.is_marked() || owner.children.exchange(word, word.marked_if(false)) {
+            return;
+        }
+        // Lost to a concurrent link, unlink, replace or rebuild: retry from the new word.
+    }
+}
+
+/// Tells the watchers of the owner's children that these have changed.
+#[cold]
+fn tell<V>(owner: NodeRef<'_, V>, tree: &Shared, guard: &Guard) {
+    tree.watchers.tell(owner.addr(), What::Children, guard);
+}
+
 /// The children of an owner whose tree has been closed, dead ones among them. Whoever links another one
 /// later sees that the tree is closed: an exchange of the word follows the one made here, and one of
 /// a slot fails, as the tables are frozen.
@@ -214,7 +246,8 @@ pub(crate) fn unlink_all<'g, V>(
     let word = owner.children.load(guard);
     rebuild::freeze(word, guard);
     let linked = nodes(word, guard);
-    let exactly = !dead.is_empty() && linked.iter().copied().eq(dead.iter().map(|one| one.node(guard)));
+    let exactly =
+        !dead.is_empty() && linked.iter().copied().eq(dead.iter().map(|one| one.node(guard)));
     (exactly && rebuild::clear(&owner.children, word, guard)).then(|| owner.adopt_reference(tree))
 }
 
@@ -290,6 +323,9 @@ pub(crate) fn link<'g, V>(
                 attempt
             }
         };
+        if matches!(attempt, Attempt::Done) && word.is_marked() {
+            tell(owner, tree, guard);
+        }
         match attempt {
             Attempt::Done => break Linked::Done(chain.publish(tree)),
             Attempt::Exists => break Linked::Exists,
@@ -430,6 +466,9 @@ pub(crate) fn replace<'g, V>(
                 outcome
             }
         };
+        if matches!(outcome, Substitute::Done) && word.is_marked() {
+            tell(owner, tree, guard);
+        }
         match outcome {
             Substitute::Done => return (Ok(chain.publish(tree)), spare),
             Substitute::Gone => return (Err(chain), spare),
@@ -464,6 +503,9 @@ pub(crate) fn unlink<'g, V>(
                 outcome
             }
         };
+        if matches!(outcome, Substitute::Done) && word.is_marked() {
+            tell(owner, tree, guard);
+        }
         match outcome {
             Substitute::Done => return (true, spare),
             Substitute::Gone => return (false, spare),

@@ -96,11 +96,7 @@ pub(super) enum Insert {
 }
 
 /// Links `node`, which the caller has counted (T3).
-pub(super) fn insert<'g, V>(
-    table: Table<'g, V>,
-    node: NodeRef<'g, V>,
-    guard: &'g Guard,
-) -> Insert {
+pub(super) fn insert<'g, V>(table: Table<'g, V>, node: NodeRef<'g, V>, guard: &'g Guard) -> Insert {
     let hash = node.hash;
     for slot in way(table, hash) {
         loop {

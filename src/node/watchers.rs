@@ -1,0 +1,135 @@
+//! Who is to be told of which node's changes.
+//!
+//! A node has no room for its watchers. It has two marks: one in the cell word, for a watcher of the cell
+//! or of the parent's children, and one in the children word. Whoever changes a word that is marked
+//! looks here for the watchers of that node. So a node that nobody watches pays nothing, and a
+//! watcher is told of every change that it has not seen: it puts itself here first, then sets the
+//! mark by an exchange, then looks. A change precedes that exchange, and is seen, or follows it, and
+//! finds the mark.
+//!
+//! A watcher is only told *that* something changed; what, it finds out by looking. So it owes nothing for
+//! changes that others have overtaken, however long it sleeps.
+
+use std::sync::Arc;
+
+use crate::raw::stack::Stack;
+use crate::sync::{AcqRel, AtomicBool, AtomicWaker, Counter, Guard, Relaxed, Release, weakened};
+
+/// How many lists the watchers of a tree are divided among; a power of two.
+const LISTS: usize = 64;
+
+/// What of a node is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Cell,
+    Children,
+}
+
+/// How a watcher is told.
+pub(crate) struct Signal {
+    /// Something has changed since the watcher last looked.
+    changed: AtomicBool,
+    /// The watcher is gone.
+    gone: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Signal {
+    /// One that is to look at once.
+    pub(crate) fn new() -> Self {
+        Signal {
+            changed: AtomicBool::new(true),
+            gone: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    fn tell(&self) {
+        // Release: the change happens before the look that follows; pairs with `take`. [O14]
+        self.changed.store(true, weakened("tell_relaxed", Release));
+        self.waker.wake();
+    }
+
+    /// Whether something has changed since the last call.
+    pub(crate) fn take(&self) -> bool {
+        // AcqRel: a look that follows sees the change; pairs with Release in `tell`. [O14]
+        self.changed.swap(false, weakened("take_relaxed", AcqRel))
+    }
+
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+}
+
+/// A watcher and what it watches. A node that is watched is held, so its address is its own.
+#[derive(Clone)]
+struct Watcher {
+    node: usize,
+    what: What,
+    signal: Arc<Signal>,
+}
+
+impl Watcher {
+    fn is_gone(&self) -> bool {
+        // Relaxed: one that is told in vain takes no harm.
+        self.signal.gone.load(Relaxed)
+    }
+}
+
+struct List {
+    watchers: Stack<Watcher>,
+    len: Counter,
+    gone: Counter,
+}
+
+/// The watchers of one tree.
+pub(crate) struct Watchers(Box<[List]>);
+
+impl Watchers {
+    pub(crate) fn new() -> Self {
+        let list = || List { watchers: Stack::new(), len: Counter::new(0), gone: Counter::new(0) };
+        Watchers((0..LISTS).map(|_| list()).collect())
+    }
+
+    fn list(&self, node: usize) -> &List {
+        let mixed = (node >> 3).wrapping_mul(0x9E37_79B9) >> 16;
+        &self.0[mixed & (LISTS - 1)]
+    }
+
+    /// Adds a watcher, which sets the mark next.
+    pub(crate) fn add(&self, node: usize, what: What, signal: Arc<Signal>) {
+        let list = self.list(node);
+        list.watchers.push(Watcher { node, what, signal });
+        // Relaxed: a figure that says when to clean.
+        list.len.fetch_add(1, Relaxed);
+    }
+
+    /// Forgets a watcher. Those that are gone are cleared away when they are half of a list.
+    pub(crate) fn forget(&self, node: usize, signal: &Signal, guard: &Guard) {
+        signal.gone.store(true, Relaxed);
+        signal.waker.clear();
+        let list = self.list(node);
+        // Relaxed: figures that say when to clean, and may miss a watcher that comes or goes meanwhile.
+        let gone = list.gone.fetch_add(1, Relaxed) + 1;
+        if 2 * gone >= list.len.load(Relaxed)
+            && let Some(len) = list.watchers.keep(|watcher| !watcher.is_gone(), guard)
+        {
+            list.len.store(len, Relaxed);
+            list.gone.store(0, Relaxed);
+        }
+    }
+
+    /// Tells the watchers of `what` of a node. Whether there is any.
+    pub(crate) fn tell(&self, node: usize, what: What, guard: &Guard) -> bool {
+        let watchers = self.list(node).watchers.iter(guard);
+        let told = watchers
+            .filter(|watcher| (watcher.node, watcher.what) == (node, what) && !watcher.is_gone());
+        told.map(|watcher| watcher.signal.tell()).count() > 0
+    }
+
+    /// Tells all watchers.
+    pub(crate) fn tell_all(&self, guard: &Guard) {
+        let all = self.0.iter().flat_map(|list| list.watchers.iter(guard));
+        all.for_each(|watcher| watcher.signal.tell());
+    }
+}
