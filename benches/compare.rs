@@ -1,4 +1,4 @@
-//! killick beside trees behind locks, measured in turns in one process.
+//! killick beside trees behind locks and of concurrent maps, measured in turns in one process.
 //!
 //! `cargo bench --bench compare -- --help` says how. Run by `cargo test`, it checks instead that
 //! every implementation keeps the same contract.
@@ -16,7 +16,7 @@ use support::harness::{Plan, Stats, measure};
 use support::report::{self, Results, Row};
 use support::shapes::Shape;
 use support::workload::Workload;
-use support::{PerImpl, TreeImpl, check, for_each_impl, names, settle_all};
+use support::{Impls, PerImpl, TreeImpl, check};
 
 const PROGRAM: Program = Program("compare");
 
@@ -24,14 +24,15 @@ const PROGRAM: Program = Program("compare");
 const AGE: usize = 500_000;
 
 const HELP: &str = "\
-Measures killick beside trees behind locks, in turns in one process, and prints the medians of the
-time per operation with their ratios to killick's (x2.00: twice its time), in some 6 minutes.
+Measures killick beside other trees, in turns in one process, and prints the medians of the time
+per operation with their ratios to the first column's (x2.00: twice its time), in some 8 minutes.
 'noise' is half the distance between the quartiles, the worst of the row.
 
 Usage: cargo bench --bench compare -- [OPTIONS] [SUBSTRING]...
 
       --quick             smaller trees and fewer rounds: less than a minute
       --filter SUBSTRING  only workloads whose name holds it; may be repeated
+      --impl SUBSTRING    only implementations whose name holds it; may be repeated
       --aged              first build and drop big trees, as a process that has run for long
       --json FILE         also write {\"workload\": {\"implementation\": nanoseconds}}
       --list              say what the workloads are
@@ -72,7 +73,7 @@ fn list(args: &Args) {
 }
 
 fn run_checks(args: &Args) -> ExitCode {
-    let (passed, failed) = check::run(|line| args.wants(line));
+    let (passed, failed) = check::run(&args.impls, |line| args.wants(line));
     PROGRAM.checked(args, passed, failed)
 }
 
@@ -88,12 +89,12 @@ fn run_workloads(args: &Args) -> ExitCode {
     let begin = Instant::now();
     if args.aged {
         eprintln!("ageing the heap");
-        age(if args.quick { AGE / 5 } else { AGE });
+        age(&args.impls, if args.quick { AGE / 5 } else { AGE });
     }
     let mut results = Results::default();
     for (at, workload) in workloads.iter().enumerate() {
         let row_begin = Instant::now();
-        let row = run_workload(*workload, &plan);
+        let row = run_workload(*workload, &args.impls, &plan);
         let took = row_begin.elapsed().as_secs_f64();
         eprintln!("[{:>2}/{}] {} ({took:.1} s)", at + 1, workloads.len(), row.line());
         results.push(row);
@@ -124,26 +125,26 @@ fn how(args: &Args, plan: &Plan, took: Duration) -> String {
 }
 
 /// One row. Before and after, what was put off is freed: nobody pays for another one's garbage.
-fn run_workload(workload: Workload, plan: &Plan) -> Row {
+fn run_workload(workload: Workload, impls: &Impls, plan: &Plan) -> Row {
     let prepare = || {
-        settle_all();
-        let jobs = workload.jobs(plan.nodes);
-        settle_all();
+        impls.settle();
+        let jobs = workload.jobs(impls, plan.nodes);
+        impls.settle();
         jobs
     };
     let stats = measure(prepare, workload.operations(plan.nodes), &workload.plan(plan));
-    settle_all();
+    impls.settle();
     let noise = stats.iter().flatten().map(|stats| stats.spread).reduce(f64::max);
     let medians = stats.iter().map(|stats: &Option<Stats>| stats.map(|stats| stats.median));
     Row {
         workload: workload.to_string(),
-        values: names().into_iter().zip(medians).collect(),
+        values: impls.names().into_iter().zip(medians).collect(),
         noise,
     }
 }
 
 /// Builds and drops a big tree of every implementation and shape that has one.
-fn age(nodes: usize) {
+fn age(impls: &Impls, nodes: usize) {
     struct Age(usize);
     impl PerImpl for Age {
         type Output = ();
@@ -156,5 +157,5 @@ fn age(nodes: usize) {
             }
         }
     }
-    for_each_impl(&Age(nodes));
+    impls.each(&Age(nodes));
 }

@@ -1,4 +1,4 @@
-//! What a node costs in bytes and in blocks, for killick and for trees behind locks.
+//! What a node costs in bytes and in blocks, for killick and for the other trees.
 //!
 //! This is a bench of its own because counting every allocation would slow the others down. Run by
 //! `cargo test`, it checks instead that every implementation gives back what it took.
@@ -16,7 +16,7 @@ use support::args::{Args, Mode, Program};
 use support::harness::Plan;
 use support::report::{self, Results, Row};
 use support::shapes::{CHAIN, Paths, Shape};
-use support::{PerImpl, TreeImpl, for_each_impl, settle_all};
+use support::{PerImpl, TreeImpl};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -31,6 +31,7 @@ Usage: cargo bench --bench memory -- [OPTIONS] [SUBSTRING]...
 
       --quick             trees of 20,000 nodes, not of 1,000,000
       --filter SUBSTRING  only rows whose name holds it; may be repeated
+      --impl SUBSTRING    only implementations whose name holds it; may be repeated
       --json FILE         also write {\"row\": {\"implementation\": number}}
       --list              say what the rows are
       --check             check that dropping a tree gives everything back
@@ -46,7 +47,8 @@ const COUNTS: [(&str, &str); 4] = [
     ("blocks with values", "allocations alive per node, a u64 in each"),
 ];
 
-/// How much of a tree may stay allocated after it is gone: caches of blocks to be used again.
+/// How much of a tree may stay allocated after it is gone, beside what stayed after one before it:
+/// caches of blocks to be used again.
 const KEPT: f64 = 0.1;
 
 fn main() -> ExitCode {
@@ -145,11 +147,11 @@ impl PerImpl for Live {
     type Output = Option<Life>;
 
     fn of<T: TreeImpl>(&self) -> Option<Life> {
-        if self.shape == Shape::Chains && !T::LINEAR_IN_DEPTH {
+        if self.shape == Shape::Chains && !T::FITS_CHAINS {
             return None;
         }
         let mut handles = Vec::with_capacity(self.nodes);
-        settle_all();
+        T::settle();
         let before = Held::now();
         let tree = T::new();
         self.walk_all(&tree, &mut handles);
@@ -171,7 +173,9 @@ impl PerImpl for Live {
 fn run_checks(args: &Args) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     for shape in Shape::ALL {
-        for (name, life) in for_each_impl(&Live::new(shape, 10 * CHAIN)) {
+        let live = Live::new(shape, 10 * CHAIN);
+        args.impls.each(&live);
+        for (name, life) in args.impls.each(&live) {
             let line = format!("{name}: {shape}_trees_give_back_what_they_took");
             let Some(life) = life.filter(|_| args.wants(&line)) else { continue };
             if life.gone.bytes <= life.full.bytes * KEPT {
@@ -213,7 +217,7 @@ fn run_counts(args: &Args) -> ExitCode {
 /// The rows of one shape.
 fn count_shape(args: &Args, shape: Shape, nodes: usize, results: &mut Results) {
     let live = Live::new(shape, nodes);
-    let lives = for_each_impl(&live);
+    let lives = args.impls.each(&live);
     let per_node = |pick: fn(&Life) -> f64| {
         let value = |life: &Option<Life>| life.as_ref().map(|life| pick(life) / live.nodes as f64);
         lives.iter().map(|(name, life)| (*name, value(life))).collect()

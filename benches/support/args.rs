@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::Impls;
+
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -24,6 +26,8 @@ pub(crate) struct Args {
     pub(crate) aged: bool,
     /// Where the results go as JSON.
     pub(crate) json: Option<PathBuf>,
+    /// Which implementations are wanted.
+    pub(crate) impls: Impls,
     /// Names that hold one of these are wanted; all, if there are none.
     pub(crate) filters: Vec<String>,
     /// Whether a filter that matches nothing is an error: it was said with `--filter`.
@@ -36,6 +40,7 @@ pub(crate) enum ArgError {
     Unknown(OsString),
     Missing { option: &'static str, value: &'static str },
     NotText(OsString),
+    NoImpl(String),
 }
 
 impl fmt::Display for ArgError {
@@ -43,6 +48,7 @@ impl fmt::Display for ArgError {
         match self {
             ArgError::Unknown(arg) => write!(f, "unknown option '{}'", arg.to_string_lossy()),
             ArgError::Missing { option, value } => write!(f, "{option} needs a {value} after it"),
+            ArgError::NoImpl(filter) => write!(f, "no implementation's name holds '{filter}'"),
             ArgError::NotText(arg) => write!(f, "'{}' is not UTF-8", arg.to_string_lossy()),
         }
     }
@@ -59,6 +65,7 @@ impl Args {
             quick: false,
             aged: false,
             json: None,
+            impls: Impls::default(),
             filters: Vec::new(),
             strict: false,
         };
@@ -84,6 +91,10 @@ impl Args {
                     parsed.filters.push(filter.into_string().map_err(ArgError::NotText)?);
                     parsed.strict = true;
                 }
+                "--impl" => {
+                    let filter = value("--impl", "part of a name")?;
+                    parsed.impls.filters.push(filter.into_string().map_err(ArgError::NotText)?);
+                }
                 _ if inline.is_some() => return Err(ArgError::Unknown(arg)),
                 "--bench" => measure = true,
                 "--quick" => (parsed.quick, measure) = (true, true),
@@ -94,6 +105,9 @@ impl Args {
                 _ if option.starts_with('-') => return Err(ArgError::Unknown(arg)),
                 _ => parsed.filters.push(text.to_owned()),
             }
+        }
+        if parsed.impls.names().is_empty() {
+            return Err(ArgError::NoImpl(parsed.impls.filters.join("' or '")));
         }
         parsed.mode = mode.unwrap_or(if measure { Mode::Measure } else { Mode::Check });
         Ok(parsed)

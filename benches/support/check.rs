@@ -7,7 +7,7 @@ use std::thread;
 
 use super::model::Model;
 use super::shapes::Noise;
-use super::{PerImpl, TreeImpl, for_each_impl};
+use super::{Impls, PerImpl, TreeImpl};
 
 type Check = (&'static str, fn());
 
@@ -37,9 +37,9 @@ impl PerImpl for Listed {
 }
 
 /// Runs the checks whose line `implementation: check` is `wanted`; how many passed and failed.
-pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> (usize, usize) {
+pub(crate) fn run(impls: &Impls, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
     let (mut passed, mut failed) = (0, 0);
-    for (implementation, checks) in for_each_impl(&Listed) {
+    for (implementation, checks) in impls.each(&Listed) {
         for (check, run) in checks {
             let line = format!("{implementation}: {check}");
             if !wanted(&line) {

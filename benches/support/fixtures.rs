@@ -225,7 +225,7 @@ fn build_tree<T: TreeImpl>(paths: &Paths) -> T {
 }
 
 fn has_shape<T: TreeImpl>(shape: Shape) -> bool {
-    T::LINEAR_IN_DEPTH || shape != Shape::Chains
+    T::FITS_CHAINS || shape != Shape::Chains
 }
 
 /// Builds a whole tree, path by path from the root. Taking it down is not counted.

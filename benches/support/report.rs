@@ -34,20 +34,19 @@ impl Row {
     }
 }
 
-/// A number with three digits that say something, thousands set apart.
-fn number(value: f64) -> String {
-    if value < 99.95 {
-        return format!("{value:.1}");
-    }
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
+/// A number with three digits that say something; thousands are set apart, and more are `k` or `M`.
+pub(crate) fn number(value: f64) -> String {
+    match value {
+        ..99.95 => format!("{value:.1}"),
+        ..999.5 => format!("{value:.0}"),
+        ..99_950.0 => {
+            let value = value.round() as u32;
+            format!("{},{:03}", value / 1000, value % 1000)
         }
-        text.push(digit);
+        ..999_500.0 => format!("{:.0}k", value / 1e3),
+        ..99_950_000.0 => format!("{:.1}M", value / 1e6),
+        _ => format!("{:.0}M", value / 1e6),
     }
-    text
 }
 
 impl Results {
@@ -58,12 +57,15 @@ impl Results {
     /// The table: `unit` for the first implementation, and for the others also the ratio to it.
     pub(crate) fn table(&self, unit: &str) -> String {
         let Some(first) = self.rows.first() else { return String::new() };
-        let mut lines = vec![vec![unit.to_owned()]];
-        lines[0].extend(first.values.iter().map(|(name, _)| (*name).to_owned()));
         let noisy = self.rows.iter().any(|row| row.noise.is_some());
-        if noisy {
-            lines[0].push("noise".to_owned());
+        // Names of two words stand in two lines.
+        let (mut above, mut below) = (vec![String::new()], vec![unit.to_owned()]);
+        for name in first.values.iter().map(|(name, _)| *name).chain(noisy.then_some("noise")) {
+            let (first, last) = name.split_once(' ').unwrap_or(("", name));
+            above.push(first.to_owned());
+            below.push(last.to_owned());
         }
+        let mut lines = vec![above, below];
         for row in &self.rows {
             let ours = row.values.first().and_then(|(_, value)| *value);
             let mut line = vec![row.workload.clone()];

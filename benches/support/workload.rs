@@ -5,7 +5,7 @@ use std::fmt;
 use super::fixtures::{self, Job, THREADS};
 use super::harness::Plan;
 use super::shapes::Shape;
-use super::{PerImpl, TreeImpl, for_each_impl};
+use super::{Impls, PerImpl, TreeImpl};
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -164,8 +164,8 @@ impl Workload {
     }
 
     /// A job for each implementation, `None` for one that it makes no sense for.
-    pub(crate) fn jobs(self, nodes: usize) -> Vec<Option<Job>> {
-        let jobs = for_each_impl(&Prepare { workload: self, nodes });
+    pub(crate) fn jobs(self, impls: &Impls, nodes: usize) -> Vec<Option<Job>> {
+        let jobs = impls.each(&Prepare { workload: self, nodes });
         jobs.into_iter().map(|(_, job)| job).collect()
     }
 }
