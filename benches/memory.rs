@@ -4,7 +4,6 @@
 //! `cargo test`, it checks instead that every implementation gives back what it took.
 
 use std::alloc::System;
-use std::env;
 use std::process::ExitCode;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -12,16 +11,15 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[allow(dead_code, reason = "each bench uses a part of what they share")]
 mod support;
 
-use support::args::{Args, Mode, Program};
+use support::args::Args;
+use support::bench::{Bench, Checks};
 use support::harness::Plan;
-use support::report::{self, Results, Row};
+use support::report::{Ratio, Row, Table};
 use support::shapes::{CHAIN, Paths, Shape};
 use support::{PerImpl, TreeImpl};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-const PROGRAM: Program = Program("memory");
 
 const HELP: &str = "\
 Counts what one node takes from the allocator in trees of several shapes: bytes as requested, and
@@ -32,7 +30,7 @@ Usage: cargo bench --bench memory -- [OPTIONS] [SUBSTRING]...
       --quick             trees of 20,000 nodes, not of 1,000,000
       --filter SUBSTRING  only rows whose name holds it; may be repeated
       --impl SUBSTRING    only implementations whose name holds it; may be repeated
-      --json FILE         also write {\"row\": {\"implementation\": number}}
+      --json FILE         also write the table and the facts about it as JSON
       --list              say what the rows are
       --check             check that dropping a tree gives everything back
                           (also what happens without --bench, which cargo bench passes)
@@ -51,30 +49,18 @@ const COUNTS: [(&str, &str); 4] = [
 /// caches of blocks to be used again.
 const KEPT: f64 = 0.1;
 
-fn main() -> ExitCode {
-    let args = match Args::parse(env::args_os().skip(1)) {
-        Ok(args) if args.aged => return PROGRAM.usage("unknown option '--aged'"),
-        Ok(args) => args,
-        Err(error) => return PROGRAM.usage(&error.to_string()),
-    };
-    match args.mode {
-        Mode::Help => report::print(HELP),
-        Mode::List => list(&args),
-        Mode::Check => return run_checks(&args),
-        Mode::Measure => return run_counts(&args),
-    }
-    ExitCode::SUCCESS
-}
+const BENCH: Bench = Bench {
+    name: "memory",
+    help: HELP,
+    options: &[],
+    allocator: "the system's, counted",
+    rows: |_| rows().map(|(shape, count, what)| (row_name(shape, count), what.into())).collect(),
+    check,
+    measure,
+};
 
-fn list(args: &Args) {
-    let mut text = String::new();
-    for (shape, count, what) in rows() {
-        let name = row_name(shape, count);
-        if args.wants(&name) {
-            text.push_str(&format!("{name:<28}{what}\n"));
-        }
-    }
-    report::print(&text);
+fn main() -> ExitCode {
+    BENCH.main()
 }
 
 fn rows() -> impl Iterator<Item = (Shape, &'static str, &'static str)> {
@@ -170,68 +156,53 @@ impl PerImpl for Live {
 }
 
 /// Drops a tree of every shape and looks at what stays.
-fn run_checks(args: &Args) -> ExitCode {
-    let (mut passed, mut failed) = (0, 0);
+fn check(args: &Args, checks: &mut Checks) {
     for shape in Shape::ALL {
         let live = Live::new(shape, 10 * CHAIN);
         args.impls.each(&live);
         for (name, life) in args.impls.each(&live) {
             let line = format!("{name}: {shape}_trees_give_back_what_they_took");
-            let Some(life) = life.filter(|_| args.wants(&line)) else { continue };
-            if life.gone.bytes <= life.full.bytes * KEPT {
-                passed += 1;
-                println!("check {line} ... ok");
-            } else {
-                failed += 1;
-                println!(
-                    "check {line} ... FAILED: {} of {} bytes stay",
-                    life.gone.bytes, life.full.bytes
-                );
-            }
+            let Some(Life { full, gone, .. }) = life.filter(|_| args.wants(&line)) else {
+                continue;
+            };
+            checks.run(&line, || {
+                let (stays, held) = (gone.bytes, full.bytes);
+                assert!(stays <= held * KEPT, "{stays} of {held} bytes stay");
+            });
         }
     }
-    PROGRAM.checked(args, passed, failed)
 }
 
-fn run_counts(args: &Args) -> ExitCode {
-    if !rows().any(|(shape, count, _)| args.wants(&row_name(shape, count))) {
-        return PROGRAM.nothing(args, "row");
-    }
-    if let Err(error) = report::writable(args.json.as_deref()) {
-        return PROGRAM.failure(&error);
-    }
+fn measure(args: &Args) -> Table {
     let plan = if args.quick { Plan::QUICK } else { Plan::FULL };
-    let mut results = Results::default();
+    let mut table = Table::new("per node", &args.impls.names(), Ratio::FirstColumn);
+    table.method = format!("trees of about {} nodes", plan.nodes);
     for shape in Shape::ALL {
         if COUNTS.iter().any(|(count, _)| args.wants(&row_name(shape, count))) {
-            eprintln!("{shape}");
-            count_shape(args, shape, plan.nodes, &mut results);
+            count_shape(args, shape, plan.nodes, &mut table);
         }
     }
-    let facts = report::facts("the system's, counted");
-    report::print(&format!("\n{facts}\n{}", results.table("per node")));
-    let written = results.write(args.json.as_deref());
-    written.map_or_else(|error| PROGRAM.failure(&error), |()| ExitCode::SUCCESS)
+    table
 }
 
 /// The rows of one shape.
-fn count_shape(args: &Args, shape: Shape, nodes: usize, results: &mut Results) {
+fn count_shape(args: &Args, shape: Shape, nodes: usize, table: &mut Table) {
     let live = Live::new(shape, nodes);
     let lives = args.impls.each(&live);
-    let per_node = |pick: fn(&Life) -> f64| {
+    let per_node = |pick: fn(&Life) -> f64| -> Vec<Option<f64>> {
         let value = |life: &Option<Life>| life.as_ref().map(|life| pick(life) / live.nodes as f64);
-        lives.iter().map(|(name, life)| (*name, value(life))).collect()
+        lives.iter().map(|(_, life)| value(life)).collect()
     };
-    let columns: [Vec<_>; 4] = [
+    let columns = [
         per_node(|life| life.bare.bytes),
         per_node(|life| life.full.bytes),
         per_node(|life| life.bare.blocks),
         per_node(|life| life.full.blocks),
     ];
     for ((count, _), values) in COUNTS.into_iter().zip(columns) {
-        let workload = row_name(shape, count);
-        if args.wants(&workload) {
-            results.push(Row { workload, values, noise: None });
+        let name = row_name(shape, count);
+        if args.wants(&name) {
+            table.push(Row { name, values, noise: None });
         }
     }
 }

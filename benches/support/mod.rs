@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 pub(crate) mod args;
 pub(crate) mod baselines;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod fixtures;
 pub(crate) mod harness;
 pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod shapes;
+pub(crate) mod threads;
 pub(crate) mod workload;
 
 use baselines::dashmap_path::DashMapPath;
