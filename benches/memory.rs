@@ -13,9 +13,8 @@ mod support;
 
 use support::args::Args;
 use support::bench::{Bench, Checks};
-use support::harness::Plan;
 use support::report::{Ratio, Row, Table};
-use support::shapes::{CHAIN, Paths, Shape};
+use support::shapes::{CHAIN, Paths, SIZES, Shape};
 use support::{PerImpl, TreeImpl};
 
 #[global_allocator]
@@ -24,10 +23,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const HELP: &str = "\
 Counts what one node takes from the allocator in trees of several shapes: bytes as requested, and
 blocks; without values, every node kept by a handle that is not counted, and with a u64 in each.
+And how the bytes grow with the tree. In full it takes some minutes and gigabytes.
 
 Usage: cargo bench --bench memory -- [OPTIONS] [SUBSTRING]...
 
-      --quick             trees of 20,000 nodes, not of 1,000,000
+      --quick             trees of up to 100,000 nodes, not of 10,000,000
       --filter SUBSTRING  only rows whose name holds it; may be repeated
       --impl SUBSTRING    only implementations whose name holds it; may be repeated
       --json FILE         also write the table and the facts about it as JSON
@@ -37,12 +37,34 @@ Usage: cargo bench --bench memory -- [OPTIONS] [SUBSTRING]...
   -h, --help              this text
 ";
 
-/// What is counted of each shape.
-const COUNTS: [(&str, &str); 4] = [
-    ("bytes", "bytes requested per node, no values"),
-    ("bytes with values", "bytes requested per node, a u64 in each"),
-    ("blocks", "allocations alive per node, no values"),
-    ("blocks with values", "allocations alive per node, a u64 in each"),
+/// Something that is counted.
+struct Count {
+    name: &'static str,
+    what: &'static str,
+    of: fn(&Life) -> f64,
+}
+
+const COUNTS: [Count; 4] = [
+    Count {
+        name: "bytes with values",
+        what: "bytes requested per node, a u64 in each",
+        of: |life| life.full.bytes,
+    },
+    Count {
+        name: "bytes",
+        what: "bytes requested per node, no values",
+        of: |life| life.bare.bytes,
+    },
+    Count {
+        name: "blocks with values",
+        what: "allocations alive per node, a u64 in each",
+        of: |life| life.full.blocks,
+    },
+    Count {
+        name: "blocks",
+        what: "allocations alive per node, no values",
+        of: |life| life.bare.blocks,
+    },
 ];
 
 /// How much of a tree may stay allocated after it is gone, beside what stayed after one before it:
@@ -54,7 +76,7 @@ const BENCH: Bench = Bench {
     help: HELP,
     options: &[],
     allocator: "the system's, counted",
-    rows: |_| rows().map(|(shape, count, what)| (row_name(shape, count), what.into())).collect(),
+    rows,
     check,
     measure,
 };
@@ -63,12 +85,49 @@ fn main() -> ExitCode {
     BENCH.main()
 }
 
-fn rows() -> impl Iterator<Item = (Shape, &'static str, &'static str)> {
-    Shape::ALL.into_iter().flat_map(|shape| COUNTS.map(|(count, what)| (shape, count, what)))
+/// One tree, and what is counted of it.
+struct Rows {
+    shape: Shape,
+    nodes: usize,
+    counts: &'static [Count],
 }
 
-fn row_name(shape: Shape, count: &str) -> String {
-    format!("{shape}: {count}")
+impl Rows {
+    /// Everything of trees of one size, and of other sizes how the bytes grow.
+    fn all(args: &Args) -> Vec<Rows> {
+        let (nodes, largest) = if args.quick { (10_000, 100_000) } else { (1_000_000, usize::MAX) };
+        let whole = Shape::ALL.into_iter().map(|shape| Rows { shape, nodes, counts: &COUNTS });
+        let others = SIZES.into_iter().filter(|size| *size != nodes && *size <= largest);
+        let growth = others
+            .flat_map(|nodes| Shape::ALL.map(|shape| Rows { shape, nodes, counts: &COUNTS[..1] }));
+        whole.chain(growth).collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        let Rows { shape, nodes, counts } = self;
+        counts.iter().map(move |count| format!("{} {shape}, nodes: {nodes}", count.name))
+    }
+
+    fn count(&self, args: &Args, table: &mut Table) {
+        let live = Live::new(self.shape, self.nodes);
+        let lives = args.impls.each(&live);
+        for (name, count) in self.names().zip(self.counts) {
+            if !args.wants(&name) {
+                continue;
+            }
+            let per_node = |life: &Life| (count.of)(life) / live.nodes as f64;
+            let values = lives.iter().map(|(_, life)| life.as_ref().map(per_node)).collect();
+            table.push(Row { name, values, noise: None });
+        }
+    }
+}
+
+fn rows(args: &Args) -> Vec<(String, String)> {
+    let describe = |rows: &Rows| {
+        let what = rows.counts.iter().map(|count| count.what.to_owned());
+        rows.names().zip(what).collect::<Vec<_>>()
+    };
+    Rows::all(args).iter().flat_map(describe).collect()
 }
 
 /// What the allocator has given out.
@@ -133,7 +192,7 @@ impl PerImpl for Live {
     type Output = Option<Life>;
 
     fn of<T: TreeImpl>(&self) -> Option<Life> {
-        if self.shape == Shape::Chains && !T::FITS_CHAINS {
+        if self.nodes > T::LARGEST || self.shape == Shape::Chains && !T::FITS_CHAINS {
             return None;
         }
         let mut handles = Vec::with_capacity(self.nodes);
@@ -174,35 +233,12 @@ fn check(args: &Args, checks: &mut Checks) {
 }
 
 fn measure(args: &Args) -> Table {
-    let plan = if args.quick { Plan::QUICK } else { Plan::FULL };
     let mut table = Table::new("per node", &args.impls.names(), Ratio::FirstColumn);
-    table.method = format!("trees of about {} nodes", plan.nodes);
-    for shape in Shape::ALL {
-        if COUNTS.iter().any(|(count, _)| args.wants(&row_name(shape, count))) {
-            count_shape(args, shape, plan.nodes, &mut table);
+    table.method = "a tree each".to_owned();
+    for rows in Rows::all(args) {
+        if rows.names().any(|name| args.wants(&name)) {
+            rows.count(args, &mut table);
         }
     }
     table
-}
-
-/// The rows of one shape.
-fn count_shape(args: &Args, shape: Shape, nodes: usize, table: &mut Table) {
-    let live = Live::new(shape, nodes);
-    let lives = args.impls.each(&live);
-    let per_node = |pick: fn(&Life) -> f64| -> Vec<Option<f64>> {
-        let value = |life: &Option<Life>| life.as_ref().map(|life| pick(life) / live.nodes as f64);
-        lives.iter().map(|(_, life)| value(life)).collect()
-    };
-    let columns = [
-        per_node(|life| life.bare.bytes),
-        per_node(|life| life.full.bytes),
-        per_node(|life| life.bare.blocks),
-        per_node(|life| life.full.blocks),
-    ];
-    for ((count, _), values) in COUNTS.into_iter().zip(columns) {
-        let name = row_name(shape, count);
-        if args.wants(&name) {
-            table.push(Row { name, values, noise: None });
-        }
-    }
 }

@@ -65,7 +65,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    fn of(mut samples: Vec<f64>) -> Stats {
+    pub(crate) fn of(mut samples: Vec<f64>) -> Stats {
         samples.sort_unstable_by(f64::total_cmp);
         let at = |part: f64| samples[((samples.len() - 1) as f64 * part).round() as usize];
         let median = at(0.5);

@@ -36,6 +36,8 @@ pub(crate) trait TreeImpl: Sized + Send + Sync + 'static {
     const LISTS_CHILDREN: bool = true;
     /// Whether there is memory for chains of a thousand nodes.
     const FITS_CHAINS: bool = true;
+    /// The most nodes there is memory for.
+    const LARGEST: usize = usize::MAX;
     /// A counted reference to a node.
     type Handle: Clone + Send + Sync + 'static;
     /// A counted reference to a value.

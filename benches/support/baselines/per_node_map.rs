@@ -191,6 +191,7 @@ impl<M: Map> Drop for PerNodeMap<M> {
 impl<M: Map> TreeImpl for PerNodeMap<M> {
     const NAME: &'static str = M::NAME;
     const FITS_CHAINS: bool = M::SMALL;
+    const LARGEST: usize = if M::SMALL { usize::MAX } else { 2_000_000 };
     type Handle = Handle<M>;
     type Value = Arc<u64>;
 
