@@ -255,7 +255,7 @@ fn check(args: &Args, checks: &mut Checks) {
         if args.wants(&line) {
             checks.run(&line, || {
                 let held = ROWS.iter().position(|(name, _)| *name == HELD).map(|at| values[at]);
-                assert!(held.flatten() < Some(50.0), "{held:?} % stay");
+                assert!(held.flatten().is_some_and(|held| held < 50.0), "{held:?} % stay");
             });
         }
     }
