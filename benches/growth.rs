@@ -21,7 +21,7 @@ use support::{PerImpl, TreeImpl};
 const HELP: &str = "\
 Builds trees of a thousand to ten million nodes with a value each, walks through them in random
 order and drops them; prints nanoseconds per node with their ratios to the first column's (x2.00:
-twice as long), in some 10 minutes and some gigabytes of memory.
+twice as long), in some 20 minutes and some gigabytes of memory.
 
 Usage: cargo bench --bench growth -- [OPTIONS] [SUBSTRING]...
 
@@ -82,14 +82,16 @@ fn trees(args: &Args) -> impl Iterator<Item = (Shape, usize)> {
 struct Tree {
     paths: Paths,
     shuffled: Paths,
+    /// How often it is built, one after the other.
+    times: usize,
 }
 
 impl Tree {
-    fn new(shape: Shape, nodes: usize) -> Self {
+    fn new(shape: Shape, nodes: usize, times: usize) -> Self {
         let paths = shape.paths(nodes);
         let mut shuffled = paths.clone();
         shuffled.shuffle();
-        Tree { paths, shuffled }
+        Tree { paths, shuffled, times }
     }
 }
 
@@ -102,9 +104,8 @@ impl PerImpl for Tree {
             return None;
         }
         let walks = self.shuffled.len().min(WALKS);
-        let repeats = NODES.div_ceil(self.paths.len());
         let mut took = [Duration::ZERO; 3];
-        for _ in 0..repeats {
+        for _ in 0..self.times {
             T::settle();
             let begin = Instant::now();
             let tree = T::new();
@@ -125,14 +126,14 @@ impl PerImpl for Tree {
             took[2] += begin.elapsed();
         }
         let each = [self.paths.len(), walks, self.paths.len()];
-        let nanos = |at: usize| took[at].as_secs_f64() * 1e9 / (each[at] * repeats) as f64;
+        let nanos = |at: usize| took[at].as_secs_f64() * 1e9 / (each[at] * self.times) as f64;
         Some([nanos(0), nanos(1), nanos(2)])
     }
 }
 
 fn check(args: &Args, checks: &mut Checks) {
     for shape in SHAPES {
-        for (name, costs) in args.impls.each(&Tree::new(shape, SIZES[0])) {
+        for (name, costs) in args.impls.each(&Tree::new(shape, SIZES[0], 1)) {
             let line = format!("{name}: {shape}");
             if let Some(costs) = costs.filter(|_| args.wants(&line)) {
                 checks.run(&line, || assert!(costs.iter().all(|cost| *cost > 0.0)));
@@ -142,16 +143,17 @@ fn check(args: &Args, checks: &mut Checks) {
 }
 
 fn measure(args: &Args) -> Table {
-    let lives = if args.quick { 1 } else { 3 };
+    let lives = |nodes: usize| if args.quick || nodes > 1_000_000 { 1 } else { 3 };
     let mut table = Table::new("ns per node, median", &args.impls.names(), Ratio::FirstColumn);
-    table.method = format!("{lives} times, and small trees oftener");
+    let oftener = if args.quick { "small trees oftener" } else { "three times up to 1M nodes" };
+    table.method = format!("once; {oftener}");
     for (shape, nodes) in trees(args) {
         if !COSTS.iter().any(|(cost, _)| args.wants(&name(cost, shape, nodes))) {
             continue;
         }
-        let tree = Tree::new(shape, nodes);
+        let tree = Tree::new(shape, nodes, NODES.div_ceil(nodes));
         // The implementations take turns.
-        let lives: Vec<_> = (0..lives).map(|_| args.impls.each(&tree)).collect();
+        let lives: Vec<_> = (0..lives(nodes)).map(|_| args.impls.each(&tree)).collect();
         for (at, (cost, _)) in COSTS.into_iter().enumerate() {
             let stats = |column: usize| {
                 let costs = lives.iter().filter_map(|life| life[column].1).map(|costs| costs[at]);

@@ -24,7 +24,7 @@ use support::shapes::{Paths, Shape};
 use support::{PerImpl, TreeImpl};
 
 const HELP: &str = "\
-Takes the time of each operation of one thread by itself, in some 5 minutes, and prints the median,
+Takes the time of each operation of one thread by itself, in some 8 minutes, and prints the median,
 high percentiles and the worst in nanoseconds, with their ratios to the first column's (x2.00:
 twice as long). The clock adds some 20 ns to each. Operations follow one another at once: while one
 takes long, others that would have waited are not counted.

@@ -25,7 +25,7 @@ use support::report::{self, Facts, Ratio, Report, Row, Table, number};
 
 const HELP: &str = "\
 Draws SVGs into benches/plots/: scaling, latency, growth and memory as lines, compare as bars.
-Without files it first runs these benches, which takes some 30 minutes.
+Without files it first runs these benches, which takes some 50 minutes.
 
 Usage: cargo bench --bench plots -- [OPTIONS] [FILE]...
 

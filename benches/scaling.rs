@@ -21,7 +21,7 @@ use support::{PerImpl, TreeImpl};
 
 const HELP: &str = "\
 Measures by the wall clock how many million operations a second all threads do together in one
-tree, with their ratios to the first number of threads (x2.00: twice as many), in some 6 minutes.
+tree, with their ratios to the first number of threads (x2.00: twice as many), in some 8 minutes.
 Rows with more threads than the machine has cores are oversubscribed, and marked.
 
 Usage: cargo bench --bench scaling -- [OPTIONS] [SUBSTRING]...
