@@ -240,7 +240,7 @@ fn beside<T: TreeImpl>(operation: Operation, threads: usize, time: Duration) -> 
             });
         }
         let begin = Instant::now();
-        while begin.elapsed() < time {
+        while times.0.is_empty() || begin.elapsed() < time {
             times.time(|| match operation {
                 Operation::Load => {
                     black_box(T::read_at(&root, paths.cycle()));
@@ -285,10 +285,14 @@ fn teardown<T: TreeImpl>(nodes: usize) -> Times {
             drop(doomed);
             T::settle();
         });
-        while !other.is_finished() {
+        // At least once, however fast the other one is.
+        loop {
             times.time(|| {
                 black_box(T::read_at(&root, paths.cycle()));
             });
+            if other.is_finished() {
+                break;
+            }
         }
     });
     times
