@@ -1,10 +1,9 @@
-//! What a node costs in bytes and in blocks, for killick and for trees behind locks.
+//! What a node costs in bytes and in blocks, for killick and for the other trees.
 //!
 //! This is a bench of its own because counting every allocation would slow the others down. Run by
 //! `cargo test`, it checks instead that every implementation gives back what it took.
 
 use std::alloc::System;
-use std::env;
 use std::process::ExitCode;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -12,75 +11,123 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[allow(dead_code, reason = "each bench uses a part of what they share")]
 mod support;
 
-use support::args::{Args, Mode, Program};
-use support::harness::Plan;
-use support::report::{self, Results, Row};
-use support::shapes::{CHAIN, Paths, Shape};
-use support::{PerImpl, TreeImpl, for_each_impl, settle_all};
+use support::args::Args;
+use support::bench::{Bench, Checks};
+use support::report::{Ratio, Row, Table};
+use support::shapes::{CHAIN, Paths, SIZES, Shape};
+use support::{PerImpl, TreeImpl};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const PROGRAM: Program = Program("memory");
-
 const HELP: &str = "\
 Counts what one node takes from the allocator in trees of several shapes: bytes as requested, and
 blocks; without values, every node kept by a handle that is not counted, and with a u64 in each.
+And how the bytes grow with the tree. In full it takes some minutes and gigabytes.
 
 Usage: cargo bench --bench memory -- [OPTIONS] [SUBSTRING]...
 
-      --quick             trees of 20,000 nodes, not of 1,000,000
+      --quick             trees of up to 100,000 nodes, not of 10,000,000
       --filter SUBSTRING  only rows whose name holds it; may be repeated
-      --json FILE         also write {\"row\": {\"implementation\": number}}
+      --impl SUBSTRING    only implementations whose name holds it; may be repeated
+      --json FILE         also write the table and the facts about it as JSON
       --list              say what the rows are
       --check             check that dropping a tree gives everything back
                           (also what happens without --bench, which cargo bench passes)
   -h, --help              this text
 ";
 
-/// What is counted of each shape.
-const COUNTS: [(&str, &str); 4] = [
-    ("bytes", "bytes requested per node, no values"),
-    ("bytes with values", "bytes requested per node, a u64 in each"),
-    ("blocks", "allocations alive per node, no values"),
-    ("blocks with values", "allocations alive per node, a u64 in each"),
+/// Something that is counted.
+struct Count {
+    name: &'static str,
+    what: &'static str,
+    of: fn(&Life) -> f64,
+}
+
+const COUNTS: [Count; 4] = [
+    Count {
+        name: "bytes with values",
+        what: "bytes requested per node, a u64 in each",
+        of: |life| life.full.bytes,
+    },
+    Count {
+        name: "bytes",
+        what: "bytes requested per node, no values",
+        of: |life| life.bare.bytes,
+    },
+    Count {
+        name: "blocks with values",
+        what: "allocations alive per node, a u64 in each",
+        of: |life| life.full.blocks,
+    },
+    Count {
+        name: "blocks",
+        what: "allocations alive per node, no values",
+        of: |life| life.bare.blocks,
+    },
 ];
 
-/// How much of a tree may stay allocated after it is gone: caches of blocks to be used again.
+/// How much of a tree may stay allocated after it is gone, beside what stayed after one before it:
+/// caches of blocks to be used again.
 const KEPT: f64 = 0.1;
 
+const BENCH: Bench = Bench {
+    name: "memory",
+    help: HELP,
+    options: &[],
+    allocator: "the system's, counted",
+    rows,
+    check,
+    measure,
+};
+
 fn main() -> ExitCode {
-    let args = match Args::parse(env::args_os().skip(1)) {
-        Ok(args) if args.aged => return PROGRAM.usage("unknown option '--aged'"),
-        Ok(args) => args,
-        Err(error) => return PROGRAM.usage(&error.to_string()),
-    };
-    match args.mode {
-        Mode::Help => report::print(HELP),
-        Mode::List => list(&args),
-        Mode::Check => return run_checks(&args),
-        Mode::Measure => return run_counts(&args),
-    }
-    ExitCode::SUCCESS
+    BENCH.main()
 }
 
-fn list(args: &Args) {
-    let mut text = String::new();
-    for (shape, count, what) in rows() {
-        let name = row_name(shape, count);
-        if args.wants(&name) {
-            text.push_str(&format!("{name:<28}{what}\n"));
+/// One tree, and what is counted of it.
+struct Rows {
+    shape: Shape,
+    nodes: usize,
+    counts: &'static [Count],
+}
+
+impl Rows {
+    /// Everything of trees of one size, and of other sizes how the bytes grow.
+    fn all(args: &Args) -> Vec<Rows> {
+        let (nodes, largest) = if args.quick { (10_000, 100_000) } else { (1_000_000, usize::MAX) };
+        let whole = Shape::ALL.into_iter().map(|shape| Rows { shape, nodes, counts: &COUNTS });
+        let others = SIZES.into_iter().filter(|size| *size != nodes && *size <= largest);
+        let growth = others
+            .flat_map(|nodes| Shape::ALL.map(|shape| Rows { shape, nodes, counts: &COUNTS[..1] }));
+        whole.chain(growth).collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        let Rows { shape, nodes, counts } = self;
+        counts.iter().map(move |count| format!("{} {shape}, nodes: {nodes}", count.name))
+    }
+
+    fn count(&self, args: &Args, table: &mut Table) {
+        let live = Live::new(self.shape, self.nodes);
+        let lives = args.impls.each(&live);
+        for (name, count) in self.names().zip(self.counts) {
+            if !args.wants(&name) {
+                continue;
+            }
+            let per_node = |life: &Life| (count.of)(life) / live.nodes as f64;
+            let values = lives.iter().map(|(_, life)| life.as_ref().map(per_node)).collect();
+            table.push(Row { name, values, noise: None });
         }
     }
-    report::print(&text);
 }
 
-fn rows() -> impl Iterator<Item = (Shape, &'static str, &'static str)> {
-    Shape::ALL.into_iter().flat_map(|shape| COUNTS.map(|(count, what)| (shape, count, what)))
-}
-
-fn row_name(shape: Shape, count: &str) -> String {
-    format!("{shape}: {count}")
+fn rows(args: &Args) -> Vec<(String, String)> {
+    let describe = |rows: &Rows| {
+        let what = rows.counts.iter().map(|count| count.what.to_owned());
+        rows.names().zip(what).collect::<Vec<_>>()
+    };
+    Rows::all(args).iter().flat_map(describe).collect()
 }
 
 /// What the allocator has given out.
@@ -145,11 +192,11 @@ impl PerImpl for Live {
     type Output = Option<Life>;
 
     fn of<T: TreeImpl>(&self) -> Option<Life> {
-        if self.shape == Shape::Chains && !T::LINEAR_IN_DEPTH {
+        if self.nodes > T::LARGEST || self.shape == Shape::Chains && !T::FITS_CHAINS {
             return None;
         }
         let mut handles = Vec::with_capacity(self.nodes);
-        settle_all();
+        T::settle();
         let before = Held::now();
         let tree = T::new();
         self.walk_all(&tree, &mut handles);
@@ -168,66 +215,30 @@ impl PerImpl for Live {
 }
 
 /// Drops a tree of every shape and looks at what stays.
-fn run_checks(args: &Args) -> ExitCode {
-    let (mut passed, mut failed) = (0, 0);
+fn check(args: &Args, checks: &mut Checks) {
     for shape in Shape::ALL {
-        for (name, life) in for_each_impl(&Live::new(shape, 10 * CHAIN)) {
+        let live = Live::new(shape, 10 * CHAIN);
+        args.impls.each(&live);
+        for (name, life) in args.impls.each(&live) {
             let line = format!("{name}: {shape}_trees_give_back_what_they_took");
-            let Some(life) = life.filter(|_| args.wants(&line)) else { continue };
-            if life.gone.bytes <= life.full.bytes * KEPT {
-                passed += 1;
-                println!("check {line} ... ok");
-            } else {
-                failed += 1;
-                println!(
-                    "check {line} ... FAILED: {} of {} bytes stay",
-                    life.gone.bytes, life.full.bytes
-                );
-            }
+            let Some(Life { full, gone, .. }) = life.filter(|_| args.wants(&line)) else {
+                continue;
+            };
+            checks.run(&line, || {
+                let (stays, held) = (gone.bytes, full.bytes);
+                assert!(stays <= held * KEPT, "{stays} of {held} bytes stay");
+            });
         }
     }
-    PROGRAM.checked(args, passed, failed)
 }
 
-fn run_counts(args: &Args) -> ExitCode {
-    if !rows().any(|(shape, count, _)| args.wants(&row_name(shape, count))) {
-        return PROGRAM.nothing(args, "row");
-    }
-    if let Err(error) = report::writable(args.json.as_deref()) {
-        return PROGRAM.failure(&error);
-    }
-    let plan = if args.quick { Plan::QUICK } else { Plan::FULL };
-    let mut results = Results::default();
-    for shape in Shape::ALL {
-        if COUNTS.iter().any(|(count, _)| args.wants(&row_name(shape, count))) {
-            eprintln!("{shape}");
-            count_shape(args, shape, plan.nodes, &mut results);
+fn measure(args: &Args) -> Table {
+    let mut table = Table::new("per node", &args.impls.names(), Ratio::FirstColumn);
+    table.method = "a tree each".to_owned();
+    for rows in Rows::all(args) {
+        if rows.names().any(|name| args.wants(&name)) {
+            rows.count(args, &mut table);
         }
     }
-    let facts = report::facts("the system's, counted");
-    report::print(&format!("\n{facts}\n{}", results.table("per node")));
-    let written = results.write(args.json.as_deref());
-    written.map_or_else(|error| PROGRAM.failure(&error), |()| ExitCode::SUCCESS)
-}
-
-/// The rows of one shape.
-fn count_shape(args: &Args, shape: Shape, nodes: usize, results: &mut Results) {
-    let live = Live::new(shape, nodes);
-    let lives = for_each_impl(&live);
-    let per_node = |pick: fn(&Life) -> f64| {
-        let value = |life: &Option<Life>| life.as_ref().map(|life| pick(life) / live.nodes as f64);
-        lives.iter().map(|(name, life)| (*name, value(life))).collect()
-    };
-    let columns: [Vec<_>; 4] = [
-        per_node(|life| life.bare.bytes),
-        per_node(|life| life.full.bytes),
-        per_node(|life| life.bare.blocks),
-        per_node(|life| life.full.blocks),
-    ];
-    for ((count, _), values) in COUNTS.into_iter().zip(columns) {
-        let workload = row_name(shape, count);
-        if args.wants(&workload) {
-            results.push(Row { workload, values, noise: None });
-        }
-    }
+    table
 }

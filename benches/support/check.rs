@@ -1,13 +1,14 @@
 //! Whether an implementation keeps the contract: a baseline that does not has no business in a
 //! comparison.
 
-use std::panic;
 use std::sync::Barrier;
 use std::thread;
 
+use super::args::Args;
+use super::bench::Checks;
 use super::model::Model;
 use super::shapes::Noise;
-use super::{PerImpl, TreeImpl, for_each_impl};
+use super::{PerImpl, TreeImpl};
 
 type Check = (&'static str, fn());
 
@@ -36,26 +37,16 @@ impl PerImpl for Listed {
     }
 }
 
-/// Runs the checks whose line `implementation: check` is `wanted`; how many passed and failed.
-pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> (usize, usize) {
-    let (mut passed, mut failed) = (0, 0);
-    for (implementation, checks) in for_each_impl(&Listed) {
+/// Runs the checks whose line `implementation: check` is wanted.
+pub(crate) fn run(args: &Args, report: &mut Checks) {
+    for (implementation, checks) in args.impls.each(&Listed) {
         for (check, run) in checks {
             let line = format!("{implementation}: {check}");
-            if !wanted(&line) {
-                continue;
-            }
-            // The default hook has printed what a failing one says.
-            if panic::catch_unwind(run).is_ok() {
-                passed += 1;
-                println!("check {line} ... ok");
-            } else {
-                failed += 1;
-                println!("check {line} ... FAILED");
+            if args.wants(&line) {
+                report.run(&line, run);
             }
         }
     }
-    (passed, failed)
 }
 
 fn names<T: TreeImpl>(handle: &T::Handle) -> Vec<String> {

@@ -2,9 +2,6 @@
 //! that can be run for any number of iterations and says how long they took.
 
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::TreeImpl;
@@ -14,11 +11,7 @@ use super::shapes::{Paths, Shape, spine};
 pub(crate) type Job = Box<dyn FnMut(u64) -> Duration>;
 
 /// How many fresh names churn takes in turn; a power of two.
-const FRESH: usize = 64;
-/// How many threads the workloads with threads have.
-pub(crate) const THREADS: usize = 2;
-/// How many turns a thread takes at once.
-const PORTION: usize = 64;
+pub(super) const FRESH: usize = 64;
 
 /// Times `iterations` of `operation`.
 fn timed(iterations: u64, mut operation: impl FnMut()) -> Duration {
@@ -31,13 +24,13 @@ fn timed(iterations: u64, mut operation: impl FnMut()) -> Duration {
 
 /// A tree with `fanout` children at each of `depth` levels along one path, a value in every leaf,
 /// and the paths of the deepest leaves.
-struct Spine<T: TreeImpl> {
-    tree: T,
-    leaves: Paths,
+pub(super) struct Spine<T: TreeImpl> {
+    pub(super) tree: T,
+    pub(super) leaves: Paths,
 }
 
 impl<T: TreeImpl> Spine<T> {
-    fn new(depth: usize, fanout: usize) -> Self {
+    pub(super) fn new(depth: usize, fanout: usize) -> Self {
         let tree = T::new();
         let root = tree.root();
         for level in 1..=depth {
@@ -225,7 +218,7 @@ fn build_tree<T: TreeImpl>(paths: &Paths) -> T {
 }
 
 fn has_shape<T: TreeImpl>(shape: Shape) -> bool {
-    T::LINEAR_IN_DEPTH || shape != Shape::Chains
+    T::FITS_CHAINS || shape != Shape::Chains
 }
 
 /// Builds a whole tree, path by path from the root. Taking it down is not counted.
@@ -259,74 +252,4 @@ pub(crate) fn teardown<T: TreeImpl>(shape: Shape, nodes: usize) -> Option<Job> {
         }
         total
     }))
-}
-
-/// Lets [`THREADS`] threads do `work(thread, turn)`, `iterations` times for each of them, after a
-/// warm-up; the wall-clock time from the first start to the last end. The turns are dealt out in
-/// small portions, so that no thread is done long before another and leaves it alone.
-fn on_threads(iterations: u64, work: impl Fn(usize, usize) + Sync) -> Duration {
-    let turns = usize::try_from(iterations).unwrap_or(usize::MAX / THREADS);
-    let (start, dealt) = (Barrier::new(THREADS), AtomicUsize::new(0));
-    let one = |thread: usize| {
-        (0..turns / 8 + 1).for_each(|turn| work(thread, turn));
-        start.wait();
-        let (begin, mut turn) = (Instant::now(), 0);
-        while dealt.fetch_add(PORTION, Ordering::Relaxed) < turns * THREADS {
-            (turn..turn + PORTION).for_each(|turn| work(thread, turn));
-            turn += PORTION;
-        }
-        (begin, Instant::now())
-    };
-    let spans: Vec<(Instant, Instant)> = thread::scope(|scope| {
-        let one = &one;
-        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || one(thread))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a thread of the bench")).collect()
-    });
-    let begin = spans.iter().map(|span| span.0).min();
-    let end = spans.iter().map(|span| span.1).max();
-    begin.zip(end).map_or(Duration::ZERO, |(begin, end)| end - begin)
-}
-
-/// Threads that create and prune, each under a parent of its own.
-pub(crate) fn threads_churn_own_parents<T: TreeImpl>() -> Job {
-    let tree = T::new();
-    let root = tree.root();
-    let parents: Vec<_> = (0..THREADS).map(|n| T::walk(&root, &format!("p{n}"))).collect();
-    let names: Vec<_> = (0..THREADS).map(|n| Paths::numbered(&format!("p{n}/x"), FRESH)).collect();
-    Box::new(move |iterations| {
-        let _alive = (&tree, &parents);
-        on_threads(iterations, |thread, turn| {
-            drop(black_box(T::walk(&root, names[thread].get(turn % FRESH))));
-        })
-    })
-}
-
-/// Threads that create and prune under one parent, beside `fanout` siblings, each its own names.
-pub(crate) fn threads_churn_shared_parent<T: TreeImpl>(fanout: usize) -> Job {
-    let tree = T::new();
-    let root = tree.root();
-    let parent = T::walk(&root, "p");
-    for path in Paths::numbered("p/n", fanout).iter() {
-        T::store(&T::walk(&root, path), Some(1));
-    }
-    let names: Vec<_> = (0..THREADS).map(|n| Paths::numbered(&format!("p/x{n}-"), FRESH)).collect();
-    Box::new(move |iterations| {
-        let _alive = (&tree, &parent);
-        on_threads(iterations, |thread, turn| {
-            drop(black_box(T::walk(&root, names[thread].get(turn % FRESH))));
-        })
-    })
-}
-
-/// Threads that walk to nodes that exist and drop the handles, all over the same leaves.
-pub(crate) fn threads_walk<T: TreeImpl>(depth: usize, fanout: usize) -> Job {
-    let Spine { tree, leaves } = Spine::<T>::new(depth, fanout);
-    let root = tree.root();
-    Box::new(move |iterations| {
-        let _alive = &tree;
-        on_threads(iterations, |thread, turn| {
-            let at = (turn + thread * fanout / THREADS) % fanout;
-            drop(black_box(T::walk(&root, leaves.get(at))));
-        })
-    })
 }

@@ -43,6 +43,17 @@ impl Plan {
         budget: Duration::from_millis(150),
         nodes: 20_000,
     };
+
+    /// How the numbers came about: a line for the report.
+    pub(crate) fn describe(&self, took: Duration) -> String {
+        format!(
+            "{} times built anew, up to {} rounds of {} ms each; {:.0} s in all",
+            self.lives,
+            self.rounds,
+            self.slice.as_millis(),
+            took.as_secs_f64()
+        )
+    }
 }
 
 /// Time per operation, over the rounds.
@@ -54,12 +65,17 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    fn of(mut samples: Vec<f64>) -> Stats {
+    pub(crate) fn of(mut samples: Vec<f64>) -> Stats {
         samples.sort_unstable_by(f64::total_cmp);
         let at = |part: f64| samples[((samples.len() - 1) as f64 * part).round() as usize];
         let median = at(0.5);
         let spread = if median > 0.0 { (at(0.75) - at(0.25)) / 2.0 / median } else { 0.0 };
         Stats { median, spread }
+    }
+
+    /// The worst spread of a row.
+    pub(crate) fn worst_spread(row: &[Option<Stats>]) -> Option<f64> {
+        row.iter().flatten().map(|stats| stats.spread).reduce(f64::max)
     }
 }
 

@@ -1,22 +1,28 @@
-//! What the benches share: one trait over killick and over trees behind locks, so that every
+//! What the benches share: one trait over killick and over the other trees, so that every
 //! workload and every check says the same thing to each of them.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 pub(crate) mod args;
 pub(crate) mod baselines;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod fixtures;
 pub(crate) mod harness;
 pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod shapes;
+pub(crate) mod threads;
 pub(crate) mod workload;
 
 use baselines::dashmap_path::DashMapPath;
 use baselines::global_mutex::GlobalMutex;
 use baselines::global_rwlock::GlobalRwLock;
+use baselines::papaya_map::PapayaMap;
+use baselines::per_node_map::PerNodeMap;
 use baselines::per_node_mutex::PerNodeMutex;
+use baselines::scc_map::SccMap;
 
 /// A tree of named, counted registers of `u64`.
 ///
@@ -28,8 +34,10 @@ pub(crate) trait TreeImpl: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether listing a node's children costs in their number, not in that of the whole tree.
     const LISTS_CHILDREN: bool = true;
-    /// Whether the memory for a chain of nodes is linear in its depth.
-    const LINEAR_IN_DEPTH: bool = true;
+    /// Whether there is memory for chains of a thousand nodes.
+    const FITS_CHAINS: bool = true;
+    /// The most nodes there is memory for.
+    const LARGEST: usize = usize::MAX;
     /// A counted reference to a node.
     type Handle: Clone + Send + Sync + 'static;
     /// A counted reference to a value.
@@ -75,38 +83,61 @@ pub(crate) trait PerImpl {
     fn of<T: TreeImpl>(&self) -> Self::Output;
 }
 
-/// Does `task` for killick and then for every baseline, always in the same order.
-pub(crate) fn for_each_impl<P: PerImpl>(task: &P) -> Vec<(&'static str, P::Output)> {
-    vec![
-        (Killick::NAME, task.of::<Killick>()),
-        (GlobalMutex::NAME, task.of::<GlobalMutex>()),
-        (GlobalRwLock::NAME, task.of::<GlobalRwLock>()),
-        (PerNodeMutex::NAME, task.of::<PerNodeMutex>()),
-        (DashMapPath::NAME, task.of::<DashMapPath>()),
-    ]
+/// Which implementations take part.
+#[derive(Debug, Default)]
+pub(crate) struct Impls {
+    /// Those whose names hold one of these; all, if there are none.
+    pub(crate) filters: Vec<String>,
 }
 
-/// What the implementations are called, in that order.
-pub(crate) fn names() -> Vec<&'static str> {
-    struct Name;
-    impl PerImpl for Name {
-        type Output = ();
-        fn of<T: TreeImpl>(&self) {}
+impl Impls {
+    /// Does `task` for killick and then for every baseline, always in the same order.
+    pub(crate) fn each<P: PerImpl>(&self, task: &P) -> Vec<(&'static str, P::Output)> {
+        [
+            self.one::<Killick, P>(task),
+            self.one::<GlobalMutex, P>(task),
+            self.one::<GlobalRwLock, P>(task),
+            self.one::<PerNodeMutex, P>(task),
+            self.one::<DashMapPath, P>(task),
+            self.one::<PerNodeMap<PapayaMap>, P>(task),
+            self.one::<PerNodeMap<SccMap>, P>(task),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
-    for_each_impl(&Name).into_iter().map(|(name, ())| name).collect()
-}
 
-/// Frees what any implementation put off.
-pub(crate) fn settle_all() {
-    struct Settle;
-    impl PerImpl for Settle {
-        type Output = ();
-        fn of<T: TreeImpl>(&self) {
-            T::settle();
+    fn one<T: TreeImpl, P: PerImpl>(&self, task: &P) -> Option<(&'static str, P::Output)> {
+        let wanted = |filter: &String| T::NAME.contains(filter.as_str());
+        (self.filters.is_empty() || self.filters.iter().any(wanted))
+            .then(|| (T::NAME, task.of::<T>()))
+    }
+
+    /// What they are called, in that order.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        struct Name;
+        impl PerImpl for Name {
+            type Output = ();
+            fn of<T: TreeImpl>(&self) {}
         }
+        self.each(&Name).into_iter().map(|(name, ())| name).collect()
     }
-    for_each_impl(&Settle);
+
+    /// Frees what any of them put off.
+    pub(crate) fn settle(&self) {
+        struct Settle;
+        impl PerImpl for Settle {
+            type Output = ();
+            fn of<T: TreeImpl>(&self) {
+                T::settle();
+            }
+        }
+        self.each(&Settle);
+    }
 }
+
+/// How often freeing is pushed on at most: another thread may hold it back.
+const MOST_PUSHES: usize = 1 << 20;
 
 /// The tree under test.
 pub(crate) struct Killick(killick::Tree<u64>);
@@ -159,10 +190,23 @@ impl TreeImpl for Killick {
         children.iter().for_each(|child| each(child.name(), child));
     }
 
-    /// Freeing lags by grace periods, so several pushes are needed to reach the latest garbage.
+    /// What was put off is freed in the order in which it was put off: once a value that is retired
+    /// now is gone, so is what was before. The other times are for the epoch's own blocks, which it
+    /// puts off as it frees what they hold.
     fn settle() {
-        for _ in 0..16 {
-            killick::reclaim();
+        for _ in 0..3 {
+            let last = Arc::new(());
+            let tree = killick::Tree::new(killick::Limits::default());
+            let stored = tree.root().store_at("last", Arc::clone(&last), true);
+            stored.expect("a store into a new tree");
+            drop(tree);
+            for _ in 0..MOST_PUSHES {
+                if Arc::strong_count(&last) == 1 {
+                    break;
+                }
+                killick::reclaim();
+            }
         }
+        (0..16).for_each(|_| killick::reclaim());
     }
 }

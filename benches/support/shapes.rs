@@ -67,6 +67,11 @@ impl Paths {
         self.get(index)
     }
 
+    /// Puts them in an order that no cache foresees.
+    pub(crate) fn shuffle(&mut self) {
+        Noise::new(self.len() as u64).shuffle(&mut self.spans);
+    }
+
     /// `count` children `<prefix><number>` in their order.
     pub(crate) fn numbered(prefix: &str, count: usize) -> Self {
         let mut paths = Paths::default();
@@ -76,10 +81,8 @@ impl Paths {
 
     /// `count` children `<prefix><number>` in an order that no cache foresees.
     pub(crate) fn shuffled(prefix: &str, count: usize) -> Self {
-        let mut order: Vec<usize> = (0..count).collect();
-        Noise::new(count as u64).shuffle(&mut order);
-        let mut paths = Paths::default();
-        order.into_iter().for_each(|child| paths.push(format_args!("{prefix}{child}")));
+        let mut paths = Paths::numbered(prefix, count);
+        paths.shuffle();
         paths
     }
 }
@@ -102,6 +105,9 @@ pub(crate) enum Shape {
     /// One parent.
     Wide,
 }
+
+/// The numbers of nodes of trees that show how something grows.
+pub(crate) const SIZES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 /// The depth of one of [`Shape::Chains`].
 pub(crate) const CHAIN: usize = 1000;

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use super::fixtures::{self, Job, THREADS};
+use super::fixtures::{self, Job};
 use super::harness::Plan;
 use super::shapes::Shape;
-use super::{PerImpl, TreeImpl, for_each_impl};
+use super::{Impls, PerImpl, TreeImpl, threads};
+
+/// How many threads the workloads with threads have.
+const THREADS: usize = 2;
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -164,8 +167,8 @@ impl Workload {
     }
 
     /// A job for each implementation, `None` for one that it makes no sense for.
-    pub(crate) fn jobs(self, nodes: usize) -> Vec<Option<Job>> {
-        let jobs = for_each_impl(&Prepare { workload: self, nodes });
+    pub(crate) fn jobs(self, impls: &Impls, nodes: usize) -> Vec<Option<Job>> {
+        let jobs = impls.each(&Prepare { workload: self, nodes });
         jobs.into_iter().map(|(_, job)| job).collect()
     }
 }
@@ -194,10 +197,10 @@ impl PerImpl for Prepare {
             Mixed { fanout } => Some(fixtures::mixed::<T>(fanout)),
             LsNames { fanout } => fixtures::ls_names::<T>(fanout),
             LsHandles { fanout } => fixtures::ls_handles::<T>(fanout),
-            ThreadsWalk { depth, fanout } => Some(fixtures::threads_walk::<T>(depth, fanout)),
-            ThreadsChurnOwnParents => Some(fixtures::threads_churn_own_parents::<T>()),
+            ThreadsWalk { depth, fanout } => Some(threads::walk::<T>(THREADS, depth, fanout)),
+            ThreadsChurnOwnParents => Some(threads::churn_own_parents::<T>(THREADS)),
             ThreadsChurnSharedParent { fanout } => {
-                Some(fixtures::threads_churn_shared_parent::<T>(fanout))
+                Some(threads::churn_shared_parent::<T>(THREADS, fanout))
             }
             Build(shape) => fixtures::build::<T>(shape, self.nodes),
             Teardown(shape) => fixtures::teardown::<T>(shape, self.nodes),

@@ -177,7 +177,7 @@ impl Drop for DashMapPath {
 impl TreeImpl for DashMapPath {
     const NAME: &'static str = "DashMap path";
     const LISTS_CHILDREN: bool = false;
-    const LINEAR_IN_DEPTH: bool = false;
+    const FITS_CHAINS: bool = false;
     type Handle = Handle;
     type Value = Arc<u64>;
 

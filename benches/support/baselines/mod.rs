@@ -1,9 +1,9 @@
-//! Trees behind locks: what one would write without a lock-free tree.
+//! Trees behind locks and of concurrent maps: what one would write without a lock-free tree.
 //!
 //! They keep the contract of [`TreeImpl`](super::TreeImpl) and are written to be fast: names are
 //! shared between a node and its parent's map, values are allocated and freed outside the locks,
-//! listings are sorted outside them, and the maps are std's with the hash function killick uses,
-//! seeded once a tree. What they leave out is in their favour: they do not check the characters of
+//! listings are sorted outside them, and all maps hash with the function killick uses, seeded once
+//! a tree; the maps under locks are std's. What they leave out is in their favour: they do not check the characters of
 //! a path, and they enforce no limits.
 
 use std::collections::HashMap;
@@ -16,7 +16,10 @@ pub(crate) mod arena;
 pub(crate) mod dashmap_path;
 pub(crate) mod global_mutex;
 pub(crate) mod global_rwlock;
+pub(crate) mod papaya_map;
+pub(crate) mod per_node_map;
 pub(crate) mod per_node_mutex;
+pub(crate) mod scc_map;
 
 /// Children by name.
 pub(crate) type Children<T> = HashMap<Arc<str>, T, FixedState>;
@@ -101,17 +104,20 @@ struct NameList {
 }
 
 impl NameList {
+    fn with_capacity(len: usize) -> Self {
+        NameList { text: String::with_capacity(len * 8), names: Vec::with_capacity(len) }
+    }
+
     fn collect<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Self {
-        let mut list = NameList {
-            text: String::with_capacity(names.len() * 8),
-            names: Vec::with_capacity(names.len()),
-        };
-        for name in names {
-            let start = list.text.len();
-            list.text.push_str(name);
-            list.names.push((prefix(name), start, list.text.len()));
-        }
+        let mut list = NameList::with_capacity(names.len());
+        names.for_each(|name| list.push(name));
         list
+    }
+
+    fn push(&mut self, name: &str) {
+        let start = self.text.len();
+        self.text.push_str(name);
+        self.names.push((prefix(name), start, self.text.len()));
     }
 
     /// Calls `each` on the names in order.
