@@ -264,5 +264,5 @@ const LOW: u64 = EACH * 0x7F;
 #[inline]
 fn zeros(word: u64) -> u64 {
     // No carry leaves a byte.
-    !((word & LOW) + LOW | word | LOW)
+    !(((word & LOW) + LOW) | word | LOW)
 }

@@ -69,7 +69,7 @@ pub(crate) fn update<'g, V: Send + Sync + 'static>(
                     _ => {}
                 }
                 if current.is_watched() {
-                    tell(node, current.is_empty() != !fills, guard);
+                    tell(node, current.is_empty() == fills, guard);
                 }
                 if fills && node.tree().is_closed() && !mutated("store_into_closed_stays") {
                     // Stored before the closing thread came by, so swept like all the rest; it may
