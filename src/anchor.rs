@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::cell::{self, Loaded, Loader, StoreAtError, StoreError, Storer};
-use crate::ls::{self, Names};
+use crate::ls::{self, Names, Page};
 use crate::node::children;
 use crate::path::PathError;
 use crate::prune;
@@ -155,7 +155,7 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// ```
     pub fn ls(&self) -> Vec<Self> {
         let guard = Guard::pin();
-        ls::handles(self.held(), &guard).into_iter().map(Anchor::new).collect()
+        ls::handles(self.held(), Page::ALL, &guard).into_iter().map(Anchor::new).collect()
     }
 
     /// The names of the children as they were at one moment, sorted. Writes no shared memory.
@@ -172,7 +172,51 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// ```
     pub fn names(&self) -> Names {
         let guard = Guard::pin();
-        ls::names(self.held(), &guard)
+        ls::names(self.held(), Page::ALL, &guard)
+    }
+
+    /// The first `limit` children whose names come after `after`, in the order of bytes; from the start if
+    /// that is empty. `after` need not be the name of a child, or a name at all.
+    ///
+    /// Each page is exact: the children that there were at one moment. Pages are of different moments: a child
+    /// that stays while all of them are read is in exactly one.
+    ///
+    /// Progress and ordering are those of [`ls`](Self::ls).
+    ///
+    /// # Complexity
+    /// O(n + m log m) for m of n children.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// let held = ["a", "b", "c"].map(|name| tree.root().walk(name).unwrap());
+    /// let first = tree.root().ls_after("", 2);
+    /// assert_eq!(first, held[..2]);
+    /// assert_eq!(tree.root().ls_after(first[1].name(), 2), held[2..]);
+    /// assert!(tree.root().ls_after("c", 2).is_empty());
+    /// ```
+    pub fn ls_after(&self, after: impl AsRef<[u8]>, limit: usize) -> Vec<Self> {
+        let guard = Guard::pin();
+        let page = Page { after: after.as_ref(), limit };
+        ls::handles(self.held(), page, &guard).into_iter().map(Anchor::new).collect()
+    }
+
+    /// The names of a page of the children: all as [`ls_after`](Self::ls_after) and
+    /// [`names`](Self::names).
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// let _held = (tree.root().walk("b/c")?, tree.root().walk("a")?);
+    /// assert!(tree.root().names_after("a", 10).iter().eq(["b"]));
+    /// assert!(tree.root().names_after("", 0).is_empty());
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn names_after(&self, after: impl AsRef<[u8]>, limit: usize) -> Names {
+        let guard = Guard::pin();
+        ls::names(self.held(), Page { after: after.as_ref(), limit }, &guard)
     }
 
     /// How many children are linked, one that is on its way out included: between the last release of

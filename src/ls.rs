@@ -12,14 +12,25 @@ use crate::prune;
 use crate::raw::node::Held;
 use crate::sync::Guard;
 
+/// Which of the children are wanted: the first so many of those whose names come after that.
+#[derive(Clone, Copy)]
+pub(crate) struct Page<'a> {
+    pub(crate) after: &'a [u8],
+    pub(crate) limit: usize,
+}
+
+impl Page<'_> {
+    pub(crate) const ALL: Self = Page { after: b"", limit: usize::MAX };
+}
+
 /// References to the children, sorted by name.
 ///
 /// # Progress
 /// Lock-free.
-pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
+pub(crate) fn handles<V>(owner: &Held<V>, page: Page<'_>, guard: &Guard) -> Vec<Held<V>> {
     loop {
         // Before any is held: what the list itself holds no longer dies.
-        let living = living(owner, guard);
+        let living = living(owner, page, guard);
         let acquired = living.iter().map_while(|child| child.node.acquire(owner.tree()));
         let held: Vec<_> = acquired.collect();
         if held.len() == living.len() {
@@ -34,8 +45,8 @@ pub(crate) fn handles<V>(owner: &Held<V>, guard: &Guard) -> Vec<Held<V>> {
 ///
 /// # Progress
 /// Lock-free.
-pub(crate) fn names<V>(owner: &Held<V>, guard: &Guard) -> Names {
-    Names::new(&living(owner, guard))
+pub(crate) fn names<V>(owner: &Held<V>, page: Page<'_>, guard: &Guard) -> Names {
+    Names::new(&living(owner, page, guard))
 }
 
 /// The names of the children, each with whether its cell holds a value; a later change of that is told to
@@ -44,7 +55,7 @@ pub(crate) fn watched<V: Send + Sync + 'static>(
     owner: &Held<V>,
     guard: &Guard,
 ) -> BTreeMap<String, bool> {
-    let living = living(owner, guard);
+    let living = living(owner, Page::ALL, guard);
     let cells = living.iter().map(|child| {
         let content = child.node.cell.load(guard);
         let content =
@@ -55,9 +66,16 @@ pub(crate) fn watched<V: Send + Sync + 'static>(
 }
 
 /// The children that lived at one moment, sorted by name.
-fn living<'g, V>(owner: &Held<V>, guard: &'g Guard) -> Vec<Child<'g, V>> {
+fn living<'g, V>(owner: &Held<V>, page: Page<'_>, guard: &'g Guard) -> Vec<Child<'g, V>> {
     let (mut living, spare) = children::living(owner.node_under(guard), owner.tree(), guard);
     prune::give_back(spare);
+    if !page.after.is_empty() {
+        living.retain(|child| child.node.name() > page.after);
+    }
+    if page.limit < living.len() {
+        living.select_nth_unstable_by(page.limit, Child::cmp);
+        living.truncate(page.limit);
+    }
     living.sort_unstable_by(Child::cmp);
     living
 }

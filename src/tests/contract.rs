@@ -6,3 +6,5 @@ mod handles;
 mod limits;
 mod nodes;
 mod paths;
+mod watches;
+mod wide;

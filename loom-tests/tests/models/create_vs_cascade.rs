@@ -6,7 +6,7 @@ use crate::{assert_empty, spawn, tree, walk};
 
 #[test]
 fn creation_below_a_dying_node_is_never_lost() {
-    check("creation_below_a_dying_node_is_never_lost", None, || {
+    check("creation_below_a_dying_node_is_never_lost", Some(3), || {
         let tree = tree();
         let held = walk(&tree, "a/b");
         let other = spawn(move || drop(held));

@@ -11,7 +11,7 @@ fn is_legal(names: &[&str]) -> bool {
 
 #[test]
 fn names_are_those_of_one_moment() {
-    check("names_are_those_of_one_moment", None, || {
+    check("names_are_those_of_one_moment", Some(3), || {
         let tree = tree();
         let a = walk(&tree, "a");
         let other = spawn({
@@ -27,7 +27,7 @@ fn names_are_those_of_one_moment() {
 
 #[test]
 fn handles_are_those_of_one_moment_and_hold_what_they_name() {
-    check("handles_are_those_of_one_moment_and_hold_what_they_name", Some(3), || {
+    check("handles_are_those_of_one_moment_and_hold_what_they_name", Some(2), || {
         let tree = tree();
         let a = walk(&tree, "a");
         let other = spawn({
