@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use crate::raw::stack::Stack;
-use crate::sync::{AcqRel, AtomicBool, AtomicWaker, Counter, Guard, Relaxed, Release, weakened};
+use crate::sync::{Acquire, AtomicBool, AtomicWaker, Counter, Guard, Relaxed, Release, weakened};
 
 /// How many lists the watchers of a tree are divided among; a power of two.
 const LISTS: usize = 64;
@@ -46,14 +46,16 @@ impl Signal {
 
     fn tell(&self) {
         // Release: the change happens before the look that follows; pairs with `take`. [O14]
-        self.changed.store(true, weakened("tell_relaxed", Release));
-        self.waker.wake();
+        if !self.changed.swap(true, weakened("tell_relaxed", Release)) {
+            // Else it was told before, and has not looked since: it was woken then.
+            self.waker.wake();
+        }
     }
 
     /// Whether something has changed since the last call.
     pub(crate) fn take(&self) -> bool {
-        // AcqRel: a look that follows sees the change; pairs with Release in `tell`. [O14]
-        self.changed.swap(false, weakened("take_relaxed", AcqRel))
+        // Acquire: a look that follows sees the change; pairs with Release in `tell`. [O14]
+        self.changed.swap(false, weakened("take_relaxed", Acquire))
     }
 
     pub(crate) fn register(&self, waker: &std::task::Waker) {

@@ -15,8 +15,10 @@ mod limits;
 mod ls_vs_create_and_prune;
 mod mutants;
 mod store_vs_drop;
+mod table;
 mod walk_vs_drop;
 mod walk_vs_walk;
+mod watch_vs_change;
 
 /// A tree whose nodes hold numbers.
 fn tree() -> Arc<Tree<u32>> {

@@ -1,0 +1,103 @@
+//! A watcher that begins to look, and a change.
+
+use killick::model::check;
+
+use crate::{assert_empty, spawn, tree, walk};
+
+#[test]
+fn store_is_seen_by_the_first_look_or_told() {
+    check("store_is_seen_by_the_first_look_or_told", Some(3), || {
+        let tree = tree();
+        let (mine, theirs) = (walk(&tree, "a"), walk(&tree, "a"));
+        let other = spawn(move || theirs.store(1, true).unwrap());
+        let mut watch = mine.watch();
+        let first = watch.try_next().expect("the present state").revision;
+        other.join().unwrap();
+        let second =
+            watch.try_next().map(|loaded| (loaded.value.as_deref().copied(), loaded.revision));
+        match first {
+            0 => assert_eq!(second, Some((Some(1), 1))),
+            _ => assert_eq!(second, None),
+        }
+        drop(watch);
+        mine.clear();
+        drop(mine);
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn watcher_that_goes_leaves_the_other_told() {
+    check("watcher_that_goes_leaves_the_other_told", Some(2), || {
+        let tree = tree();
+        let (mine, theirs) = (walk(&tree, "a"), walk(&tree, "a"));
+        drop(mine.watch());
+        // The store finds nobody and takes the mark away, as the watcher sets it again.
+        let other = spawn(move || theirs.store(1, true).unwrap());
+        let mut watch = mine.watch();
+        let first = watch.try_next().expect("the present state").revision;
+        other.join().unwrap();
+        assert_eq!(watch.try_next().is_some(), first == 0);
+        mine.store(2, true).unwrap();
+        assert_eq!(watch.try_next().expect("told").revision, 2);
+        drop(watch);
+        mine.clear();
+        drop(mine);
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn child_is_seen_by_the_first_look_or_told() {
+    check("child_is_seen_by_the_first_look_or_told", Some(2), || {
+        let tree = tree();
+        let other = spawn({
+            let tree = tree.clone();
+            move || walk(&tree, "a")
+        });
+        let mut watch = tree.root().watch_children();
+        let first = watch.try_next().expect("the present state").added.len();
+        let held = other.join().unwrap();
+        assert_eq!(first + watch.try_next().map_or(0, |change| change.added.len()), 1);
+        drop(held);
+        assert_eq!(watch.try_next().expect("told").removed, ["a"]);
+        drop(watch);
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn child_in_a_table_is_seen_by_the_first_look_or_told() {
+    check("child_in_a_table_is_seen_by_the_first_look_or_told", Some(2), || {
+        let tree = tree();
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        drop(b); // a table, with a slot for b
+        let other = spawn({
+            let tree = tree.clone();
+            move || walk(&tree, "b")
+        });
+        let mut watch = tree.root().watch_children();
+        let first = watch.try_next().expect("the present state").added.len();
+        let b = other.join().unwrap();
+        assert_eq!(first + watch.try_next().map_or(0, |change| change.added.len()), 2);
+        drop((a, b, watch));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn filled_child_is_seen_by_the_first_look_or_told() {
+    check("filled_child_is_seen_by_the_first_look_or_told", Some(2), || {
+        let tree = tree();
+        let (mine, theirs) = (walk(&tree, "a"), walk(&tree, "a"));
+        let other = spawn(move || theirs.store(1, true).unwrap());
+        let mut watch = tree.root().watch_children();
+        let first = watch.try_next().expect("the present state").added;
+        other.join().unwrap();
+        let filled = watch.try_next().map_or(0, |change| change.filled.len());
+        assert_eq!(usize::from(first[0].1) + filled, 1);
+        mine.clear();
+        drop((mine, watch));
+        assert_empty(&tree);
+    });
+}
