@@ -45,7 +45,7 @@ impl Census {
     pub(crate) fn go(&self) -> usize {
         // Release: a list that sees what follows sees the announcement; pairs with Acquire in
         // `gone`. Acquire: the last to go knows of all who came before those that went. [O11]
-        let went = self.went.fetch_add(1, weakened("announce_relaxed", AcqRel)) + 1;
+        let went = self.went.fetch_add(1, AcqRel) + 1;
         self.between(self.came.load(Relaxed), went)
     }
 
@@ -59,8 +59,9 @@ impl Census {
     /// The same, as a write: of two that go from two tables at once, and each count the other's,
     /// one sees the other go.
     pub(crate) fn count_in_order(&self) -> usize {
-        // AcqRel: before or after the other's `go`, never unseen by both. [O12]
-        let went = self.went.fetch_add(0, weakened("count_in_order_relaxed", AcqRel));
+        // AcqRel: if this comes before the other's `go` in the order of that word, then what this thread
+        // counted before happens before that, and the other sees it. [O12]
+        let went = self.went.fetch_add(0, AcqRel);
         self.between(self.came.load(Relaxed), went)
     }
 
@@ -68,7 +69,7 @@ impl Census {
     pub(crate) fn gone(&self) -> u32 {
         // Acquire: whoever announced had seen the child that it was about, and so does whoever looks
         // after this; pairs with Release in `go`. [O11]
-        self.went.load(weakened("gone_relaxed", Acquire))
+        self.went.load(Acquire)
     }
 
     fn between(&self, came: u32, went: u32) -> usize {

@@ -123,8 +123,8 @@ impl<V> Stored<V> {
 impl<V> Drop for Value<V> {
     #[inline]
     fn drop(&mut self) {
-        // Acquire: this holder is the only one, and follows every other's release. [O8]
-        let only = self.stored().refs.load(weakened("value_only_relaxed", Acquire)) == 1;
+        // Relaxed: the only holder stays that; the load below follows the release of the others.
+        let only = self.stored().refs.load(Relaxed) == 1;
         // Release: what this holder read of the value happens before its destructor; pairs with the
         // Acquire load below. [O8]
         let release = weakened("value_release_relaxed", Release);

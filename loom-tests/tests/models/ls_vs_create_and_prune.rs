@@ -79,3 +79,26 @@ fn handles_never_mix_two_moments_of_one_writer() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn names_in_a_table_never_miss_both_of_two_that_take_turns() {
+    check("names_in_a_table_never_miss_both_of_two_that_take_turns", Some(2), || {
+        let tree = tree();
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        drop(b); // a table, with a slot for b
+        let other = spawn({
+            let tree = tree.clone();
+            move || {
+                let b = walk(&tree, "b");
+                drop(a);
+                let a = walk(&tree, "a");
+                drop(b);
+                a
+            }
+        });
+        let names = tree.root().names();
+        assert!(!names.is_empty());
+        drop(other.join().unwrap());
+        assert_empty(&tree);
+    });
+}
