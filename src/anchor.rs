@@ -76,9 +76,11 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// node, on which concurrent walkers contend.
     ///
     /// # Complexity
-    /// O(path bytes), and a search among siblings per component: one comparison for one child, up to
-    /// 16 bytes of hashes for up to 16, and at most seven levels for more. One allocation per created
-    /// node; linking the first of them copies O(siblings) for up to 16 and O(log siblings) for more.
+    /// O(path bytes), and a search among siblings per component: one comparison for one child, else one
+    /// look into a table of slots, at most 32 of them; beyond some thousand siblings one or two
+    /// pointers to the right table before that. One allocation per created node. Linking it is one
+    /// exchange, and amortized O(1) for the tables that fill up: the longest step moves one table of at
+    /// most 4,096 slots, however many siblings there are.
     ///
     /// # Ordering
     /// What happened before the nodes were linked happens before the return of a walk that finds
@@ -133,8 +135,9 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// [`name`](Self::name).
     ///
     /// # Progress
-    /// Lock-free: it begins again if a child died meanwhile and the set has changed, so that in a
-    /// large node under constant change it may take several attempts.
+    /// Lock-free: it begins again if the set of children has changed meanwhile. After three attempts in
+    /// vain it stops the changes: those who come then help to move the children to another table, which
+    /// takes them as long as it takes the list, and go on there.
     ///
     /// # Complexity
     /// O(n log n) for n children; O(n) memory.
@@ -223,7 +226,10 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// a child and the return of that call it may be counted or not.
     ///
     /// # Progress
-    /// Wait-free, O(1); writes no shared memory.
+    /// Wait-free; writes no shared memory.
+    ///
+    /// # Complexity
+    /// O(1) for up to some thousand children, one count for each of the tables beyond.
     ///
     /// # Examples
     /// ```

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | name, hash, depth, parent | its maker | before it is linked, never again |
 //! | count ([`state`]) | whoever takes or gives back a reference | at any time; 0 is final |
-//! | children word ([`children`]) | whoever links, replaces or unlinks a child | by one exchange each; dead nodes have an empty one |
+//! | children word ([`children`]), and the slots behind it | whoever links, replaces or unlinks a child | by one exchange of either; dead nodes have an empty word |
 //! | cell word ([`slot`]) | whoever holds a reference | by one exchange each; dead nodes hold no value |
 //!
 //! # Life

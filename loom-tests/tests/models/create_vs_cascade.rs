@@ -49,7 +49,7 @@ fn two_cascades_that_meet_leave_nothing() {
 fn siblings_come_and_go_as_the_table_changes_its_form() {
     check("siblings_come_and_go_as_the_table_changes_its_form", Some(2), || {
         let tree = tree();
-        // In a model an array holds two nodes: one more makes a trie, one fewer an array again.
+        // In a model a table begins with two slots: a third child makes a larger one, a fourth a branch.
         let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
         let other = spawn({
             let tree = tree.clone();
