@@ -29,8 +29,8 @@ pub struct Limits {
     /// The deepest a node may lie, counted in components *from the root*, so that walking on from a
     /// deep anchor does not evade it. At most 16,777,215; a larger value counts as that.
     pub depth: usize,
-    /// The most children that one node may have. Never exceeded; a bound costs one shared counter
-    /// per node with thousands of children.
+    /// The most children that one node may have. Never exceeded: of walks that compete for the last
+    /// room, even to one path, one succeeds and others may be refused.
     pub children: usize,
     /// The most nodes that the tree may hold at a time, its root included. Never exceeded.
     pub nodes: usize,

@@ -36,7 +36,7 @@ pub enum WalkError {
     /// The text is not a path, or is one that the tree's limits refuse.
     Path(PathError),
     /// A node on the way has as many children as [`Limits::children`](crate::Limits::children)
-    /// allows.
+    /// allows. A child counts from before it is linked until after it is unlinked, as below.
     TooManyChildren {
         /// The limit.
         limit: usize,

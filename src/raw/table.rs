@@ -20,24 +20,43 @@ use super::link::AtomicLink;
 use super::node::NodeRef;
 use crate::sync::{AcqRel, Acquire, AtomicPtr, AtomicU32, Guard, Relaxed, Release, weakened};
 
-/// How many children a table or branch has: those that were announced to come, and to go. Either
-/// only rises.
+/// How many children a table has: those that were announced to come, and to go. Either only rises.
+///
+/// Besides, in trees with a limit, how many the node has room taken for: at least those linked. That is
+/// counted in the table or branch that the node's word leads to.
 pub(crate) struct Census {
     came: AtomicU32,
     went: AtomicU32,
+    taken: AtomicU32,
 }
 
 impl Census {
     pub(crate) fn new(children: u32) -> Self {
-        Census { came: AtomicU32::new(children), went: AtomicU32::new(0) }
+        let (came, taken) = (AtomicU32::new(children), AtomicU32::new(children));
+        Census { came, went: AtomicU32::new(0), taken }
     }
 
-    /// Announces a child that is about to be linked. How many there were.
-    pub(crate) fn come(&self) -> usize {
+    /// Takes room for one child, if less than `limit` is taken.
+    pub(crate) fn reserve(&self, limit: usize) -> bool {
+        // Relaxed: a count that publishes nothing; the limit needs only the atomicity.
+        let room = (self.taken.fetch_add(1, Relaxed) as usize) < limit;
+        if !room {
+            self.give_back();
+        }
+        room
+    }
+
+    /// Gives back the room of one child, which is unlinked, or was not linked.
+    pub(crate) fn give_back(&self) {
+        // Relaxed: as in `reserve`.
+        self.taken.fetch_sub(1, Relaxed);
+    }
+
+    /// Announces a child that is about to be linked.
+    pub(crate) fn come(&self) {
         // Relaxed: publishes nothing. A count that is seen too low leads to a rebuild in vain, and
         // whoever announced in vain counts once more in `go`.
-        let came = self.came.fetch_add(1, Relaxed);
-        self.between(came, self.went.load(Relaxed))
+        self.came.fetch_add(1, Relaxed);
     }
 
     /// Announces a child that is about to be unlinked, or that did not come after all. How many are
@@ -317,5 +336,5 @@ impl<'g, V> Table<'g, V> {
 }
 
 /// Places for the tables, or further branches, of a node with very many children, by some bits of
-/// their hash. The census counts all of the node's children, where a limit needs that.
+/// their hash. Its census is for the limit alone.
 pub(crate) type Branch<'g, V> = BlockRef<'g, Census, Fan, AtomicLink<V>>;

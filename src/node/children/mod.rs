@@ -374,23 +374,13 @@ fn link_few<'g, V>(
 }
 
 impl<'g, V> Spot<'g, V> {
-    /// The count of all children of the node, where a limit needs it and the table has only a part.
-    fn total(&self, tree: &Shared) -> Option<&'g Census> {
-        let part = self.part.as_ref()?;
-        tree.limits_children().then(|| part.top.head())
-    }
-
-    /// Counts a child that is about to come (T3); whether there is room for it.
-    fn come(&self, tree: &Shared) -> bool {
-        let here = self.table.census().come();
-        let before = self.total(tree).map_or(here, Census::come);
-        before < tree.limits.children
-    }
-
-    /// Counts one that is about to go, or did not come; how many are left in this table.
-    fn go(&self, tree: &Shared) -> usize {
-        self.total(tree).map(Census::go);
-        self.table.census().go()
+    /// The census of all children of the node, if there is a limit to keep.
+    fn limited(&self, tree: &Shared) -> Option<&'g Census> {
+        let census = match &self.part {
+            Some(part) => part.top.head(),
+            None => self.table.census(),
+        };
+        tree.limits_children().then_some(census)
     }
 
     fn link(
@@ -401,23 +391,22 @@ impl<'g, V> Spot<'g, V> {
         tree: &Shared,
         guard: &'g Guard,
     ) -> (Attempt, Whole) {
-        let attempt = match self.come(tree) {
-            true => table::insert(self.table, top, guard),
-            false => match table::find(self.table, top.hash, top.name(), guard) {
-                Some(_) => Insert::Exists,
-                None => Insert::Full,
-            },
-        };
-        let attempt = match attempt {
-            Insert::Done => return (Attempt::Done, Whole::Done),
-            Insert::Exists => Attempt::Exists,
-            Insert::Full => Attempt::Full,
-            Insert::Stale => Attempt::Lost,
-        };
-        let left = self.go(tree);
+        let limited = self.limited(tree);
+        if limited.is_some_and(|census| !census.reserve(tree.limits.children)) {
+            let found = table::find(self.table, top.hash, top.name(), guard);
+            return (found.map_or(Attempt::Full, |_| Attempt::Exists), Whole::Done);
+        }
+        let census = self.table.census();
+        census.come();
+        let attempt = table::insert(self.table, top, guard);
+        if let Insert::Done = attempt {
+            return (Attempt::Done, Whole::Done);
+        }
+        limited.into_iter().for_each(Census::give_back);
+        let left = census.go();
         match attempt {
-            Attempt::Lost => (attempt, self.renew(owner, word, guard)),
-            _ => (attempt, self.tidy(owner, word, left, guard)),
+            Insert::Stale => (Attempt::Lost, self.renew(owner, word, guard)),
+            _ => (Attempt::Exists, self.tidy(owner, word, left, guard)),
         }
     }
 
@@ -429,12 +418,16 @@ impl<'g, V> Spot<'g, V> {
         tree: &Shared,
         guard: &'g Guard,
     ) -> (Substitute, Whole) {
-        let left = self.go(tree);
+        let census = self.table.census();
+        let left = census.go();
         let outcome = table::substitute(self.table, dead, None, guard);
         if let Substitute::Done = outcome {
+            // Only now: until then a walker may still put a fresh node in the dead one's place.
+            let limited = self.limited(tree);
+            limited.into_iter().for_each(Census::give_back);
             return (outcome, self.tidy(owner, word, left, guard));
         }
-        self.come(tree);
+        census.come();
         match outcome {
             Substitute::Stale => (outcome, self.renew(owner, word, guard)),
             _ => (outcome, Whole::Done),

@@ -89,8 +89,6 @@ pub(super) enum Insert {
     Done,
     /// A child has that name.
     Exists,
-    /// There may be no more children.
-    Full,
     /// The table is being replaced, or has no slot left for this hash.
     Stale,
 }
