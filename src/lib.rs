@@ -88,9 +88,9 @@ pub use walk::WalkError;
 #[cfg(any(loom, shuttle))]
 #[doc(hidden)]
 pub mod model {
-    pub use crate::raw::epoch::execution;
     #[cfg(loom)]
     pub use crate::raw::epoch::{check, spawn};
+    pub use crate::raw::epoch::{execution, use_hash_bits};
 }
 
 /// Compiles what the README shows.

@@ -29,8 +29,10 @@ mod imp {
     pub(crate) const SMALL_MAX: usize = if cfg!(any(fuzzing, killick_check)) { 4 } else { 16 };
 
     /// The bits of a name's hash that are used.
-    pub(crate) const HASH_BITS: u32 =
-        if cfg!(any(fuzzing, killick_check)) { 0xC000_0007 } else { u32::MAX };
+    #[inline(always)]
+    pub(crate) const fn hash_bits() -> u32 {
+        if cfg!(any(fuzzing, killick_check)) { 0xC000_0007 } else { u32::MAX }
+    }
 
     /// A model's proof that an object is read only after it was initialised and before it is freed.
     pub(crate) struct Witness;
@@ -65,14 +67,12 @@ mod imp {
     // Counts that order nothing: a model would only multiply executions.
     pub(crate) use std::sync::atomic::AtomicUsize as Counter;
 
-    pub(crate) use crate::raw::epoch::{Witness, alloc, dealloc, mutated};
+    pub(crate) use crate::raw::epoch::{Witness, alloc, dealloc, hash_bits, mutated};
 
     /// Models replay executions, so nothing in them may be random.
     pub(crate) type Seed = foldhash::fast::FixedState;
 
     pub(crate) const SMALL_MAX: usize = 2;
-
-    pub(crate) const HASH_BITS: u32 = u32::MAX;
 }
 
 /// `order`, or `Relaxed` where the injected bug `name` is switched on.

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 
 use crate::limits::Limits;
-use crate::sync::{AtomicBool, Counter, HASH_BITS, Relaxed, Seed};
+use crate::sync::{AtomicBool, Counter, Relaxed, Seed, hash_bits};
 
 /// One per tree; freed with its root.
 pub(crate) struct Shared {
@@ -31,7 +31,7 @@ impl Shared {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name);
         let hash = hasher.finish();
-        (hash ^ (hash >> 32)) as u32 & HASH_BITS
+        (hash ^ (hash >> 32)) as u32 & hash_bits()
     }
 
     /// Counts `n` more nodes, if the limit allows.

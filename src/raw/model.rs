@@ -51,6 +51,7 @@ struct World {
     unpinned: Rc<AtomicUsize>,
     /// Whether there is more than one thread, and so anything for these two to order.
     concurrent: bool,
+    hash_bits: u32,
     next_guard: u64,
     guards: Vec<u64>,
     retired: Vec<Retired>,
@@ -105,6 +106,17 @@ pub fn execution(body: impl FnOnce()) {
     end();
 }
 
+/// Lets the names of this execution's trees have no other hashes than those of these bits, so that
+/// names collide. Before the first tree.
+pub fn use_hash_bits(bits: u32) {
+    world(|world| world.hash_bits = bits);
+}
+
+/// The bits of a name's hash that are used.
+pub(crate) fn hash_bits() -> u32 {
+    world(|world| world.hash_bits)
+}
+
 /// Runs `body` on another of loom's threads.
 #[cfg(loom)]
 pub fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> loom::thread::JoinHandle<T> {
@@ -117,6 +129,7 @@ fn begin() {
         unlinked: Rc::new(AtomicUsize::new(0)),
         unpinned: Rc::new(AtomicUsize::new(0)),
         concurrent: false,
+        hash_bits: u32::MAX,
         next_guard: 0,
         guards: Vec::new(),
         retired: Vec::new(),
