@@ -89,8 +89,8 @@ pub use walk::WalkError;
 #[doc(hidden)]
 pub mod model {
     #[cfg(loom)]
-    pub use crate::raw::epoch::{check, spawn};
-    pub use crate::raw::epoch::{execution, use_hash_bits};
+    pub use crate::raw::model::{check, live, spawn};
+    pub use crate::raw::model::{execution, use_hash_bits};
 }
 
 /// Compiles what the README shows.

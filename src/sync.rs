@@ -2,8 +2,8 @@
 //!
 //! In an ordinary build this is `std` and `crossbeam-epoch`, and everything that only a model needs
 //! ([`Witness`], [`mutated`]) compiles to nothing. Under `--cfg loom` the atomics are loom's, under
-//! `--cfg shuttle` shuttle's, and reclamation is a stand-in that frees as early as the rules allow
-//! (`raw/model.rs`).
+//! `--cfg shuttle` shuttle's, and reclamation is a stand-in that frees as early as the rules allow,
+//! or, under `--cfg crossbeam_loom`, the real one on loom's atomics (`raw/model.rs`).
 
 pub(crate) use imp::*;
 
@@ -67,7 +67,7 @@ mod imp {
     // Counts that order nothing: a model would only multiply executions.
     pub(crate) use std::sync::atomic::AtomicUsize as Counter;
 
-    pub(crate) use crate::raw::epoch::{Witness, alloc, dealloc, hash_bits, mutated};
+    pub(crate) use crate::raw::model::{Witness, alloc, dealloc, hash_bits, mutated};
 
     /// Models replay executions, so nothing in them may be random.
     pub(crate) type Seed = foldhash::fast::FixedState;

@@ -10,7 +10,7 @@
 //! | `world` | [`World`]: a real tree and the model side by side; applies an [`Op`] to both and compares |
 //! | `model` | [`Model`]: the contract as a sequential tree over `BTreeMap` |
 //! | `phase` | several threads at once, each with its own subtree, or all with the same few paths |
-//! | `racer` | [`Racer`](racer::Racer): one of the latter, and what it may expect |
+//! | `racer` | one of the latter, and what it may expect |
 //! | `grammar` | [`reference_parse`]: the path grammar a second time, written otherwise |
 //! | `tracked` | [`Tracked`]: a value whose drops are counted; [`settle`] |
 

@@ -6,6 +6,11 @@
 
 use crossbeam_epoch as epoch;
 
+#[cfg(crossbeam_loom)]
+use super::model::pin;
+#[cfg(not(crossbeam_loom))]
+use epoch::pin;
+
 /// A pinned epoch.
 pub(crate) struct Guard(epoch::Guard);
 
@@ -13,7 +18,7 @@ impl Guard {
     /// Pins the current epoch. Nests; the outermost is a full fence.
     #[inline]
     pub(crate) fn pin() -> Self {
-        Guard(epoch::pin())
+        Guard(pin())
     }
 
     /// Lets go of everything reachable so far, and pins anew.
@@ -67,6 +72,6 @@ pub fn reclaim() {
     // One flush moves this thread's garbage to the global queue and tries to advance the epoch; an
     // object is freed two epochs after it was retired.
     for _ in 0..4 {
-        epoch::pin().flush();
+        pin().flush();
     }
 }

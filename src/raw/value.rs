@@ -280,7 +280,10 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
             return Err(fresh);
         }
         std::mem::forget(fresh);
-        if !current.is_empty() {
+        if !current.is_empty() && mutated("value_without_epoch") {
+            // SAFETY: none: an injected bug. A reader may still have the word.
+            unsafe { give_back::<V>(current.word) };
+        } else if !current.is_empty() {
             // SAFETY: the cell's reference left it by the exchange above, once; readers that still
             // have the word hold guards, which `defer` waits for. V may be dropped on any thread.
             unsafe { guard.defer(current.word, give_back::<V>) };
