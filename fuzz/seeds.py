@@ -35,10 +35,26 @@ PATHS = {
 # ---- tree_ops: limits and way to end, then operations as `Bytes::op` in src/testing.rs reads them
 
 WALK, LOOKUP, LS, NAMES, CLONE, DROP, CELL, LOAD, LOAD_AT = 0, 3, 4, 5, 6, 7, 10, 11, 12
-STORE, STORE_AT, CLEAR, SWAP, COMPARE, GROW, SHRINK = 13, 14, 15, 16, 17, 18, 19
+STORE, STORE_AT, CLEAR, SWAP, COMPARE, GROW, SHRINK, PHASE = 13, 14, 15, 16, 17, 18, 19, 20
 A, B, AB, ABC, DEEP, BA = 0, 1, 2, 3, 4, 5
 ROOT = 7  # a slot that these seeds leave empty
 OPEN, SURVIVE = 0, 0x80
+# Phases of two threads, or of three; below nodes of their own, or at one node, which is held or not.
+OWN, SHARED, KEPT, THREE = 0, 1, 5, 2
+
+
+def phase(kind, *programs):
+    """Each program a list of operations, and each of these a list of bytes."""
+    encoded = [b for program in programs for b in [len(program), *sum(program, [])]]
+    return [PHASE, kind, *encoded]
+
+
+COME_AND_GO = [[WALK, ROOT, A, 0], [DROP, 0]] * 12
+STORE_AND_CLEAR = [[WALK, ROOT, AB, 0]] + [[STORE, 0, 1, 1], [SWAP, 0, 1], [CLEAR, 0]] * 7
+COMPARE_AND_STORE = [[WALK, ROOT, AB, 0]] + [[LOAD, 0], [COMPARE, 0, 0, 1]] * 11
+CREATE_BELOW = [[WALK, ROOT, ABC, 0], [DROP, 0], [WALK, ROOT, BA, 1], [DROP, 1]] * 6
+UP_AND_DOWN = [[GROW, ROOT, 0, 39], [NAMES, ROOT], [SHRINK, 0, 20], [LS, ROOT, 3, 0], [SHRINK, 0, 255]] * 4
+BY_PATH = [[STORE_AT, ROOT, AB, 1, 1], [LOAD_AT, ROOT, AB], [LOOKUP, ROOT, AB, 0], [CLEAR, 0], [DROP, 0]] * 4
 
 TREE_OPS = {
     "empty": bytes([OPEN]),
@@ -71,6 +87,27 @@ TREE_OPS = {
     "survivors": bytes(
         [SURVIVE, STORE_AT, ROOT, ABC, 1, 0, WALK, ROOT, AB, 0, CELL, 0, 1, 2, STORE, 2, 1, 0]
         + [GROW, 0, 0, 40, CLONE, 0, 3]
+    ),
+    "threads-walk-and-release": bytes(
+        [OPEN] + phase(SHARED | THREE, COME_AND_GO, COME_AND_GO, COME_AND_GO) * 2
+        + phase(SHARED, COME_AND_GO, CREATE_BELOW) * 2 + phase(OWN, COME_AND_GO, CREATE_BELOW)
+    ),
+    "threads-change-one-cell": bytes(
+        [OPEN] + phase(KEPT | THREE, STORE_AND_CLEAR, COMPARE_AND_STORE, STORE_AND_CLEAR) * 3
+        + phase(SHARED | THREE, STORE_AND_CLEAR, BY_PATH, COMPARE_AND_STORE) * 3
+    ),
+    "threads-grow-and-shrink-a-table": bytes(
+        [OPEN] + phase(SHARED | THREE, UP_AND_DOWN, UP_AND_DOWN, COME_AND_GO) * 2
+        + phase(OWN | THREE, UP_AND_DOWN, UP_AND_DOWN, CREATE_BELOW) * 2
+    ),
+    "threads-beside-what-is-held": bytes(
+        [SURVIVE, WALK, ROOT, A, 0, GROW, ROOT, 0, 40] + phase(OWN | THREE, BY_PATH, CREATE_BELOW, UP_AND_DOWN)
+        + [SHRINK, 0, 39] + phase(KEPT, UP_AND_DOWN, BY_PATH) + [STORE, 0, 1, 1, NAMES, ROOT]
+        + phase(SHARED, BY_PATH, BY_PATH) + [LOAD, 0]
+    ),
+    "threads-at-limits": bytes(
+        [3] + phase(SHARED | THREE, UP_AND_DOWN, CREATE_BELOW, BY_PATH) + phase(OWN, COME_AND_GO, BY_PATH)
+        + [GROW, ROOT, 0, 12] + phase(KEPT, UP_AND_DOWN, UP_AND_DOWN) + [NAMES, ROOT]
     ),
     "literal-path": bytes([OPEN, WALK, ROOT, 0xE5]) + b"x/y/z" + bytes([0, LOAD_AT, ROOT, 0xE3]) + b"x\\y",
 }

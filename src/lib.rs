@@ -91,9 +91,9 @@ pub use watch::{ChildrenChange, Wait, Watch, WatchChildren};
 #[cfg(any(loom, shuttle))]
 #[doc(hidden)]
 pub mod model {
-    pub use crate::raw::epoch::execution;
     #[cfg(loom)]
-    pub use crate::raw::epoch::{check, spawn};
+    pub use crate::raw::model::{check, live, spawn};
+    pub use crate::raw::model::{execution, use_hash_bits};
 }
 
 /// Compiles what the README shows.

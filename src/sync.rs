@@ -2,8 +2,8 @@
 //!
 //! In an ordinary build this is `std` and `crossbeam-epoch`, and everything that only a model needs
 //! ([`Witness`], [`mutated`]) compiles to nothing. Under `--cfg loom` the atomics are loom's, under
-//! `--cfg shuttle` shuttle's, and reclamation is a stand-in that frees as early as the rules allow
-//! (`raw/model.rs`).
+//! `--cfg shuttle` shuttle's, and reclamation is a stand-in that frees as early as the rules allow,
+//! or, under `--cfg crossbeam_loom`, the real one on loom's atomics (`raw/model.rs`).
 
 pub(crate) use imp::*;
 
@@ -53,8 +53,10 @@ mod imp {
     pub(crate) const PATIENCE: usize = 3;
 
     /// The bits of a name's hash that are used.
-    pub(crate) const HASH_BITS: u32 =
-        if cfg!(any(fuzzing, killick_check)) { 0xC000_0007 } else { u32::MAX };
+    #[inline(always)]
+    pub(crate) const fn hash_bits() -> u32 {
+        if cfg!(any(fuzzing, killick_check)) { 0xC000_0007 } else { u32::MAX }
+    }
 
     /// A model's proof that an object is read only after it was initialised and before it is freed.
     pub(crate) struct Witness;
@@ -130,7 +132,7 @@ mod imp {
     // Counts that order nothing: a model would only multiply executions.
     pub(crate) use std::sync::atomic::AtomicUsize as Counter;
 
-    pub(crate) use crate::raw::epoch::{Witness, alloc, dealloc, mutated};
+    pub(crate) use crate::raw::model::{Witness, alloc, dealloc, hash_bits, mutated};
 
     /// Models replay executions, so nothing in them may be random.
     pub(crate) type Seed = foldhash::fast::FixedState;
@@ -140,8 +142,6 @@ mod imp {
     pub(crate) const FAN_BITS: u32 = 1;
 
     pub(crate) const PATIENCE: usize = 1;
-
-    pub(crate) const HASH_BITS: u32 = u32::MAX;
 }
 
 /// `order`, or `Relaxed` where the injected bug `name` is switched on.

@@ -9,11 +9,15 @@
 //! | here | [`Op`], its decoder, and what a fuzz target runs: [`fuzz_path`], [`fuzz_tree_ops`] |
 //! | `world` | [`World`]: a real tree and the model side by side; applies an [`Op`] to both and compares |
 //! | `model` | [`Model`]: the contract as a sequential tree over `BTreeMap` |
+//! | `phase` | several threads at once, each with its own subtree, or all with the same few paths |
+//! | `racer` | one of the latter, and what it may expect |
 //! | `grammar` | [`reference_parse`]: the path grammar a second time, written otherwise |
 //! | `tracked` | [`Tracked`]: a value whose drops are counted; [`settle`] |
 
 mod grammar;
 mod model;
+mod phase;
+mod racer;
 mod tracked;
 mod world;
 
@@ -29,6 +33,12 @@ pub const SLOTS: u8 = 8;
 
 /// The most operations that one input decodes to, which bounds the time of a fuzz run.
 const MAX_OPS: usize = 512;
+
+/// As how many operations a phase counts.
+const PHASE: usize = 64;
+
+/// The most operations of one thread in a phase.
+const MAX_PROGRAM: u8 = 24;
 
 /// The paths that operations draw from: few, so that they meet, and odd, so that the grammar is
 /// exercised together with the tree.
@@ -145,15 +155,24 @@ pub enum Op {
         from: u8,
         count: u8,
     },
+    /// Runs each program on a thread of its own, and cleans up after them. An even `kind`: below
+    /// nodes of their own. An odd one: all at the same node, which is held meanwhile if `kind & 4`.
+    /// A phase in a program does nothing.
+    Phase {
+        kind: u8,
+        programs: Vec<Vec<Op>>,
+    },
 }
 
 impl Op {
     /// Reads operations from any bytes; every input is a valid sequence.
     pub fn decode(bytes: &[u8]) -> Vec<Op> {
         let mut bytes = Bytes(bytes);
-        let mut ops = Vec::new();
-        while !bytes.0.is_empty() && ops.len() < MAX_OPS {
-            ops.push(bytes.op());
+        let (mut ops, mut count) = (Vec::new(), 0);
+        while !bytes.0.is_empty() && count < MAX_OPS {
+            let op = bytes.op();
+            count += if matches!(op, Op::Phase { .. }) { PHASE } else { 1 };
+            ops.push(op);
         }
         ops
     }
@@ -190,8 +209,28 @@ impl Bytes<'_> {
     }
 
     fn op(&mut self) -> Op {
+        match self.byte() % 21 {
+            20 => self.phase(),
+            code => self.plain(code),
+        }
+    }
+
+    fn phase(&mut self) -> Op {
+        let kind = self.byte();
+        let programs = (0..2 + kind / 2 % 2).map(|_| {
+            let len = self.byte() % (MAX_PROGRAM + 1);
+            let op = |_| {
+                let code = self.byte() % 20;
+                self.plain(code)
+            };
+            (0..len).map(op).collect()
+        });
+        Op::Phase { kind, programs: programs.collect() }
+    }
+
+    fn plain(&mut self, code: u8) -> Op {
         // The arguments are evaluated in the order written: that is the encoding.
-        match self.byte() % 20 {
+        match code {
             0..3 => Op::Walk { at: self.slot(), path: self.path(), to: self.slot() },
             3 => Op::Lookup { at: self.slot(), path: self.path(), to: self.slot() },
             4 => Op::Ls { at: self.slot(), index: self.byte(), to: self.slot() },
@@ -236,10 +275,11 @@ pub fn limits_profile(choice: u8) -> Limits {
 }
 
 /// The fuzz target `tree_ops`: the first byte chooses limits and the way to end, the others are
-/// operations, applied to the tree and to the model.
+/// operations, applied to the tree and to the model, and phases of several threads.
 ///
 /// # Panics
-/// When the tree and the model differ, or when a value is not dropped exactly once.
+/// When the tree and the model differ, when a phase finds a promise broken, or when a value is not
+/// dropped exactly once.
 pub fn fuzz_tree_ops(data: &[u8]) {
     let (&choice, ops) = data.split_first().unwrap_or((&0, &[]));
     let mut world = World::new(limits_profile(choice));

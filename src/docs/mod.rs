@@ -4,6 +4,8 @@
 pub mod guarantees {}
 #[doc = include_str!("limits.md")]
 pub mod limits {}
+#[doc = include_str!("mutations.md")]
+pub mod mutations {}
 #[doc = include_str!("orderings.md")]
 pub mod orderings {}
 #[doc = include_str!("performance.md")]

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use crate::limits::Limits;
 use crate::node::tally::Tally;
 use crate::node::watchers::Watchers;
-use crate::sync::{AtomicBool, HASH_BITS, Relaxed, Seed};
+use crate::sync::{AtomicBool, Relaxed, Seed, hash_bits};
 
 /// One per tree; freed with its root.
 pub(crate) struct Shared {
@@ -35,7 +35,7 @@ impl Shared {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name);
         let hash = hasher.finish();
-        (hash ^ (hash >> 32)) as u32 & HASH_BITS
+        (hash ^ (hash >> 32)) as u32 & hash_bits()
     }
 
     /// Whether there is a bound on the children of a node.

@@ -7,12 +7,17 @@
 //! What a thread retires it gathers, and hands to the collector [`BATCH`] objects at a time, as one:
 //! the collector's work for each is most of what a store or a prune would cost.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crossbeam_epoch as epoch;
 
+#[cfg(crossbeam_loom)]
+use super::model::pin;
+#[cfg(not(crossbeam_loom))]
+use epoch::pin;
+
 /// How many retired objects a thread hands to the collector at a time.
-const BATCH: usize = 64;
+const BATCH: usize = if cfg!(crossbeam_loom) { 1 } else { 64 };
 
 /// A pinned epoch.
 pub(crate) struct Guard(epoch::Guard);
@@ -28,13 +33,30 @@ struct Batch(Vec<Retired>);
 
 thread_local! {
     static BATCH_OF_THREAD: RefCell<Batch> = const { RefCell::new(Batch(Vec::new())) };
+    /// Whether the thread is flushing.
+    static FLUSHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Frees what may be freed, on this thread. Not while that is being done: a destructor that retires more
+/// would be run inside another, and so on without end.
+fn flush(guard: &epoch::Guard) {
+    struct Flushing;
+    impl Drop for Flushing {
+        fn drop(&mut self) {
+            FLUSHING.set(false);
+        }
+    }
+    if !FLUSHING.replace(true) {
+        let _until_done = Flushing;
+        guard.flush();
+    }
 }
 
 impl Guard {
     /// Pins the current epoch. Nests; the outermost is a full fence.
     #[inline]
     pub(crate) fn pin() -> Self {
-        Guard(epoch::pin())
+        Guard(pin())
     }
 
     /// Lets go of everything reachable so far, and pins anew.
@@ -77,7 +99,7 @@ impl Guard {
         // SAFETY: the closure borrows nothing, and may run later on any thread: see `defer`.
         unsafe { self.0.defer_unchecked(free) };
         // Into the queue that all threads free from: this thread may be idle for long.
-        self.0.flush();
+        flush(&self.0);
     }
 }
 
@@ -124,6 +146,6 @@ pub fn reclaim() {
     // One flush moves this thread's garbage to the global queue and tries to advance the epoch; an
     // object is freed two epochs after it was retired.
     for _ in 0..4 {
-        epoch::pin().flush();
+        flush(&pin());
     }
 }

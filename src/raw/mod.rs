@@ -25,9 +25,11 @@
 pub(crate) mod block;
 #[cfg_attr(any(loom, shuttle, fuzzing, killick_check), expect(dead_code, reason = "see its page"))]
 pub(crate) mod cache;
-#[cfg_attr(any(loom, shuttle), path = "model.rs")]
+#[cfg_attr(all(any(loom, shuttle), not(crossbeam_loom)), path = "model/epoch.rs")]
 pub(crate) mod epoch;
 pub(crate) mod link;
+#[cfg(any(loom, shuttle))]
+pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod stack;
 pub(crate) mod table;

@@ -296,6 +296,11 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
         }
         std::mem::forget(fresh);
         if let Some(block) = current.block() {
+            if mutated("value_without_epoch") {
+                // SAFETY: none: an injected bug. A reader may still have the word.
+                unsafe { give_back::<V>(block.as_ptr()) };
+                return Ok(());
+            }
             // SAFETY: the cell's reference left it by the exchange above, once; readers that still
             // have the word hold guards, which `defer` waits for. V may be dropped on any thread.
             unsafe { guard.defer(block.as_ptr(), give_back::<V>) };

@@ -38,8 +38,13 @@ impl Model {
 
     /// A tree of a root.
     pub fn new(limits: Limits) -> Self {
+        Model::below(limits, "", 0)
+    }
+
+    /// What is at and below a node that is alone at first.
+    pub fn below(limits: Limits, name: &str, depth: usize) -> Self {
         let mut model = Model { limits, nodes: BTreeMap::new(), next: 0 };
-        model.add(None, Vec::new(), 0);
+        model.add(None, name.into(), depth);
         model
     }
 

@@ -1,8 +1,10 @@
 //! A real tree and the model side by side.
 
 use std::fmt::{Debug, Display};
+use std::sync::Arc;
 
 use super::model::{Model, ModelLoaded, ModelStored, NodeId};
+use super::phase;
 use super::tracked::{Ledger, Tracked, settle};
 use super::{Op, SLOTS};
 use crate::{Anchor, Limits, Loaded, Loader, StoreAtError, StoreError, StoreErrorKind};
@@ -21,7 +23,9 @@ type Stored = Result<u64, (StoreErrorKind, u64, Option<u64>)>;
 /// A tree and its model, and handles into both. Every operation compares all that it returns, and
 /// afterwards the number of nodes and which handles are equal.
 pub struct World {
-    tree: Tree<Tracked>,
+    tree: Arc<Tree<Tracked>>,
+    /// Whether nobody else changes the tree.
+    alone: bool,
     model: Model,
     ledger: Ledger,
     root: Anchor<Tracked>,
@@ -34,12 +38,28 @@ pub struct World {
 impl World {
     /// Both trees empty.
     pub fn new(limits: Limits) -> Self {
-        let tree = Tree::new(limits);
-        let root = tree.root();
-        let mut model = Model::new(tree.limits());
+        let tree = Arc::new(Tree::new(limits));
+        let (root, model) = (tree.root(), Model::new(tree.limits()));
+        World::at(root, model, tree, Ledger::default(), true)
+    }
+
+    /// The subtree at `root`, a node below the tree's root that is empty, while others change the
+    /// rest of the tree.
+    pub(super) fn below(root: Anchor<Tracked>, tree: Arc<Tree<Tracked>>, ledger: Ledger) -> Self {
+        let model = Model::below(tree.limits(), root.name(), 1);
+        World::at(root, model, tree, ledger, false)
+    }
+
+    fn at(
+        root: Anchor<Tracked>,
+        mut model: Model,
+        tree: Arc<Tree<Tracked>>,
+        ledger: Ledger,
+        alone: bool,
+    ) -> Self {
         model.acquire(Model::ROOT);
         let slots = (0..SLOTS).map(|_| None).collect();
-        World { tree, model, ledger: Ledger::default(), root, slots, crowd: Vec::new(), kept: None }
+        World { tree, alone, model, ledger, root, slots, crowd: Vec::new(), kept: None }
     }
 
     /// Nodes in the tree.
@@ -71,9 +91,19 @@ impl World {
             Op::CompareAndStore { at, error, fill } => self.compare_and_store(*at, *error, *fill),
             Op::Grow { at, first, count } => self.grow(*at, *first, *count),
             Op::Shrink { from, count } => self.shrink(*from, *count),
+            Op::Phase { kind, programs } if self.alone => {
+                phase::run(*kind, programs, &self.tree, &self.ledger);
+            }
+            Op::Phase { .. } => {}
         }
-        assert_eq!(self.tree.nodes(), self.model.nodes(), "nodes after {op:?}");
+        self.compare_nodes(op);
         self.compare_identities(op);
+    }
+
+    fn compare_nodes(&self, after: impl Debug) {
+        if self.alone {
+            assert_eq!(self.tree.nodes(), self.model.nodes(), "nodes after {after:?}");
+        }
     }
 
     fn compare_identities(&self, op: &Op) {
@@ -321,6 +351,18 @@ impl World {
         }
     }
 
+    /// Compares the whole trees, and empties them.
+    pub(super) fn empty(mut self) {
+        self.compare_all();
+        self.let_go();
+        let mut left = vec![self.root.clone()];
+        while let Some(anchor) = left.pop() {
+            anchor.clear();
+            left.extend(anchor.ls());
+        }
+        assert!(self.root.names().is_empty(), "{:?} below an empty node", self.root.names());
+    }
+
     /// Compares the whole trees, and takes them down: with `survivors`, the tree goes first and the
     /// handles after it, otherwise the handles first.
     ///
@@ -334,13 +376,7 @@ impl World {
         });
         let anchors: Vec<_> = if survivors { anchors.collect() } else { Vec::new() };
         if !survivors {
-            for slot in 0..SLOTS {
-                self.put(slot, None);
-            }
-            while !self.crowd.is_empty() {
-                self.shrink(0, u8::MAX);
-            }
-            assert_eq!(self.tree.nodes(), self.model.nodes(), "nodes that only values keep");
+            self.let_go();
         }
         let World { tree, ledger, root, slots, crowd, kept, .. } = self;
         drop(tree);
@@ -352,6 +388,17 @@ impl World {
         }
         drop((root, anchors, slots, crowd, kept));
         assert!(settle(|| ledger.live() == 0), "{} values leaked", ledger.live());
+    }
+
+    /// Gives up all handles but the root's.
+    fn let_go(&mut self) {
+        for slot in 0..SLOTS {
+            self.put(slot, None);
+        }
+        while !self.crowd.is_empty() {
+            self.shrink(0, u8::MAX);
+        }
+        self.compare_nodes("the last handle: values keep the rest");
     }
 
     /// Compares names, values and revisions of all nodes.
@@ -366,7 +413,7 @@ impl World {
                 todo.push((child, id));
             }
         }
-        assert_eq!(self.tree.nodes(), self.model.nodes(), "nodes after a whole look");
+        self.compare_nodes("a look at everything");
     }
 }
 

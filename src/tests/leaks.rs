@@ -273,3 +273,21 @@ fn a_very_wide_node_goes_child_by_child_and_with_the_tree() {
     drop((at, root, tree));
     assert!(settle(|| ledger.live() == 0), "{} values leaked", ledger.live());
 }
+
+#[test]
+fn destructors_that_prune_are_not_run_inside_each_other() {
+    on_a_small_stack(|| {
+        let ledger = Ledger::default();
+        let (tree, root) = tree();
+        for n in 0..sizes().wide {
+            // The value is all that keeps the other node.
+            let other = root.walk(format!("other/{n}")).unwrap();
+            let value = ledger.value_holding(n as u64, Some(other));
+            root.store_at(format!("at/{n}"), value, true).unwrap();
+        }
+        // All of it is put off, until a reader goes on that stands still meanwhile.
+        let still = Tree::<()>::new(Limits::default()).root();
+        still.load_with(|_, _| drop((root, tree)));
+        assert!(settle(|| ledger.live() == 0));
+    });
+}

@@ -66,6 +66,35 @@ fn crowded_nodes_agree_with_the_model() {
     });
 }
 
+/// Programs for up to three threads.
+fn programs() -> impl Strategy<Value = Vec<Vec<Op>>> {
+    let any_op = vec(any::<u8>(), 0..100).prop_map(|bytes| Op::decode(&bytes));
+    let crowd = vec(crowd_op(), 0..20);
+    vec(prop_oneof![any_op, crowd], 2..4)
+}
+
+/// Runs the same phase a few times, as no two runs meet in the same way.
+fn run_phases(limits: u8, kinds: &[u8], programs: &[Vec<Op>]) {
+    let mut world = World::new(limits_profile(limits));
+    for &kind in kinds {
+        world.apply(&Op::Phase { kind, programs: programs.to_vec() });
+    }
+    assert_eq!(world.nodes(), 1);
+    world.finish(false);
+}
+
+#[test]
+fn threads_below_nodes_of_their_own_agree_with_the_model() {
+    check(programs(), |programs| run_phases(0, &[0; 5], &programs));
+}
+
+#[test]
+fn threads_on_the_same_paths_find_the_promises_kept() {
+    check((any::<u8>(), programs()), |(limits, programs)| {
+        run_phases(limits, &[1, 5, 1, 5, 1, 5], &programs);
+    });
+}
+
 #[test]
 fn every_number_of_children_agrees_with_the_model_up_and_down() {
     let mut world = World::new(Limits::default());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The names of the children; an index into it stands for a name.
-pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
+pub(crate) const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 /// A node's identity: no other node of the execution has the same.
 pub(crate) type Id = usize;
@@ -40,17 +40,23 @@ pub(crate) enum Event {
     /// The error is the revision that the cell was at.
     Store {
         node: Id,
-        value: u32,
+        value: Option<u32>,
         overwrite: bool,
         got: Result<u64, u64>,
     },
     CompareAndStore {
         node: Id,
         expected: u64,
-        value: u32,
+        value: Option<u32>,
         got: Result<u64, u64>,
     },
     /// The result is what was there before.
+    Swap {
+        node: Id,
+        value: Option<u32>,
+        got: Content,
+    },
+    /// As a swap for nothing.
     Clear {
         node: Id,
         got: Content,

@@ -2,6 +2,10 @@
 //! operations with their results and with when they started and ended, must have a sequential order
 //! ([`order`]). The tree's code is the real one; only the primitives below it are shuttle's.
 //!
+//! Four threads of a few operations each: walk, lookup, names, ls, load by handle and by path, store,
+//! clear, swap, compare_and_store, and the release of a handle, the last one included. Tables that
+//! grow, shrink and become empty have scenarios of their own, and so have names whose hashes collide.
+//!
 //! Shuttle is sequentially consistent: weak orderings are what loom's models are for. These histories
 //! are longer than a model can be, and nobody chose them.
 #![cfg(shuttle)]
@@ -14,7 +18,7 @@ mod mutants;
 mod order;
 mod scenario;
 
-use scenario::Place;
+use scenario::Scenario;
 
 /// Schedules of each test, unless `KILLICK_SCHEDULES` says otherwise.
 const SCHEDULES: usize = 4_000;
@@ -30,7 +34,11 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 /// Checks the histories of `KILLICK_SCHEDULES` executions.
-fn check<S: Scheduler + 'static>(name: &str, make: impl FnOnce(u64, usize) -> S, place: Place) {
+fn check<S: Scheduler + 'static>(
+    name: &str,
+    make: impl FnOnce(u64, usize) -> S,
+    scenario: Scenario,
+) {
     let schedules = variable("KILLICK_SCHEDULES", SCHEDULES as u64) as usize;
     let seed = variable("KILLICK_SEED", 1);
     let mut config = Config::new();
@@ -39,7 +47,7 @@ fn check<S: Scheduler + 'static>(name: &str, make: impl FnOnce(u64, usize) -> S,
     let count = operations.clone();
     let run = Runner::new(make(seed, schedules), config).run(move || {
         killick::model::execution(|| {
-            let history = scenario::run(place);
+            let history = scenario::run(scenario);
             count.fetch_add(history.len(), std::sync::atomic::Ordering::Relaxed);
             order::assert_linearizable(&history);
         });
@@ -59,12 +67,22 @@ fn pct(seed: u64, schedules: usize) -> PctScheduler {
 
 #[test]
 fn children_of_the_root_under_random_schedules() {
-    check("children_of_the_root_under_random_schedules", random, Place::Root);
+    check("children_of_the_root_under_random_schedules", random, scenario::ROOT);
 }
 
 #[test]
 fn children_of_the_root_under_pct() {
-    check("children_of_the_root_under_pct", pct, Place::Root);
+    check("children_of_the_root_under_pct", pct, scenario::ROOT);
+}
+
+#[test]
+fn lists_of_the_root_under_random_schedules() {
+    check("lists_of_the_root_under_random_schedules", random, scenario::LISTED);
+}
+
+#[test]
+fn lists_of_the_root_under_pct() {
+    check("lists_of_the_root_under_pct", pct, scenario::LISTED);
 }
 
 #[test]
@@ -72,21 +90,49 @@ fn children_of_a_node_that_comes_and_goes_under_random_schedules() {
     check(
         "children_of_a_node_that_comes_and_goes_under_random_schedules",
         random,
-        Place::Transient,
+        scenario::TRANSIENT,
     );
 }
 
 #[test]
 fn children_of_a_node_that_comes_and_goes_under_pct() {
-    check("children_of_a_node_that_comes_and_goes_under_pct", pct, Place::Transient);
+    check("children_of_a_node_that_comes_and_goes_under_pct", pct, scenario::TRANSIENT);
 }
 
 #[test]
-fn lists_of_the_root_under_random_schedules() {
-    check("lists_of_the_root_under_random_schedules", random, Place::Listed);
+fn children_of_a_table_that_grows_and_shrinks_under_random_schedules() {
+    check(
+        "children_of_a_table_that_grows_and_shrinks_under_random_schedules",
+        random,
+        scenario::CROWD,
+    );
 }
 
 #[test]
-fn lists_of_the_root_under_pct() {
-    check("lists_of_the_root_under_pct", pct, Place::Listed);
+fn children_of_a_table_that_grows_and_shrinks_under_pct() {
+    check("children_of_a_table_that_grows_and_shrinks_under_pct", pct, scenario::CROWD);
+}
+
+#[test]
+fn children_of_a_table_that_comes_and_goes_under_random_schedules() {
+    check(
+        "children_of_a_table_that_comes_and_goes_under_random_schedules",
+        random,
+        scenario::TRANSIENT_CROWD,
+    );
+}
+
+#[test]
+fn children_of_a_table_that_comes_and_goes_under_pct() {
+    check("children_of_a_table_that_comes_and_goes_under_pct", pct, scenario::TRANSIENT_CROWD);
+}
+
+#[test]
+fn children_of_two_hashes_under_random_schedules() {
+    check("children_of_two_hashes_under_random_schedules", random, scenario::COLLIDING_CROWD);
+}
+
+#[test]
+fn children_of_two_hashes_under_pct() {
+    check("children_of_two_hashes_under_pct", pct, scenario::COLLIDING_CROWD);
 }

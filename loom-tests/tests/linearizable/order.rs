@@ -30,9 +30,20 @@ impl Node {
         self.handles == 0 && self.content.0.is_none()
     }
 
-    fn fill(&mut self, value: u32) -> u64 {
-        self.content = (Some(value), self.content.1 + 1);
-        self.content.1
+    /// Puts a value, or nothing, in the cell; what was there before. Nothing for nothing is no change.
+    fn swap(&mut self, value: Option<u32>) -> Content {
+        let (before, revision) = self.content;
+        self.content = (value, revision + u64::from(before.is_some() || value.is_some()));
+        (before, revision)
+    }
+
+    /// The revision after a store, or the present one if it is refused.
+    fn store(&mut self, value: Option<u32>, refused: bool) -> Result<u64, u64> {
+        if refused {
+            return Err(self.content.1);
+        }
+        self.swap(value);
+        Ok(self.content.1)
     }
 }
 
@@ -63,18 +74,13 @@ impl Tree {
             }
             Event::Load { node, got } => self.change(node, |node| node.content == got),
             Event::Store { node, value, overwrite, got } => self.change(node, |node| {
-                let refused = !overwrite && node.content.0.is_some();
-                got == if refused { Err(node.content.1) } else { Ok(node.fill(value)) }
+                got == node.store(value, !overwrite && node.content.0.is_some())
             }),
-            Event::CompareAndStore { node, expected, value, got } => self.change(node, |node| {
-                let refused = node.content.1 != expected;
-                got == if refused { Err(node.content.1) } else { Ok(node.fill(value)) }
-            }),
-            Event::Clear { node, got } => self.change(node, |node| {
-                let before = node.content;
-                node.content = (None, before.1 + u64::from(before.0.is_some()));
-                before == got
-            }),
+            Event::CompareAndStore { node, expected, value, got } => {
+                self.change(node, |node| got == node.store(value, node.content.1 != expected))
+            }
+            Event::Swap { node, value, got } => self.change(node, |node| node.swap(value) == got),
+            Event::Clear { node, got } => self.change(node, |node| node.swap(None) == got),
             Event::Drop { node } => self.change(node, |node| {
                 node.handles -= 1;
                 true
@@ -137,12 +143,15 @@ pub(crate) fn assert_linearizable(history: &[Operation]) {
 }
 
 fn is_linearizable(history: &[Operation]) -> bool {
-    assert!(history.len() <= 64, "a set of operations is a word");
+    assert!(history.len() <= Set::BITS as usize, "a set of operations is a word");
     search(history, 0, &Tree::default(), &mut HashSet::new())
 }
 
+/// A set of operations, by their places in the history.
+type Set = u128;
+
 /// Whether the operations that are not in `done` have an order that starts from `tree`.
-fn search(history: &[Operation], done: u64, tree: &Tree, seen: &mut HashSet<(u64, Tree)>) -> bool {
+fn search(history: &[Operation], done: Set, tree: &Tree, seen: &mut HashSet<(Set, Tree)>) -> bool {
     let left = || history.iter().enumerate().filter(|(at, _)| done >> at & 1 == 0);
     let Some(first_end) = left().map(|(_, operation)| operation.end).min() else { return true };
     if !seen.insert((done, tree.clone())) {
@@ -163,12 +172,17 @@ fn search(history: &[Operation], done: u64, tree: &Tree, seen: &mut HashSet<(u64
             return false;
         }
         let lingering = if lent { next.lingering() } else { 0 };
-        (0..1 << NAMES.len()).filter(|kept| kept & !lingering == 0).any(|kept| {
+        subsets(lingering).any(|kept| {
             let mut next = next.clone();
             next.prune(kept);
             search(history, done | 1 << at, &next, seen)
         })
     })
+}
+
+/// The subsets of a set, the empty one first.
+fn subsets(of: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(0), move |&last| (last != of).then(|| last.wrapping_sub(of) & of))
 }
 
 #[cfg(test)]
@@ -206,6 +220,20 @@ mod tests {
     }
 
     #[test]
+    fn changes_of_one_cell_happen_one_after_the_other() {
+        let walk = |start| operation(start, start + 1, Event::Walk { name: 0, got: 7 });
+        let swap = |got| operation(2, 5, Event::Swap { node: 7, value: Some(1), got });
+        let store = |got| {
+            let event = Event::Store { node: 7, value: Some(2), overwrite: false, got };
+            operation(3, 6, event)
+        };
+        assert!(is_linearizable(&[walk(0), swap((None, 0)), store(Err(1))]));
+        assert!(is_linearizable(&[walk(0), swap((Some(2), 1)), store(Ok(1))]));
+        assert!(!is_linearizable(&[walk(0), swap((None, 0)), store(Ok(1))]));
+        assert!(!is_linearizable(&[walk(0), swap((None, 0)), store(Err(0))]));
+    }
+
+    #[test]
     fn a_list_mixes_no_two_moments() {
         let walk = |start, name| operation(start, start + 1, Event::Walk { name, got: 7 + name });
         let (a, b) = (walk(0, 0), walk(3, 1));
@@ -215,6 +243,12 @@ mod tests {
             assert!(is_linearizable(&[a.clone(), b.clone(), drop.clone(), names(got)]));
         }
         assert!(!is_linearizable(&[a, b, drop, names(vec![])]));
+    }
+
+    #[test]
+    fn subsets_are_all_of_them() {
+        assert!(subsets(0).eq([0]));
+        assert!(subsets(0b1010).eq([0, 0b0010, 0b1000, 0b1010]));
     }
 
     #[test]

@@ -9,21 +9,57 @@ use shuttle::thread;
 
 use crate::history::{Content, Event, Id, NAMES, Operation, Recorder};
 
-/// Where the names are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Under the root, which names them.
-    Root,
-    /// The same, and it lists them, too: a list takes a handle to each.
-    Listed,
-    /// Under a node that nobody holds: it comes with the first of them and goes with the last.
-    Transient,
+/// What happens in a scenario.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    /// The path to the node whose children are named: nothing for the root. A node that nobody holds
+    /// comes with the first of them and goes with the last.
+    pub(crate) above: &'static str,
+    /// The most names.
+    pub(crate) names: usize,
+    /// Whether there are lists that take a handle to each child.
+    pub(crate) listed: bool,
+    /// The bits of a name's hash that are used.
+    pub(crate) hash_bits: u32,
+}
+
+/// A few children of the root.
+pub(crate) const ROOT: Scenario =
+    Scenario { above: "", names: 3, listed: false, hash_bits: u32::MAX };
+/// The same, listed.
+pub(crate) const LISTED: Scenario = Scenario { listed: true, ..ROOT };
+/// A few children of a node that comes and goes.
+pub(crate) const TRANSIENT: Scenario = Scenario { above: "above", ..ROOT };
+/// More children than the first form of a table holds: it grows, shrinks, and becomes empty.
+pub(crate) const CROWD: Scenario = Scenario { names: NAMES.len(), listed: true, ..ROOT };
+/// The same, where the table comes and goes.
+pub(crate) const TRANSIENT_CROWD: Scenario = Scenario { names: NAMES.len(), ..TRANSIENT };
+/// A crowd of at most two hashes.
+pub(crate) const COLLIDING_CROWD: Scenario = Scenario { hash_bits: 1 << 31, ..CROWD };
+
+/// Threads beside the one that prepares and cleans up.
+const THREADS: usize = 4;
+
+impl Scenario {
+    fn path(&self, name: usize) -> String {
+        format!("{}/{}", self.above, NAMES[name])
+    }
+
+    /// Whether the names are those of children of the root, which can be listed without keeping it.
+    fn at_root(&self) -> bool {
+        self.above.is_empty()
+    }
+
+    /// Whether a table grows and shrinks: many names come and go at once.
+    fn crowded(&self) -> bool {
+        self.names == NAMES.len()
+    }
 }
 
 /// What one thread works with.
 struct Worker {
     tree: Arc<Tree<u32>>,
-    place: Place,
+    scenario: Scenario,
     /// How many of the names are used.
     names: usize,
     held: Vec<Anchor<u32>>,
@@ -31,18 +67,19 @@ struct Worker {
 }
 
 /// Runs a scenario, and gives its history.
-pub(crate) fn run(place: Place) -> Vec<Operation> {
+pub(crate) fn run(scenario: Scenario) -> Vec<Operation> {
+    killick::model::use_hash_bits(scenario.hash_bits);
     let tree = Arc::new(Tree::new(Limits::default()));
-    let names = draw(1, NAMES.len() + 1);
+    let names = draw(1, scenario.names + 1);
     let recorder = Recorder::new();
-    let mut main = Worker { tree: tree.clone(), place, names, held: Vec::new(), recorder };
+    let mut main = Worker { tree: tree.clone(), scenario, names, held: Vec::new(), recorder };
     if draw(0, 3) == 0 {
         // A value that nobody but the tree holds.
         main.walk(draw(0, names));
-        main.store(0, true);
+        main.store(0, Some(0), true);
         main.drop(0);
     }
-    let threads = (1..=draw(3, 5)).map(|thread| main.hire(thread)).collect::<Vec<_>>();
+    let threads = (1..=THREADS).map(|thread| main.hire(thread)).collect::<Vec<_>>();
     let threads = threads.into_iter().map(|(mut worker, draws)| {
         thread::spawn(move || {
             draws.into_iter().for_each(|draw| worker.step(draw));
@@ -58,7 +95,7 @@ pub(crate) fn run(place: Place) -> Vec<Operation> {
         history.append(&mut worker.recorder.operations);
     }
     drop(workers);
-    empty(&tree, place);
+    empty(&tree, scenario);
     history
 }
 
@@ -68,21 +105,14 @@ fn draw(from: usize, to: usize) -> usize {
 }
 
 /// Clears what the threads left, and sees that nothing else is there.
-fn empty(tree: &Tree<u32>, place: Place) {
+fn empty(tree: &Tree<u32>, scenario: Scenario) {
     for name in 0..NAMES.len() {
-        if let Some(left) = tree.root().lookup(path(place, name)).unwrap() {
+        if let Some(left) = tree.root().lookup(scenario.path(name)).unwrap() {
             left.clear();
         }
     }
     assert_eq!(tree.root().child_count(), 0, "nodes are left under the root");
     assert_eq!(tree.nodes(), 1, "nodes are counted that do not exist");
-}
-
-fn path(place: Place, name: usize) -> String {
-    match place {
-        Place::Root | Place::Listed => NAMES[name].into(),
-        Place::Transient => format!("above/{}", NAMES[name]),
-    }
 }
 
 fn index(name: &str) -> usize {
@@ -116,12 +146,12 @@ fn identity(anchor: &Anchor<u32>) -> Id {
 impl Worker {
     /// A worker for another thread, some handles for it to start with, and the dice of its steps.
     fn hire(&mut self, thread: usize) -> (Worker, Vec<usize>) {
-        for _ in 0..draw(0, 3) {
+        for _ in 0..draw(0, if self.scenario.crowded() { 5 } else { 3 }) {
             self.walk(draw(0, self.names));
         }
         let worker = Worker {
             tree: self.tree.clone(),
-            place: self.place,
+            scenario: self.scenario,
             names: self.names,
             held: std::mem::take(&mut self.held),
             recorder: self.recorder.for_thread(thread),
@@ -130,7 +160,7 @@ impl Worker {
         (worker, (0..steps).map(|_| draw(0, 1 << 32)).collect())
     }
 
-    /// One operation, chosen by `dice`.
+    /// One operation, or a few that belong together, chosen by `dice`.
     fn step(&mut self, dice: usize) {
         let name = (dice >> 8) % self.names;
         let kind = match dice % 16 {
@@ -138,25 +168,33 @@ impl Worker {
             kind => kind,
         };
         let at = (dice >> 16) % self.held.len().max(1);
+        let value = ((dice >> 24) % 4 != 0).then(|| self.recorder.tick() as u32);
         match kind {
+            0 if self.scenario.crowded() => {
+                (name..name + 3).for_each(|name| self.walk(name % self.names));
+            }
             0..=2 => self.walk(name),
-            3 => self.lookup(name),
-            5 if self.place == Place::Listed => self.ls(),
-            4 | 5 if self.place != Place::Transient => self.names(),
+            3 => {
+                self.lookup(name);
+                self.load_at(name); // no older than what the look-up saw
+            }
+            4 if self.scenario.at_root() => self.names(),
+            5 if self.scenario.listed => self.ls(),
             4 | 5 => self.lookup(name),
             6 => self.load_at(name),
             7 => self.load(at),
-            8 => self.store(at, true),
-            9 => self.store(at, false),
-            10 => self.compare_and_store(at, (dice >> 24) as u64 % 3),
+            8 => self.store(at, value, dice >> 28 & 1 == 0),
+            9 => self.swap(at, value),
+            10 => self.compare_and_store(at, (dice >> 28) as u64 % 3, value),
             11 => self.clear(at),
+            12 if self.scenario.crowded() => (0..self.held.len()).for_each(|_| self.drop(0)),
             _ => self.drop(at),
         }
     }
 
     /// What is there when all is over.
     fn look_at_everything(&mut self) {
-        if self.place != Place::Transient {
+        if self.scenario.at_root() {
             self.names();
         }
         (0..self.names).for_each(|name| self.load_at(name));
@@ -164,7 +202,7 @@ impl Worker {
 
     fn walk(&mut self, name: usize) {
         self.recorder.record(|| {
-            let anchor = self.tree.root().walk(path(self.place, name)).unwrap();
+            let anchor = self.tree.root().walk(self.scenario.path(name)).unwrap();
             let got = identity(&anchor);
             self.held.push(anchor);
             Event::Walk { name, got }
@@ -173,7 +211,7 @@ impl Worker {
 
     fn lookup(&mut self, name: usize) {
         self.recorder.record(|| {
-            let found = self.tree.root().lookup(path(self.place, name)).unwrap();
+            let found = self.tree.root().lookup(self.scenario.path(name)).unwrap();
             let got = found.as_ref().map(identity);
             self.held.extend(found);
             Event::Lookup { name, got }
@@ -196,7 +234,7 @@ impl Worker {
 
     fn load_at(&mut self, name: usize) {
         self.recorder.record(|| {
-            let loaded = self.tree.root().load_at(path(self.place, name)).unwrap();
+            let loaded = self.tree.root().load_at(self.scenario.path(name)).unwrap();
             Event::LoadAt { name, got: content(loaded) }
         });
     }
@@ -207,16 +245,24 @@ impl Worker {
             .record(|| Event::Load { node: identity(anchor), got: content(anchor.load()) });
     }
 
-    fn store(&mut self, at: usize, overwrite: bool) {
-        let (anchor, value) = (&self.held[at], self.recorder.tick() as u32);
+    fn store(&mut self, at: usize, value: Option<u32>, overwrite: bool) {
+        let anchor = &self.held[at];
         self.recorder.record(|| {
             let got = anchor.store(value, overwrite).map_err(|refused| refused.revision);
             Event::Store { node: identity(anchor), value, overwrite, got }
         });
     }
 
-    fn compare_and_store(&mut self, at: usize, expected: u64) {
-        let (anchor, value) = (&self.held[at], self.recorder.tick() as u32);
+    fn swap(&mut self, at: usize, value: Option<u32>) {
+        let anchor = &self.held[at];
+        self.recorder.record(|| {
+            let got = content(anchor.swap(value).expect("the tree is open"));
+            Event::Swap { node: identity(anchor), value, got }
+        });
+    }
+
+    fn compare_and_store(&mut self, at: usize, expected: u64, value: Option<u32>) {
+        let anchor = &self.held[at];
         self.recorder.record(|| {
             let got = anchor.compare_and_store(expected, value);
             let got = got.map_err(|refused| refused.revision);
