@@ -34,12 +34,17 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "free_without_epoch",
-        breaks: "Nodes and arrays are freed at once, under the guards that can reach them.",
+        breaks: "Nodes and tables are freed at once, under the guards that can reach them.",
         caught_by: &[
             (Loom, "walk_vs_drop::lookup_finds_a_live_node_or_none"),
             (Epoch, "creation_and_prune_of_one_path_leave_nothing"),
             (Shuttle, "children_of_the_root_under_random_schedules"),
         ],
+    },
+    Mutant {
+        name: "insert_ignores_freeze",
+        breaks: "A slot is written although it is frozen, so a child is linked or unlinked in a table that has been replaced.",
+        caught_by: &[(Loom, "table::unlinking_meets_a_growing_table")],
     },
     Mutant {
         name: "link_exchange_without_acquire",
@@ -51,12 +56,12 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "link_load_relaxed",
-        breaks: "A walker reads a node or an array before its contents.",
+        breaks: "A walker reads a node or a table before its contents.",
         caught_by: &[(Loom, "walk_vs_walk::two_walkers_on_paths_that_part_share_the_node_above")],
     },
     Mutant {
         name: "link_publish_relaxed",
-        breaks: "A node or an array is published before its contents.",
+        breaks: "A node or a table is published before its contents.",
         caught_by: &[(Loom, "walk_vs_walk::two_walkers_on_paths_that_part_share_the_node_above")],
     },
     Mutant {
@@ -76,6 +81,11 @@ pub const MUTANTS: &[Mutant] = &[
         ],
     },
     Mutant {
+        name: "ls_ignores_the_gone",
+        breaks: "A list of a table does not see that a child came and went between its two looks.",
+        caught_by: &[(Shuttle, "children_of_the_root_under_pct")],
+    },
+    Mutant {
         name: "ls_without_validation",
         breaks: "A list mixes the children of two moments.",
         caught_by: &[
@@ -91,6 +101,16 @@ pub const MUTANTS: &[Mutant] = &[
             (Epoch, "pruner_reads_its_parent_although_others_free_that"),
             (Shuttle, "children_of_a_node_that_comes_and_goes_under_pct"),
         ],
+    },
+    Mutant {
+        name: "rebuild_keeps_owner_reference",
+        breaks: "The thread that replaces an empty table by nothing keeps the reference on the owner.",
+        caught_by: &[(Loom, "table::last_two_children_of_a_table_leave_nothing")],
+    },
+    Mutant {
+        name: "rebuild_without_freeze",
+        breaks: "A table is replaced while others still write to it.",
+        caught_by: &[(Loom, "table::unlinking_meets_a_growing_table")],
     },
     Mutant {
         name: "release_last_relaxed",
@@ -121,6 +141,26 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "limits::limit_of_nodes_is_never_exceeded")],
     },
     Mutant {
+        name: "slot_load_relaxed",
+        breaks: "A walker reads a node in a table before its contents.",
+        caught_by: &[(Loom, "table::two_who_link_one_name_in_a_growing_table_get_one_node")],
+    },
+    Mutant {
+        name: "slot_publish_relaxed",
+        breaks: "A node is published in a table before its contents.",
+        caught_by: &[(Loom, "table::two_who_link_one_name_in_a_growing_table_get_one_node")],
+    },
+    Mutant {
+        name: "stack_load_relaxed",
+        breaks: "Who tells watchers reads one before it is made.",
+        caught_by: &[(Loom, "watch_vs_change::watcher_that_goes_leaves_the_other_told")],
+    },
+    Mutant {
+        name: "stack_publish_relaxed",
+        breaks: "A watcher is listed before it is made.",
+        caught_by: &[(Loom, "watch_vs_change::watcher_that_goes_leaves_the_other_told")],
+    },
+    Mutant {
         name: "store_into_closed_stays",
         breaks: "A store that the tree's end has overtaken is not undone: the value is never dropped.",
         caught_by: &[(Loom, "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept")],
@@ -132,6 +172,16 @@ pub const MUTANTS: &[Mutant] = &[
             (Loom, "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept"),
             (Shuttle, "children_of_the_root_under_pct"),
         ],
+    },
+    Mutant {
+        name: "take_relaxed",
+        breaks: "A watcher that was told looks before the change.",
+        caught_by: &[(Loom, "watch_vs_change::store_is_seen_by_the_first_look_or_told")],
+    },
+    Mutant {
+        name: "tell_relaxed",
+        breaks: "A watcher is told before the change.",
+        caught_by: &[(Loom, "watch_vs_change::store_is_seen_by_the_first_look_or_told")],
     },
     Mutant {
         name: "unlink_keeps_owner_reference",
@@ -170,6 +220,11 @@ pub const MUTANTS: &[Mutant] = &[
         name: "value_touch_relaxed",
         breaks: "The tree's end meets an empty cell without releasing that the tree is closed.",
         caught_by: &[(Loom, "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept")],
+    },
+    Mutant {
+        name: "value_watch_relaxed",
+        breaks: "A watcher that sets the mark reads a value before its contents.",
+        caught_by: &[(Loom, "watch_vs_change::store_is_seen_by_the_first_look_or_told")],
     },
     Mutant {
         name: "value_without_epoch",
