@@ -83,7 +83,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ls_ignores_the_gone",
         breaks: "A list of a table does not see that a child came and went between its two looks.",
-        caught_by: &[(Shuttle, "children_of_the_root_under_pct")],
+        caught_by: &[(Shuttle, "children_of_a_table_that_comes_and_goes_under_pct")],
     },
     Mutant {
         name: "ls_without_validation",

@@ -123,13 +123,15 @@ impl<'g, V> Spot<'g, V> {
 
     /// Replaces a table that is frozen or has no room, or the whole that it is a part of.
     fn renew(&self, owner: NodeRef<'g, V>, word: Link<'g, V>, guard: &'g Guard) -> Whole {
-        match &self.part {
+        let why = match &self.part {
             Some(part) if !part.frozen => {
                 rebuild::part(part.place, self.table, part.shift, Why::NoRoom, guard);
-                Whole::Done
+                return Whole::Done;
             }
-            _ => rebuild::whole(&owner.children, word, Why::NoRoom, word.is_marked(), guard),
-        }
+            Some(_) => Why::Tidy,
+            None => Why::NoRoom,
+        };
+        rebuild::whole(&owner.children, word, why, word.is_marked(), guard)
     }
 
     /// Replaces a table that has `left` children, if these are few (T3).
