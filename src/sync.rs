@@ -16,7 +16,7 @@ mod imp {
     #[cfg(any(fuzzing, killick_check))]
     pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, AtomicUsize as Counter, Ordering,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, AtomicUsize as Counter, Ordering,
         Ordering::*,
     };
 
@@ -86,7 +86,9 @@ mod imp {
     #[cfg(shuttle)]
     use shuttle::sync::atomic;
 
-    pub(crate) use atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::*};
+    pub(crate) use atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::*,
+    };
 
     /// A place for the waker of one task.
     #[cfg(loom)]

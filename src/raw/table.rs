@@ -18,22 +18,30 @@ use std::marker::PhantomData;
 use super::block::{ADDRESS, BlockRef, Count, Fan};
 use super::link::AtomicLink;
 use super::node::NodeRef;
-use crate::sync::{AcqRel, Acquire, AtomicPtr, AtomicU32, Guard, Relaxed, Release, weakened};
+use crate::sync::{
+    AcqRel, Acquire, AtomicPtr, AtomicU32, AtomicU64, Guard, Relaxed, Release, mutated, weakened,
+};
 
-/// How many children a table has: those that were announced to come, and to go. Either only rises.
+/// How many children a table has, and how many were announced to go so far: in one word, so that each
+/// announcement knows exactly how many are left.
 ///
 /// Besides, in trees with a limit, how many the node has room taken for: at least those linked. That is
 /// counted in the table or branch that the node's word leads to.
 pub(crate) struct Census {
-    came: AtomicU32,
-    went: AtomicU32,
+    /// Announcements in the high half, which wraps; in the low half the children, more by [`BIAS`].
+    word: AtomicU64,
     taken: AtomicU32,
 }
 
+/// Below zero for a moment: two may announce one child, one of them in vain. That must not reach the
+/// high half.
+const BIAS: u64 = 1 << 31;
+const ONE_GOES: u64 = (1 << 32) - 1;
+
 impl Census {
     pub(crate) fn new(children: u32) -> Self {
-        let (came, taken) = (AtomicU32::new(children), AtomicU32::new(children));
-        Census { came, went: AtomicU32::new(0), taken }
+        let word = AtomicU64::new(BIAS + u64::from(children));
+        Census { word, taken: AtomicU32::new(children) }
     }
 
     /// Takes room for one child, if less than `limit` is taken.
@@ -52,49 +60,50 @@ impl Census {
         self.taken.fetch_sub(1, Relaxed);
     }
 
-    /// Announces a child that is about to be linked.
+    /// Announces a child that is about to be linked, or did not go after all.
     pub(crate) fn come(&self) {
-        // Relaxed: publishes nothing. A count that is seen too low leads to a rebuild in vain, and
-        // whoever announced in vain counts once more in `go`.
-        self.came.fetch_add(1, Relaxed);
+        // Relaxed: publishes nothing. Whoever announced in vain counts once more in `go`.
+        self.word.fetch_add(1, Relaxed);
     }
 
-    /// Announces a child that is about to be unlinked, or that did not come after all. How many are
-    /// left.
+    /// Announces a child that is about to be unlinked, or did not come after all. How many are left.
     pub(crate) fn go(&self) -> usize {
-        // Release: a list that sees what follows sees the announcement; pairs with Acquire in
-        // `gone`. Acquire: the last to go knows of all who came before those that went. [O11]
-        let went = self.went.fetch_add(1, AcqRel) + 1;
-        self.between(self.came.load(Relaxed), went)
+        // Release: a list that sees what follows sees the announcement; pairs with Acquire in `gone`.
+        // Acquire: see `count_in_order`. [O11]
+        let after = self.word.fetch_add(ONE_GOES, AcqRel).wrapping_add(ONE_GOES);
+        if mutated("left_of_two_moments") {
+            // An injected bug: who came so far, less who went until a moment ago.
+            let now = self.word.load(Relaxed);
+            return children(u64::from(now as u32) + (now >> 32) - (after >> 32));
+        }
+        children(after)
     }
 
     /// How many children there are.
     pub(crate) fn count(&self) -> usize {
-        // Acquire: those that it counts as gone had come before.
-        let went = self.went.load(Acquire);
-        self.between(self.came.load(Relaxed), went)
+        // Relaxed: a figure for limits and people, and for how much room a list needs.
+        children(self.word.load(Relaxed))
     }
 
-    /// The same, as a write: of two that go from two tables at once, and each count the other's,
-    /// one sees the other go.
+    /// The same, as a write: of two that go from two tables at once, and each count the other's, one sees
+    /// the other go.
     pub(crate) fn count_in_order(&self) -> usize {
         // AcqRel: if this comes before the other's `go` in the order of that word, then what this thread
         // counted before happens before that, and the other sees it. [O12]
-        let went = self.went.fetch_add(0, AcqRel);
-        self.between(self.came.load(Relaxed), went)
+        children(self.word.fetch_add(0, AcqRel))
     }
 
     /// How many were announced to go so far. The caller looks at the slots next.
     pub(crate) fn gone(&self) -> u32 {
         // Acquire: whoever announced had seen the child that it was about, and so does whoever looks
         // after this; pairs with Release in `go`. [O11]
-        self.went.load(Acquire)
+        (self.word.load(Acquire) >> 32) as u32
     }
+}
 
-    fn between(&self, came: u32, went: u32) -> usize {
-        // Below zero for a moment, where the first is seen later than the second.
-        (came.wrapping_sub(went) as i32).max(0) as usize
-    }
+/// How many children a census word says there are.
+fn children(word: u64) -> usize {
+    u64::from(word as u32).saturating_sub(BIAS) as usize
 }
 
 /// Nodes whose hashes are all equal to the header. Immutable.

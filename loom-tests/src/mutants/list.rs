@@ -47,6 +47,11 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "table::unlinking_meets_a_growing_table")],
     },
     Mutant {
+        name: "left_of_two_moments",
+        breaks: "Who unlinks the last child of a table counts one more that came and went meanwhile, and leaves an empty table.",
+        caught_by: &[(Loom, "table::pruner_that_counts_in_vain_does_not_hide_that_none_is_left")],
+    },
+    Mutant {
         name: "link_exchange_without_acquire",
         breaks: "A link that follows the tree's end does not acquire that the tree is closed.",
         caught_by: &[(

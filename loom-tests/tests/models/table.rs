@@ -112,3 +112,17 @@ fn child_is_replaced_in_a_table_while_another_grows_it() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn pruner_that_counts_in_vain_does_not_hide_that_none_is_left() {
+    check("pruner_that_counts_in_vain_does_not_hide_that_none_is_left", Some(3), || {
+        let tree = tree();
+        let (a, b) = (walk(&tree, "p/a"), walk(&tree, "p/b"));
+        let other = spawn(move || drop(a));
+        // Replaces p/a while it is dead, and takes the fresh one away: its pruner finds it gone.
+        drop(walk(&tree, "p/a"));
+        drop(b);
+        other.join().unwrap();
+        assert_empty(&tree);
+    });
+}

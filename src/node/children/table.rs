@@ -17,8 +17,11 @@
 //! - T2: a frozen slot is never written again. A table is replaced only when all its slots are
 //!   frozen ([`rebuild`](super::rebuild)), so an exchange that succeeds shows that the table is the
 //!   one that its word leads to, at that moment.
-//! - T3: whoever is about to unlink counts that before, and whoever is about to link too. The last
-//!   that counts a table down to few children looks whether it is due for a smaller one.
+//! - T3: whoever is about to link counts that before, and whoever is about to unlink too; who did not,
+//!   after all, counts it back. The count is one word, so who counts a table down to none, or to few,
+//!   knows that, and looks whether it is due for a smaller one. The last one to go from a table that
+//!   then stays empty finds none left: others that count in vain meanwhile either have counted up, and
+//!   then look in their turn when they count back, or have counted down, and it finds fewer than none.
 
 use crate::raw::node::NodeRef;
 use crate::raw::table::{Entry, Holds, List, Slot, Table};
