@@ -10,11 +10,19 @@ use std::sync::Arc;
 use killick::model::spawn;
 use killick::{Anchor, Limits, Tree};
 
+mod change_vs_load;
+mod clear_vs_release;
+mod count_vs_create_and_prune;
 mod create_vs_cascade;
 mod limits;
+mod load_at_vs_replace;
+mod lookup_vs_create;
 mod ls_vs_create_and_prune;
+mod ls_vs_store;
 mod mutants;
 mod store_vs_drop;
+mod three_threads;
+mod walk_vs_close;
 mod walk_vs_drop;
 mod walk_vs_walk;
 
