@@ -223,7 +223,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     }
 
     /// How many children are linked, one that is on its way out included: between the last release of
-    /// a child and the return of that call it may be counted or not.
+    /// a child and the return of that call it may be counted or not, and so may the one that a walk
+    /// puts in its place meanwhile.
     ///
     /// # Progress
     /// Wait-free; writes no shared memory.

@@ -19,7 +19,7 @@ fn names_are_those_of_one_moment() {
             move || (walk(&tree, "b"), drop(a)).0
         });
         let names = tree.root().names();
-        assert!(is_legal(&names.iter().collect::<Vec<_>>()), "{names:?}");
+        assert!(is_legal(&names.iter().collect::<Vec<_>>()), "no moment had {names:?}");
         drop(other.join().unwrap());
         assert_empty(&tree);
     });
