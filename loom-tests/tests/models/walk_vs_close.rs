@@ -6,7 +6,7 @@ use crate::{spawn, tree, walk};
 
 #[test]
 fn walk_into_a_closing_tree_gives_a_node_that_ends_up_empty() {
-    check("walk_into_a_closing_tree_gives_a_node_that_ends_up_empty", Some(4), || {
+    check("walk_into_a_closing_tree_gives_a_node_that_ends_up_empty", Some(2), || {
         let tree = tree();
         tree.root().store_at("a", 1, true).unwrap();
         let root = tree.root();
@@ -25,7 +25,7 @@ fn walk_into_a_closing_tree_gives_a_node_that_ends_up_empty() {
 
 #[test]
 fn lookup_in_a_closing_tree_finds_the_node_or_none() {
-    check("lookup_in_a_closing_tree_finds_the_node_or_none", Some(4), || {
+    check("lookup_in_a_closing_tree_finds_the_node_or_none", Some(2), || {
         let tree = tree();
         tree.root().store_at("a/b", 1, true).unwrap();
         let root = tree.root();
@@ -42,7 +42,7 @@ fn lookup_in_a_closing_tree_finds_the_node_or_none() {
 
 #[test]
 fn load_by_path_in_a_closing_tree_reads_the_value_or_nothing() {
-    check("load_by_path_in_a_closing_tree_reads_the_value_or_nothing", None, || {
+    check("load_by_path_in_a_closing_tree_reads_the_value_or_nothing", Some(2), || {
         let tree = tree();
         tree.root().store_at("a", 1, true).unwrap();
         let root = tree.root();
@@ -59,7 +59,7 @@ fn load_by_path_in_a_closing_tree_reads_the_value_or_nothing() {
 
 #[test]
 fn list_of_a_closing_tree_shows_what_is_left() {
-    check("list_of_a_closing_tree_shows_what_is_left", Some(4), || {
+    check("list_of_a_closing_tree_shows_what_is_left", Some(2), || {
         let tree = tree();
         tree.root().store_at("a", 1, true).unwrap();
         let (root, b) = (tree.root(), walk(&tree, "b"));
@@ -75,7 +75,7 @@ fn list_of_a_closing_tree_shows_what_is_left() {
 
 #[test]
 fn end_of_a_tree_and_its_last_anchor_free_it_once() {
-    check("end_of_a_tree_and_its_last_anchor_free_it_once", None, || {
+    check("end_of_a_tree_and_its_last_anchor_free_it_once", Some(2), || {
         let tree = tree();
         let held = walk(&tree, "a");
         let other = spawn(move || drop(held));
@@ -86,7 +86,7 @@ fn end_of_a_tree_and_its_last_anchor_free_it_once() {
 
 #[test]
 fn last_root_and_the_end_of_a_tree_free_it_once() {
-    check("last_root_and_the_end_of_a_tree_free_it_once", None, || {
+    check("last_root_and_the_end_of_a_tree_free_it_once", Some(2), || {
         let tree = tree();
         tree.root().store_at("a", 1, true).unwrap();
         let root = tree.root();
