@@ -45,7 +45,7 @@ impl Rung {
 }
 
 /// A bug that takes more random schedules to show than this is not caught.
-const SCHEDULES: &str = "200000";
+const SCHEDULES: &str = "1000000";
 
 /// Runs the checks of `rung` in this very test program, each with its bug switched on. With
 /// `KILLICK_REGENERATE` the documentation's table gets what they said.

@@ -88,14 +88,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ls_ignores_the_gone",
         breaks: "A list of a table does not see that a child came and went between its two looks.",
-        caught_by: &[(Shuttle, "children_of_a_table_that_comes_and_goes_under_pct")],
+        caught_by: &[(Shuttle, "lists_of_children_that_take_turns_in_bursts")],
     },
     Mutant {
         name: "ls_without_validation",
         breaks: "A list mixes the children of two moments.",
         caught_by: &[
             (Loom, "ls_vs_create_and_prune::names_are_those_of_one_moment"),
-            (Shuttle, "children_of_the_root_under_random_schedules"),
+            (Shuttle, "children_of_a_table_that_grows_and_shrinks_under_pct"),
         ],
     },
     Mutant {

@@ -5,6 +5,7 @@
 //! Four threads of a few operations each: walk, lookup, names, ls, load by handle and by path, store,
 //! clear, swap, compare_and_store, and the release of a handle, the last one included. Tables that
 //! grow, shrink and become empty have scenarios of their own, and so have names whose hashes collide.
+//! One test has no dice but a writer whose every history has the same answer ([`turns`]).
 //!
 //! Shuttle is sequentially consistent: weak orderings are what loom's models are for. These histories
 //! are longer than a model can be, and nobody chose them.
@@ -13,11 +14,14 @@
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
+mod bursts;
 mod history;
 mod mutants;
 mod order;
 mod scenario;
+mod turns;
 
+use bursts::Bursts;
 use scenario::Scenario;
 
 /// Schedules of each test, unless `KILLICK_SCHEDULES` says otherwise.
@@ -39,6 +43,19 @@ fn check<S: Scheduler + 'static>(
     make: impl FnOnce(u64, usize) -> S,
     scenario: Scenario,
 ) {
+    execute(name, make, move || {
+        let history = scenario::run(scenario);
+        order::assert_linearizable(&history);
+        history.len()
+    });
+}
+
+/// Runs `execution`, which tells the number of its operations, under `KILLICK_SCHEDULES` schedules.
+fn execute<S: Scheduler + 'static>(
+    name: &str,
+    make: impl FnOnce(u64, usize) -> S,
+    execution: impl Fn() -> usize + Send + Sync + 'static,
+) {
     let schedules = variable("KILLICK_SCHEDULES", SCHEDULES as u64) as usize;
     let seed = variable("KILLICK_SEED", 1);
     let mut config = Config::new();
@@ -47,9 +64,7 @@ fn check<S: Scheduler + 'static>(
     let count = operations.clone();
     let run = Runner::new(make(seed, schedules), config).run(move || {
         killick::model::execution(|| {
-            let history = scenario::run(scenario);
-            count.fetch_add(history.len(), std::sync::atomic::Ordering::Relaxed);
-            order::assert_linearizable(&history);
+            count.fetch_add(execution(), std::sync::atomic::Ordering::Relaxed);
         });
     });
     assert_eq!(run, schedules, "the scheduler stopped early");
@@ -135,4 +150,9 @@ fn children_of_two_hashes_under_random_schedules() {
 #[test]
 fn children_of_two_hashes_under_pct() {
     check("children_of_two_hashes_under_pct", pct, scenario::COLLIDING_CROWD);
+}
+
+#[test]
+fn lists_of_children_that_take_turns_in_bursts() {
+    execute("lists_of_children_that_take_turns_in_bursts", Bursts::new, turns::run);
 }

@@ -100,7 +100,7 @@ pub(crate) fn run(scenario: Scenario) -> Vec<Operation> {
 }
 
 /// A random number from `from` to below `to`.
-fn draw(from: usize, to: usize) -> usize {
+pub(crate) fn draw(from: usize, to: usize) -> usize {
     thread_rng().gen_range(from..to)
 }
 
