@@ -90,7 +90,7 @@ fn overlapping(programs: &[Vec<Op>], tree: &SharedTree, ledger: &Ledger, held: b
     empty(&root);
 }
 
-/// One path, one node; and every node that is held is at its path.
+/// One path, one node; every node that is held is at its path, and has its children counted.
 fn compare_held(
     root: &Anchor<Tracked>,
     racers: &[Racer],
@@ -100,6 +100,7 @@ fn compare_held(
     let held = held.chain(kept.iter().map(|(path, anchor)| (path.as_str(), anchor)));
     for (path, anchor) in held {
         assert_eq!(root.lookup(path).as_ref(), Ok(&Some(anchor.clone())), "{path} is another node");
+        assert_eq!(anchor.child_count(), anchor.names().len(), "children of {path}");
     }
 }
 
