@@ -127,8 +127,11 @@ pub(crate) fn seal<V: Send + Sync + 'static>(node: &Held<V>, guard: &Guard) {
             if node.node().cell.touch(current) {
                 return;
             }
-        } else if let Ok((_, _)) = update(node, None, guard, |_| true) {
+        } else if let Ok((before, _)) = update(node, None, guard, |_| true)
+            && !before.is_empty()
+        {
             return;
         }
+        // Emptied by another thread meanwhile, and not written here yet.
     }
 }

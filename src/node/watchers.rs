@@ -10,6 +10,7 @@
 //! A watcher is only told *that* something changed; what, it finds out by looking. So it owes nothing for
 //! changes that others have overtaken, however long it sleeps.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::raw::stack::Stack;
@@ -47,8 +48,10 @@ impl Signal {
     fn tell(&self) {
         // Release: the change happens before the look that follows; pairs with `take`. [O14]
         if !self.changed.swap(true, weakened("tell_relaxed", Release)) {
-            // Else it was told before, and has not looked since: it was woken then.
-            self.waker.wake();
+            // Else it was told before, and has not looked since: it was woken then. A waker that panics
+            // must not end the operation that tells it half-done; what it is, is no concern here.
+            let woken = catch_unwind(AssertUnwindSafe(|| self.waker.wake()));
+            woken.unwrap_or_else(std::mem::forget);
         }
     }
 

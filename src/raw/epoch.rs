@@ -8,6 +8,7 @@
 //! the collector's work for each is most of what a store or a prune would cost.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_epoch as epoch;
 
@@ -93,7 +94,14 @@ impl Guard {
         let free = move || {
             for Retired { ptr, free } in batch {
                 // SAFETY: `defer` was promised that this may be called once, now, on any thread.
-                unsafe { free(ptr) };
+                let free = || unsafe { free(ptr) };
+                if cfg!(crossbeam_loom) {
+                    free(); // a model's panic is its finding
+                    continue;
+                }
+                // A destructor that panics must neither end an operation half-done that has nothing to
+                // do with it nor keep the rest of the batch. What it panicked with may have one as well.
+                catch_unwind(AssertUnwindSafe(free)).unwrap_or_else(std::mem::forget);
             }
         };
         // SAFETY: the closure borrows nothing, and may run later on any thread: see `defer`.

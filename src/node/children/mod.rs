@@ -325,11 +325,14 @@ pub(crate) fn link<'g, V>(
                 attempt
             }
         };
-        if matches!(attempt, Attempt::Done) && word.is_marked() {
-            tell(owner, tree, guard);
-        }
         match attempt {
-            Attempt::Done => break Linked::Done(chain.publish(tree)),
+            Attempt::Done => {
+                let leaf = chain.publish(tree);
+                if word.is_marked() {
+                    tell(owner, tree, guard);
+                }
+                break Linked::Done(leaf);
+            }
             Attempt::Exists => break Linked::Exists,
             Attempt::OwnerDead => break Linked::OwnerDead,
             Attempt::Full => break Linked::Full,
@@ -461,11 +464,14 @@ pub(crate) fn replace<'g, V>(
                 outcome
             }
         };
-        if matches!(outcome, Substitute::Done) && word.is_marked() {
-            tell(owner, tree, guard);
-        }
         match outcome {
-            Substitute::Done => return (Ok(chain.publish(tree)), spare),
+            Substitute::Done => {
+                let leaf = chain.publish(tree);
+                if word.is_marked() {
+                    tell(owner, tree, guard);
+                }
+                return (Ok(leaf), spare);
+            }
             Substitute::Gone => return (Err(chain), spare),
             Substitute::Stale => {} // retry from the new word
         }

@@ -271,3 +271,53 @@ fn a_watched_value_is_dropped_once() {
     drop((seen, watch, anchor, root, tree));
     assert!(crate::testing::settle(|| ledger.live() == 0));
 }
+
+#[test]
+fn waker_that_panics_leaves_nothing_half_done() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+    let waker = std::task::Waker::from(Arc::new(Panics));
+    let mut context = std::task::Context::from_waker(&waker);
+    let tree = Tree::<u64>::new(Limits::default());
+    let mut watch = tree.root().watch_children();
+    assert!(watch.poll(&mut context).is_ready());
+    assert!(watch.poll(&mut context).is_pending());
+    let anchor = tree.root().walk("a/b").unwrap();
+    assert!(tree.root().names().iter().eq(["a"]));
+    assert!(watch.poll(&mut context).is_ready());
+    assert!(watch.poll(&mut context).is_pending());
+    drop(anchor);
+    assert_eq!(tree.nodes(), 1);
+}
+
+#[test]
+fn value_that_panics_is_the_last_of_no_other() {
+    struct Panics {
+        _counted: Arc<()>,
+        panics: bool,
+    }
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(!self.panics, "a destructor that panics");
+        }
+    }
+    let (tree, count) = (Tree::new(Limits::default()), Arc::new(()));
+    let anchor = tree.root().walk("a").unwrap();
+    for number in 0..300 {
+        anchor
+            .store(Panics { _counted: count.clone(), panics: number % 50 == 7 }, true)
+            .unwrap_or_else(|_| panic!());
+    }
+    drop((anchor, tree));
+    // Other tests hold guards meanwhile.
+    let late = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while Arc::strong_count(&count) > 1 {
+        assert!(std::time::Instant::now() < late, "values are left");
+        crate::reclaim();
+        thread::yield_now();
+    }
+}
