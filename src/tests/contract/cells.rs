@@ -1,5 +1,7 @@
 //! The register in a node: values, revisions, and who gets what back.
 
+use std::sync::Arc;
+
 use crate::testing::{Ledger, Tracked, settle};
 use crate::tests::tree;
 use crate::{Anchor, Limits, Loaded, StoreError, StoreErrorKind, Tree, Value};
@@ -252,4 +254,25 @@ fn storing_nothing_where_there_is_no_node_succeeds_and_creates_none() {
     assert_eq!(root.store_at("a/b", None, false).unwrap(), 0);
     assert_eq!(root.store_at("a/b", None, true).unwrap(), 0);
     assert_eq!(tree.nodes(), 1);
+}
+
+#[test]
+fn value_that_panics_keeps_no_other_from_being_dropped() {
+    struct Panics {
+        _counted: Arc<()>,
+        panics: bool,
+    }
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(!self.panics, "a destructor that panics");
+        }
+    }
+    let (tree, count) = (Tree::new(Limits::default()), Arc::new(()));
+    let anchor = tree.root().walk("a").unwrap();
+    for number in 0..300 {
+        let value = Panics { _counted: count.clone(), panics: number % 50 == 7 };
+        assert!(anchor.store(value, true).is_ok());
+    }
+    drop((anchor, tree));
+    assert!(settle(|| Arc::strong_count(&count) == 1));
 }

@@ -293,31 +293,3 @@ fn waker_that_panics_leaves_nothing_half_done() {
     drop(anchor);
     assert_eq!(tree.nodes(), 1);
 }
-
-#[test]
-fn value_that_panics_is_the_last_of_no_other() {
-    struct Panics {
-        _counted: Arc<()>,
-        panics: bool,
-    }
-    impl Drop for Panics {
-        fn drop(&mut self) {
-            assert!(!self.panics, "a destructor that panics");
-        }
-    }
-    let (tree, count) = (Tree::new(Limits::default()), Arc::new(()));
-    let anchor = tree.root().walk("a").unwrap();
-    for number in 0..300 {
-        anchor
-            .store(Panics { _counted: count.clone(), panics: number % 50 == 7 }, true)
-            .unwrap_or_else(|_| panic!());
-    }
-    drop((anchor, tree));
-    // Other tests hold guards meanwhile.
-    let late = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while Arc::strong_count(&count) > 1 {
-        assert!(std::time::Instant::now() < late, "values are left");
-        crate::reclaim();
-        thread::yield_now();
-    }
-}
