@@ -455,7 +455,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// its watchers and wakes them; a cell that is not costs nothing.
     ///
     /// # Complexity
-    /// O(1), two allocations. A change is O(watchers of the cell, and of a few others).
+    /// O(1), two allocations. A change is O(w) for the watchers of the cell and a 64th of all others of
+    /// the tree. To drop the watch is O(w) as well: it is among those.
     ///
     /// # Ordering
     /// What happened before a change happens before the return of a watch that shows it.
@@ -485,7 +486,7 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     ///
     /// # Complexity
     /// The first watcher of a node moves all its children to another table: O(n) for n children. A
-    /// change is O(watchers of the node, and of a few others).
+    /// change is O(w) for the watchers of the node and a 64th of all others of the tree.
     ///
     /// # Ordering
     /// As [`watch`](Self::watch).
@@ -507,7 +508,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         WatchChildren::new(self.clone())
     }
 
-    /// A future of the cell's value: at once if it holds one, else when it is first filled.
+    /// A future of the cell's value: at once if it holds one, else when it is filled. A value that is
+    /// cleared again before the future is polled is not seen, and it waits for the next.
     ///
     /// Progress, complexity and ordering are those of [`watch`](Self::watch).
     ///

@@ -17,7 +17,7 @@ mod imp {
     pub(crate) use std::alloc::{alloc, dealloc};
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, AtomicUsize as Counter, Ordering,
-        Ordering::*,
+        Ordering::*, fence,
     };
 
     /// A place for the waker of one task.
@@ -51,6 +51,9 @@ mod imp {
 
     /// After so many attempts in vain a list freezes what it lists.
     pub(crate) const PATIENCE: usize = 3;
+
+    /// How many lists the watchers of a tree are divided among; a power of two.
+    pub(crate) const WATCHER_LISTS: usize = 64;
 
     /// The bits of a name's hash that are used.
     #[inline(always)]
@@ -87,7 +90,7 @@ mod imp {
     use shuttle::sync::atomic;
 
     pub(crate) use atomic::{
-        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::*,
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::*, fence,
     };
 
     /// A place for the waker of one task.
@@ -144,6 +147,9 @@ mod imp {
     pub(crate) const FAN_BITS: u32 = 1;
 
     pub(crate) const PATIENCE: usize = 1;
+
+    /// One: which of several it is follows from an address, and models replay executions.
+    pub(crate) const WATCHER_LISTS: usize = 1;
 }
 
 /// `order`, or `Relaxed` where the injected bug `name` is switched on.

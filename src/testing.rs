@@ -12,10 +12,12 @@
 //! | `phase` | several threads at once, each with its own subtree, or all with the same few paths |
 //! | `racer` | one of the latter, and what it may expect |
 //! | `grammar` | [`reference_parse`]: the path grammar a second time, written otherwise |
+//! | `observer` | [`Observer`]: a watcher, and what it may expect |
 //! | `tracked` | [`Tracked`]: a value whose drops are counted; [`settle`] |
 
 mod grammar;
 mod model;
+mod observer;
 mod phase;
 mod racer;
 mod tracked;
@@ -23,6 +25,7 @@ mod world;
 
 pub use grammar::reference_parse;
 pub use model::{Model, NodeId};
+pub use observer::{Observer, Seen};
 pub use tracked::{Ledger, Tracked, settle};
 pub use world::World;
 
@@ -30,6 +33,9 @@ use crate::{Limits, Tree, WalkError};
 
 /// Places for handles in a [`World`]. An operation on an empty one acts on the root.
 pub const SLOTS: u8 = 8;
+
+/// The most watchers of one [`World`], or of one thread in a phase.
+const OBSERVERS: usize = 4;
 
 /// The most operations that one input decodes to, which bounds the time of a fuzz run.
 const MAX_OPS: usize = 512;
@@ -155,6 +161,15 @@ pub enum Op {
         from: u8,
         count: u8,
     },
+    /// Begins to watch the cell, or the children. Of too many watchers the oldest goes.
+    Watch {
+        at: u8,
+        children: bool,
+    },
+    /// Has one of the watchers look until there is nothing new.
+    Look {
+        which: u8,
+    },
     /// Runs each program on a thread of its own, and cleans up after them. An even `kind`: below
     /// nodes of their own. An odd one: all at the same node, which is held meanwhile if `kind & 4`.
     /// A phase in a program does nothing.
@@ -209,9 +224,10 @@ impl Bytes<'_> {
     }
 
     fn op(&mut self) -> Op {
-        match self.byte() % 21 {
-            20 => self.phase(),
-            code => self.plain(code),
+        match self.byte() {
+            code @ 252.. => self.watching(code),
+            code if code % 21 == 20 => self.phase(),
+            code => self.plain(code % 21),
         }
     }
 
@@ -219,13 +235,20 @@ impl Bytes<'_> {
         let kind = self.byte();
         let programs = (0..2 + kind / 2 % 2).map(|_| {
             let len = self.byte() % (MAX_PROGRAM + 1);
-            let op = |_| {
-                let code = self.byte() % 20;
-                self.plain(code)
+            let op = |_| match self.byte() {
+                code @ 240.. => self.watching(code),
+                code => self.plain(code % 20),
             };
             (0..len).map(op).collect()
         });
         Op::Phase { kind, programs: programs.collect() }
+    }
+
+    fn watching(&mut self, code: u8) -> Op {
+        match code % 2 {
+            0 => Op::Watch { at: self.slot(), children: self.flag() },
+            _ => Op::Look { which: self.byte() },
+        }
     }
 
     fn plain(&mut self, code: u8) -> Op {

@@ -36,7 +36,7 @@ impl<V: Send + Sync + 'static> Tree<V> {
     /// An empty tree with its own bounds and its own seed for hashing names.
     ///
     /// # Complexity
-    /// O(1), two allocations.
+    /// O(1), four allocations, some 4 KiB.
     pub fn new(limits: Limits) -> Self {
         Tree { root: Anchor::new(Held::new_root(Shared::new(limits))) }
     }
@@ -54,11 +54,17 @@ impl<V: Send + Sync + 'static> Tree<V> {
         self.shared().limits
     }
 
-    /// How many nodes there are, the root included. Exact when no other thread creates or prunes;
-    /// otherwise those that are about to be linked and those not quite unlinked count as well.
+    /// How many nodes there are, the root included: at least 1. Exact when no other thread creates or
+    /// prunes; otherwise those that are about to be linked and those not quite unlinked count as well.
+    ///
+    /// Without a limit of nodes, threads count apart, and one that is created by one thread and pruned by
+    /// another during the call may be counted twice or taken off without having been counted.
     ///
     /// # Progress
     /// Wait-free.
+    ///
+    /// # Complexity
+    /// O(1): with a limit one load, without 16.
     pub fn nodes(&self) -> usize {
         self.shared().nodes()
     }

@@ -23,7 +23,7 @@ use crate::node::children;
 use crate::node::watchers::{Signal, What};
 use crate::prune;
 use crate::raw::value::Value;
-use crate::sync::Guard;
+use crate::sync::{Guard, mutated};
 
 /// A watcher in the tree's list, with a handle to what it watches.
 struct Registration<V: Send + Sync + 'static> {
@@ -55,25 +55,28 @@ impl<V: Send + Sync + 'static> Registration<V> {
     }
 
     /// What `look` finds, if it finds anything new: at once if something has changed since the last
-    /// time, or when `context` has been woken.
+    /// time; else `waker`, if there is one, is woken when something does. `look` also says whether
+    /// all is empty, as it is in the end once the tree is closed.
     fn poll<T>(
         &mut self,
-        context: &mut Context<'_>,
-        mut look: impl FnMut(&Anchor<V>) -> Option<T>,
+        waker: Option<&Waker>,
+        mut look: impl FnMut(&Anchor<V>) -> (Option<T>, bool),
     ) -> Poll<Option<T>> {
         loop {
             if self.ended {
                 return Poll::Ready(None);
             }
             // Before the look: a change after it sets the signal again.
-            self.signal.register(context.waker());
+            waker.into_iter().for_each(|waker| self.signal.register(waker));
             if !self.signal.take() {
                 return Poll::Pending;
             }
             // Before the look, too: who sees the end has seen what came before.
-            self.ended = self.anchor.held().tree().is_closed();
-            if let Some(new) = look(&self.anchor) {
-                return Poll::Ready(Some(new));
+            let closed = self.anchor.held().tree().is_closed();
+            let (new, complete) = look(&self.anchor);
+            self.ended = closed && (complete || mutated("watch_ends_early"));
+            if new.is_some() {
+                return Poll::Ready(new);
             }
         }
     }
@@ -86,13 +89,15 @@ impl<V: Send + Sync + 'static> Drop for Registration<V> {
         let watchers = &held.tree().watchers;
         watchers.forget(node.addr(), &self.signal, &guard);
         // The mark of a cell is taken away by the next change that finds nobody to tell.
-        if self.what == What::Children && !watchers.tell(node.addr(), self.what, &guard) {
+        while self.what == What::Children && !watchers.any(node.addr(), self.what, &guard) {
             children::unwatch(node, &guard);
-            // One that has come meanwhile and found the mark needs it.
-            if watchers.tell(node.addr(), self.what, &guard) {
-                self.mark();
-                watchers.tell(node.addr(), self.what, &guard);
+            if !watchers.any(node.addr(), self.what, &guard) || mutated("unwatch_for_good") {
+                return;
             }
+            // One that has come meanwhile and found the mark needs it, and misses what has changed
+            // since. If it has gone by now, it may have left the mark to this thread: look again.
+            self.mark();
+            watchers.tell(node.addr(), self.what, &guard);
         }
     }
 }
@@ -160,10 +165,16 @@ impl<V: Send + Sync + 'static> Watch<V> {
     /// # Progress
     /// Wait-free.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Loaded<V>>> {
+        self.advance(Some(context.waker()))
+    }
+
+    fn advance(&mut self, waker: Option<&Waker>) -> Poll<Option<Loaded<V>>> {
         let shown = &mut self.shown;
-        self.registration.poll(context, |anchor| {
+        self.registration.poll(waker, |anchor| {
             let loaded = cell::load(anchor.held());
-            (shown.replace(loaded.revision) != Some(loaded.revision)).then_some(loaded)
+            let empty = loaded.value.is_none();
+            let new = shown.replace(loaded.revision) != Some(loaded.revision);
+            (new.then_some(loaded), empty)
         })
     }
 
@@ -175,12 +186,13 @@ impl<V: Send + Sync + 'static> Watch<V> {
         block(|context| self.poll(context))
     }
 
-    /// The next state, if there is one that was not shown yet.
+    /// The next state, if there is one that was not shown yet. A task that [`poll`](Self::poll)ed stays
+    /// registered.
     ///
     /// # Progress
     /// Wait-free.
     pub fn try_next(&mut self) -> Option<Loaded<V>> {
-        match self.poll(&mut Context::from_waker(Waker::noop())) {
+        match self.advance(None) {
             Poll::Ready(state) => state,
             Poll::Pending => None,
         }
@@ -301,7 +313,7 @@ impl ChildrenChange {
 /// Each item leads from the state shown last to the latest: a child that came and went in between is not
 /// shown, nor is one that went and came again. The names are those of one moment; whether each is
 /// filled is what it was at some moment since. The stream ends when the [`Tree`](crate::Tree) is
-/// dropped.
+/// dropped, after it has shown every child empty.
 ///
 /// # Examples
 /// ```
@@ -342,16 +354,21 @@ impl<V: Send + Sync + 'static> WatchChildren<V> {
     /// # Complexity
     /// O(n log n) for n children, if anything has changed, and one write to each child that came.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ChildrenChange>> {
+        self.advance(Some(context.waker()))
+    }
+
+    fn advance(&mut self, waker: Option<&Waker>) -> Poll<Option<ChildrenChange>> {
         let shown = &mut self.shown;
-        self.registration.poll(context, |anchor| {
+        self.registration.poll(waker, |anchor| {
             let guard = Guard::pin();
             let now = ls::watched(anchor.held(), &guard);
+            let empty = now.values().all(|is_filled| !is_filled);
             let change = match shown {
                 Some(shown) => ChildrenChange::between(shown, &now),
                 None => ChildrenChange::between(&BTreeMap::new(), &now),
             };
             let first = shown.replace(now).is_none();
-            (first || !change.is_empty()).then_some(change)
+            ((first || !change.is_empty()).then_some(change), empty)
         })
     }
 
@@ -368,7 +385,7 @@ impl<V: Send + Sync + 'static> WatchChildren<V> {
     /// # Progress
     /// As [`poll`](Self::poll).
     pub fn try_next(&mut self) -> Option<ChildrenChange> {
-        match self.poll(&mut Context::from_waker(Waker::noop())) {
+        match self.advance(None) {
             Poll::Ready(change) => change,
             Poll::Pending => None,
         }

@@ -28,8 +28,8 @@ impl Shared {
         }
     }
 
-    /// The hash of a name, with a seed of this tree's own: whoever chooses names cannot choose their
-    /// hashes.
+    /// The hash of a name, with a seed of this tree's own: which names collide differs from tree to tree.
+    /// It is fast, not cryptographic; names that do collide cost time linear in their number.
     #[inline]
     pub(crate) fn hash(&self, name: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();

@@ -8,7 +8,7 @@
 use crate::node::watchers::What;
 use crate::raw::node::Held;
 use crate::raw::value::{Content, Fresh};
-use crate::sync::{Guard, mutated};
+use crate::sync::{AcqRel, Guard, SeqCst, fence, mutated, weakened_to};
 
 /// Why a change was not made, and what the cell held instead.
 pub(crate) struct Refused<V> {
@@ -95,6 +95,10 @@ fn tell<V: Send + Sync + 'static>(node: &Held<V>, toggled: bool, guard: &Guard) 
     let (cell, watchers) = (node.node_under(guard), &node.tree().watchers);
     let parent = cell.parent();
     let tell = |toggled| {
+        // Between the write to the cell and the look for watchers of the parent's children, who do not
+        // write to a cell that is marked: either they see that write, or they are seen here. Pairs with
+        // the fence in `ls::watched`. [O15]
+        fence(weakened_to("tell_fence_acqrel", SeqCst, AcqRel));
         if let Some(parent) = parent.filter(|_| toggled) {
             watchers.tell(parent.addr(), What::Children, guard);
         }
@@ -105,7 +109,7 @@ fn tell<V: Send + Sync + 'static>(node: &Held<V>, toggled: bool, guard: &Guard) 
         // The last watcher is gone. One that has come meanwhile and found the mark is told here; one
         // that comes later sets it again.
         cell.cell.watch(false, guard);
-        if tell(false) {
+        if !mutated("unmark_for_good") && tell(false) {
             cell.cell.watch(true, guard);
             tell(true);
         }
@@ -128,7 +132,7 @@ pub(crate) fn seal<V: Send + Sync + 'static>(node: &Held<V>, guard: &Guard) {
                 return;
             }
         } else if let Ok((before, _)) = update(node, None, guard, |_| true)
-            && !before.is_empty()
+            && (!before.is_empty() || mutated("seal_trusts_another_clear"))
         {
             return;
         }

@@ -61,8 +61,12 @@ impl Tally {
         self.own().fetch_sub(n, Relaxed);
     }
 
+    /// The nodes: each word at a moment of its own, so what comes and goes meanwhile may be counted twice
+    /// or, with what stays, not at all.
     pub(crate) fn sum(&self) -> usize {
         let counts = self.0.iter().map(|stripe| stripe.0.load(Relaxed));
-        counts.fold(0, usize::wrapping_add)
+        let sum = counts.fold(0, usize::wrapping_add).cast_signed();
+        // Below the root's one where only the releases of nodes were seen that other words count.
+        sum.max(1).cast_unsigned()
     }
 }

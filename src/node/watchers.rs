@@ -14,10 +14,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::raw::stack::Stack;
-use crate::sync::{Acquire, AtomicBool, AtomicWaker, Counter, Guard, Relaxed, Release, weakened};
-
-/// How many lists the watchers of a tree are divided among; a power of two.
-const LISTS: usize = 64;
+use crate::sync::{
+    Acquire, AtomicBool, AtomicWaker, Counter, Guard, Relaxed, Release, WATCHER_LISTS, weakened,
+};
 
 /// What of a node is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +60,7 @@ impl Signal {
         self.changed.swap(false, weakened("take_relaxed", Acquire))
     }
 
+    /// Has `waker` woken by the next change, instead of any before.
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
     }
@@ -93,12 +93,12 @@ pub(crate) struct Watchers(Box<[List]>);
 impl Watchers {
     pub(crate) fn new() -> Self {
         let list = || List { watchers: Stack::new(), len: Counter::new(0), gone: Counter::new(0) };
-        Watchers((0..LISTS).map(|_| list()).collect())
+        Watchers((0..WATCHER_LISTS).map(|_| list()).collect())
     }
 
     fn list(&self, node: usize) -> &List {
         let mixed = (node >> 3).wrapping_mul(0x9E37_79B9) >> 16;
-        &self.0[mixed & (LISTS - 1)]
+        &self.0[mixed & (WATCHER_LISTS - 1)]
     }
 
     /// Adds a watcher, which sets the mark next.
@@ -109,14 +109,14 @@ impl Watchers {
         list.len.fetch_add(1, Relaxed);
     }
 
-    /// Forgets a watcher. Those that are gone are cleared away when they are half of a list.
+    /// Forgets a watcher. Those that are gone are cleared away when they are an eighth of a list.
     pub(crate) fn forget(&self, node: usize, signal: &Signal, guard: &Guard) {
         signal.gone.store(true, Relaxed);
         signal.waker.clear();
         let list = self.list(node);
         // Relaxed: figures that say when to clean, and may miss a watcher that comes or goes meanwhile.
         let gone = list.gone.fetch_add(1, Relaxed) + 1;
-        if 2 * gone >= list.len.load(Relaxed)
+        if 8 * gone >= list.len.load(Relaxed)
             && let Some(len) = list.watchers.keep(|watcher| !watcher.is_gone(), guard)
         {
             list.len.store(len, Relaxed);
@@ -124,12 +124,27 @@ impl Watchers {
         }
     }
 
+    /// The watchers of `what` of a node.
+    fn of<'g>(
+        &self,
+        node: usize,
+        what: What,
+        guard: &'g Guard,
+    ) -> impl Iterator<Item = &'g Watcher> {
+        let watchers = self.list(node).watchers.iter(guard);
+        watchers.filter(move |watcher| {
+            (watcher.node, watcher.what) == (node, what) && !watcher.is_gone()
+        })
+    }
+
+    /// Whether `what` of a node has a watcher.
+    pub(crate) fn any(&self, node: usize, what: What, guard: &Guard) -> bool {
+        self.of(node, what, guard).next().is_some()
+    }
+
     /// Tells the watchers of `what` of a node. Whether there is any.
     pub(crate) fn tell(&self, node: usize, what: What, guard: &Guard) -> bool {
-        let watchers = self.list(node).watchers.iter(guard);
-        let told = watchers
-            .filter(|watcher| (watcher.node, watcher.what) == (node, what) && !watcher.is_gone());
-        told.map(|watcher| watcher.signal.tell()).count() > 0
+        self.of(node, what, guard).map(|watcher| watcher.signal.tell()).count() > 0
     }
 
     /// Tells all watchers.

@@ -70,7 +70,7 @@ fn overlapping(programs: &[Vec<Op>], tree: &SharedTree, ledger: &Ledger, held: b
         let path = format!("{SHARED}{below}");
         kept.extend(root.walk(&path).ok().map(|anchor| (path, anchor)));
     }
-    let racers = {
+    let mut racers = {
         let (root, ledger) = (root.clone(), ledger.clone());
         on_threads(programs, move |number, program| {
             let mut racer = Racer::new(number as u64, root.clone(), ledger.clone());
@@ -84,6 +84,7 @@ fn overlapping(programs: &[Vec<Op>], tree: &SharedTree, ledger: &Ledger, held: b
         changes.sort_unstable();
         assert!((1..=anchor.load().revision).eq(changes), "changes of {path} are lost");
     }
+    racers.iter_mut().for_each(Racer::settle);
     compare_held(&root, &racers, &kept);
     drop(racers);
     drop(kept);

@@ -4,12 +4,14 @@
 //!   is held is found, and listed, and no name is listed twice.
 //! - A node's revision only rises while it is held, and at one revision there is one content.
 //! - A value is found where it was stored.
+//! - A watcher sees what [`Observer`] may expect, and at the end what is there.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::grammar::reference_parse;
+use super::observer::Observer;
 use super::tracked::{Ledger, Tracked};
-use super::{Op, SLOTS};
+use super::{OBSERVERS, Op, SLOTS};
 use crate::{Anchor, Limits, Loaded, Value};
 
 /// The node below which racers work. No path of an input is long enough to name it.
@@ -32,20 +34,37 @@ pub(super) struct Racer {
     values: u64,
     slots: [Option<Held>; SLOTS as usize],
     crowd: Vec<Held>,
+    observers: Vec<Observer<Tracked>>,
     /// The revisions that its changes made, by path.
     changes: HashMap<String, Vec<u64>>,
 }
 
 impl Racer {
     pub(super) fn new(number: u64, root: Anchor<Tracked>, ledger: Ledger) -> Self {
-        let (slots, crowd) = ([const { None }; SLOTS as usize], Vec::new());
-        Racer { number, root, ledger, values: 0, slots, crowd, changes: HashMap::new() }
+        Racer {
+            number,
+            root,
+            ledger,
+            values: 0,
+            slots: [const { None }; SLOTS as usize],
+            crowd: Vec::new(),
+            observers: Vec::new(),
+            changes: HashMap::new(),
+        }
     }
 
     /// The handles, with their paths.
     pub(super) fn held(&self) -> impl Iterator<Item = (&str, &Anchor<Tracked>)> {
         let held = self.slots.iter().flatten().chain(&self.crowd);
         held.map(|held| (held.path.as_str(), &held.anchor))
+    }
+
+    /// When all threads are done: what its watchers see is what is there.
+    pub(super) fn settle(&mut self) {
+        for observer in &mut self.observers {
+            let present = observer.present();
+            assert_eq!(*observer.settle(), present, "a watcher missed the last change");
+        }
     }
 
     /// The revisions that its changes at `path` made.
@@ -69,6 +88,8 @@ impl Racer {
             Op::StoreAt { at, path, fill: false, .. } => self.load_at(*at, path),
             Op::Grow { at, first, count } => self.grow(*at, *first, *count),
             Op::Shrink { from, count } => self.shrink(*from, *count),
+            Op::Watch { at, children } => self.watch(*at, *children),
+            Op::Look { which } => self.look(*which),
             Op::Phase { .. } => {}
             Op::Load { at }
             | Op::Store { at, .. }
@@ -227,6 +248,21 @@ impl Racer {
         }
         held.see(content(&held.path, &held.anchor.load()));
         self.slots[usize::from(at)] = Some(held);
+    }
+
+    fn watch(&mut self, at: u8, children: bool) {
+        let Some((_, anchor)) = self.node(at) else { return };
+        if self.observers.len() == OBSERVERS {
+            self.observers.remove(0);
+        }
+        self.observers.push(Observer::new(anchor, children));
+    }
+
+    fn look(&mut self, which: u8) {
+        if !self.observers.is_empty() {
+            let which = usize::from(which) % self.observers.len();
+            let _new = self.observers[which].look();
+        }
     }
 
     fn grow(&mut self, at: u8, first: u16, count: u8) {

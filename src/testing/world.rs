@@ -4,9 +4,10 @@ use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 use super::model::{Model, ModelLoaded, ModelStored, NodeId};
+use super::observer::{Observer, Seen};
 use super::phase;
 use super::tracked::{Ledger, Tracked, settle};
-use super::{Op, SLOTS};
+use super::{OBSERVERS, Op, SLOTS};
 use crate::{Anchor, Limits, Loaded, Loader, StoreAtError, StoreError, StoreErrorKind};
 use crate::{Storer, Tree, Value, WalkError};
 
@@ -31,6 +32,8 @@ pub struct World {
     root: Anchor<Tracked>,
     slots: Vec<Option<(Handle, NodeId)>>,
     crowd: Vec<(Anchor<Tracked>, NodeId)>,
+    /// Watchers, each with whether it watches the children.
+    observers: Vec<(Observer<Tracked>, NodeId, bool)>,
     /// A value read some time ago: it stays what it was.
     kept: Option<(Value<Tracked>, u64, u64)>,
 }
@@ -59,7 +62,8 @@ impl World {
     ) -> Self {
         model.acquire(Model::ROOT);
         let slots = (0..SLOTS).map(|_| None).collect();
-        World { tree, alone, model, ledger, root, slots, crowd: Vec::new(), kept: None }
+        let (crowd, observers) = (Vec::new(), Vec::new());
+        World { tree, alone, model, ledger, root, slots, crowd, observers, kept: None }
     }
 
     /// Nodes in the tree.
@@ -91,6 +95,8 @@ impl World {
             Op::CompareAndStore { at, error, fill } => self.compare_and_store(*at, *error, *fill),
             Op::Grow { at, first, count } => self.grow(*at, *first, *count),
             Op::Shrink { from, count } => self.shrink(*from, *count),
+            Op::Watch { at, children } => self.watch(*at, *children),
+            Op::Look { which } => self.look(*which),
             Op::Phase { kind, programs } if self.alone => {
                 phase::run(*kind, programs, &self.tree, &self.ledger);
             }
@@ -351,6 +357,47 @@ impl World {
         }
     }
 
+    fn watch(&mut self, at: u8, children: bool) {
+        if self.observers.len() == OBSERVERS {
+            self.unwatch();
+        }
+        let (base, id) = self.anchor(at);
+        self.model.acquire(id);
+        self.model.acquire(id); // a watcher has a handle of its own
+        self.observers.push((Observer::new(base, children), id, children));
+    }
+
+    /// The oldest watcher goes.
+    fn unwatch(&mut self) {
+        let (observer, id, _) = self.observers.remove(0);
+        drop(observer);
+        self.model.release(id);
+        self.model.release(id);
+    }
+
+    /// One watcher sees what is there.
+    fn look(&mut self, which: u8) {
+        if self.observers.is_empty() {
+            return;
+        }
+        let which = usize::from(which) % self.observers.len();
+        let (observer, id, children) = &mut self.observers[which];
+        let filled = |id| self.model.load(id).0.is_some();
+        let expected = if *children {
+            let name = |id| String::from_utf8(self.model.name(id).to_vec()).expect("ASCII");
+            let children = self.model.children(*id).into_iter();
+            Seen::Children(children.map(|child| (name(child), filled(child))).collect())
+        } else {
+            Seen::Cell(filled(*id), self.model.load(*id).1)
+        };
+        assert_eq!(
+            *observer.settle(),
+            expected,
+            "a watcher of {:?}",
+            text(self.model.name(*id)).to_string()
+        );
+    }
+
     /// Compares the whole trees, and empties them.
     pub(super) fn empty(mut self) {
         self.compare_all();
@@ -378,7 +425,7 @@ impl World {
         if !survivors {
             self.let_go();
         }
-        let World { tree, ledger, root, slots, crowd, kept, .. } = self;
+        let World { tree, ledger, root, slots, crowd, kept, observers, .. } = self;
         drop(tree);
         for anchor in anchors.iter().chain([&root]) {
             assert!(anchor.load().value.is_none(), "{anchor:?} has a value in a closed tree");
@@ -386,6 +433,7 @@ impl World {
             assert_eq!(refused.kind, StoreErrorKind::Closed);
             assert!(refused.value.is_some(), "a refused value comes back");
         }
+        observers.into_iter().for_each(|(observer, ..)| observer.end());
         drop((root, anchors, slots, crowd, kept));
         assert!(settle(|| ledger.live() == 0), "{} values leaked", ledger.live());
     }
@@ -398,11 +446,15 @@ impl World {
         while !self.crowd.is_empty() {
             self.shrink(0, u8::MAX);
         }
+        while !self.observers.is_empty() {
+            self.unwatch();
+        }
         self.compare_nodes("the last handle: values keep the rest");
     }
 
-    /// Compares names, values and revisions of all nodes.
-    fn compare_all(&self) {
+    /// Compares names, values and revisions of all nodes, and what watchers see.
+    fn compare_all(&mut self) {
+        (0..OBSERVERS).for_each(|which| self.look(which as u8));
         let mut todo = vec![(self.root.clone(), Model::ROOT)];
         while let Some((anchor, id)) = todo.pop() {
             self.compare_loaded(anchor.load(), self.model.load(id));

@@ -50,7 +50,9 @@ fn crowd_op() -> impl Strategy<Value = Op> {
         1 => (at.clone(), path, any::<bool>(), any::<bool>())
             .prop_map(|(at, path, fill, overwrite)| Op::StoreAt { at, path, fill, overwrite }),
         1 => at.clone().prop_map(|at| Op::Drop { at }),
-        1 => at.prop_map(|at| Op::Names { at }),
+        1 => at.clone().prop_map(|at| Op::Names { at }),
+        1 => (at, any::<bool>()).prop_map(|(at, children)| Op::Watch { at, children }),
+        1 => any::<u8>().prop_map(|which| Op::Look { which }),
     ]
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
+use std::task::Poll;
 use std::thread;
 
 use super::sizes;
-use crate::testing::{Ledger, Tracked, settle};
+use crate::testing::{Ledger, Observer, Tracked, settle};
 use crate::{Anchor, Limits, StoreAtError, StoreErrorKind, Tree, WalkError, reclaim};
 
 /// SplitMix64: the same choices for the same seed.
@@ -26,7 +27,11 @@ impl Rng {
 }
 
 /// Runs `body` on so many threads at once, each with its number and its own choices.
-fn on_threads(threads: usize, seed: u64, body: impl Fn(usize, Rng) + Send + Sync + 'static) {
+fn on_threads<T: Send + 'static>(
+    threads: usize,
+    seed: u64,
+    body: impl Fn(usize, Rng) -> T + Send + Sync + 'static,
+) -> Vec<T> {
     // What the process makes once is made here, not by whichever thread is first: ThreadSanitizer
     // does not see how the standard library orders that.
     reclaim();
@@ -37,13 +42,12 @@ fn on_threads(threads: usize, seed: u64, body: impl Fn(usize, Rng) + Send + Sync
             let (body, start) = (body.clone(), start.clone());
             thread::spawn(move || {
                 start.wait();
-                body(thread, Rng(seed << 8 | thread as u64));
+                body(thread, Rng(seed << 8 | thread as u64))
             })
         })
         .collect();
-    for thread in running {
-        thread.join().expect("a thread found a promise broken");
-    }
+    let joined = running.into_iter().map(|thread| thread.join());
+    joined.map(|done| done.expect("a thread found a promise broken")).collect()
 }
 
 /// What all threads of one run share.
@@ -392,4 +396,60 @@ fn limits_hold_under_contention_and_give_back_what_they_took() {
     assert_eq!((tree.nodes(), made.load(SeqCst)), (1, 0));
     let all = tree.root().walk("x/".repeat(NODES - 1));
     assert!(all.is_ok(), "the whole tree can be used again: {all:?}");
+}
+
+/// Watchers that come, look and go beside those who change what they watch. What is left of them.
+fn watch_and_change(root: &Anchor<u64>, names: usize, rng: &mut Rng) -> Vec<Observer<u64>> {
+    let (mut observers, mut held) = (Vec::<Observer<u64>>::new(), Vec::new());
+    for value in 0..sizes().stress_ops {
+        let name = rng.below(names).to_string();
+        match rng.below(8) {
+            0 if observers.len() < 3 => {
+                let watched = if rng.one_in(2) { root.clone() } else { root.walk(name).unwrap() };
+                observers.push(Observer::new(watched, rng.one_in(2)));
+            }
+            0 => drop(observers.swap_remove(rng.below(3))),
+            1 | 2 => {
+                let which = rng.below(3);
+                if let Some(observer) = observers.get_mut(which) {
+                    assert_ne!(observer.look(), Poll::Ready(None), "an end that nothing brought");
+                }
+            }
+            3 => {
+                root.store_at(name, value, true).unwrap();
+            }
+            4 => {
+                root.store_at(name, None, true).unwrap();
+            }
+            5 => drop(root.swap(rng.one_in(2).then_some(value)).unwrap()),
+            6 if held.len() < 4 => held.push(root.walk(name).unwrap()),
+            _ => held.truncate(held.len().saturating_sub(1)),
+        }
+    }
+    observers
+}
+
+#[test]
+fn watchers_see_the_last_change_whoever_comes_and_goes() {
+    // One child; a table; several tables, with the small ones of checking builds.
+    for names in [1, 5, 40] {
+        let tree = Tree::<u64>::new(Limits::default());
+        let root = tree.root();
+        let left = on_threads(3, 6, move |_, mut rng| watch_and_change(&root, names, &mut rng));
+        let mut left: Vec<_> = left.into_iter().flatten().collect();
+        for observer in &mut left {
+            let present = observer.present();
+            assert_eq!(*observer.settle(), present, "a watcher missed the last change");
+        }
+        // Marks that nobody needs any more are not in the way of the next ones.
+        drop(left);
+        let mut late = Observer::new(tree.root(), true);
+        late.settle();
+        let held = tree.root().walk("late").unwrap();
+        held.store(1, true).unwrap();
+        let present = late.present();
+        assert_eq!(*late.settle(), present);
+        drop(tree);
+        late.end();
+    }
 }

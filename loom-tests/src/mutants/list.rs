@@ -146,6 +146,14 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "limits::limit_of_nodes_is_never_exceeded")],
     },
     Mutant {
+        name: "seal_trusts_another_clear",
+        breaks: "The tree's end leaves a cell that another thread has just emptied unwritten, so a store after that does not see that the tree is closed.",
+        caught_by: &[(
+            Loom,
+            "store_vs_drop::store_after_a_clear_in_a_closing_tree_is_refused_or_swept",
+        )],
+    },
+    Mutant {
         name: "slot_load_relaxed",
         breaks: "A walker reads a node in a table before its contents.",
         caught_by: &[(Loom, "table::two_who_link_one_name_in_a_growing_table_get_one_node")],
@@ -184,6 +192,14 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "watch_vs_change::store_is_seen_by_the_first_look_or_told")],
     },
     Mutant {
+        name: "tell_fence_acqrel",
+        breaks: "Who changes a cell looks for watchers of the parent's children as of before the change.",
+        caught_by: &[(
+            Loom,
+            "watch_vs_change::filled_child_with_an_old_mark_is_seen_by_the_first_look_or_told",
+        )],
+    },
+    Mutant {
         name: "tell_relaxed",
         breaks: "A watcher is told before the change.",
         caught_by: &[(Loom, "watch_vs_change::store_is_seen_by_the_first_look_or_told")],
@@ -194,6 +210,25 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[
             (Loom, "create_vs_cascade::two_cascades_that_meet_leave_nothing"),
             (Shuttle, "children_of_the_root_under_random_schedules"),
+        ],
+    },
+    Mutant {
+        name: "unmark_for_good",
+        breaks: "Who finds nobody to tell takes the mark of a cell away from a watcher that has just come.",
+        caught_by: &[
+            (
+                Loom,
+                "watch_vs_change::filled_child_with_an_old_mark_is_seen_by_the_first_look_or_told",
+            ),
+            (Shuttle, "watchers_see_the_last_change_under_random_schedules"),
+        ],
+    },
+    Mutant {
+        name: "unwatch_for_good",
+        breaks: "A watcher of children that goes takes the mark away from one that has just come.",
+        caught_by: &[
+            (Loom, "watch_vs_change::children_watcher_that_goes_leaves_the_other_told"),
+            (Shuttle, "watchers_see_the_last_change_under_random_schedules"),
         ],
     },
     Mutant {
@@ -247,5 +282,21 @@ pub const MUTANTS: &[Mutant] = &[
             (Loom, "walk_vs_drop::walker_never_gets_a_pruned_node"),
             (Shuttle, "children_of_the_root_under_random_schedules"),
         ],
+    },
+    Mutant {
+        name: "watch_ends_early",
+        breaks: "A watcher of a closed tree ends although it has not seen its cell empty.",
+        caught_by: &[(
+            Loom,
+            "watch_vs_close::watch_of_a_closing_tree_shows_the_cell_empty_and_ends",
+        )],
+    },
+    Mutant {
+        name: "watched_fence_acqrel",
+        breaks: "A watcher of children looks at the cells as of before it marked the children.",
+        caught_by: &[(
+            Loom,
+            "watch_vs_change::filled_child_with_an_old_mark_is_seen_by_the_first_look_or_told",
+        )],
     },
 ];

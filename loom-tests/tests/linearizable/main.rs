@@ -5,7 +5,8 @@
 //! Four threads of a few operations each: walk, lookup, names, ls, load by handle and by path, store,
 //! clear, swap, compare_and_store, and the release of a handle, the last one included. Tables that
 //! grow, shrink and become empty have scenarios of their own, and so have names whose hashes collide.
-//! One test has no dice but a writer whose every history has the same answer ([`turns`]).
+//! One test has no dice but a writer whose every history has the same answer ([`turns`]); two have
+//! watchers, who are shown what is there in the end ([`watchers`]).
 //!
 //! Shuttle is sequentially consistent: weak orderings are what loom's models are for. These histories
 //! are longer than a model can be, and nobody chose them.
@@ -20,6 +21,7 @@ mod mutants;
 mod order;
 mod scenario;
 mod turns;
+mod watchers;
 
 use bursts::Bursts;
 use scenario::Scenario;
@@ -155,4 +157,14 @@ fn children_of_two_hashes_under_pct() {
 #[test]
 fn lists_of_children_that_take_turns_in_bursts() {
     execute("lists_of_children_that_take_turns_in_bursts", Bursts::new, turns::run);
+}
+
+#[test]
+fn watchers_see_the_last_change_under_random_schedules() {
+    execute("watchers_see_the_last_change_under_random_schedules", random, watchers::run);
+}
+
+#[test]
+fn watchers_see_the_last_change_under_pct() {
+    execute("watchers_see_the_last_change_under_pct", pct, watchers::run);
 }

@@ -27,6 +27,7 @@ mod walk_vs_close;
 mod walk_vs_drop;
 mod walk_vs_walk;
 mod watch_vs_change;
+mod watch_vs_close;
 
 /// A tree whose nodes hold numbers.
 fn tree() -> Arc<Tree<u32>> {

@@ -122,3 +122,23 @@ fn value_is_dropped_after_its_last_reader() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn store_after_a_clear_in_a_closing_tree_is_refused_or_swept() {
+    check("store_after_a_clear_in_a_closing_tree_is_refused_or_swept", Some(3), || {
+        let tree = tree();
+        let (root, held) = (tree.root(), walk(&tree, "a"));
+        held.store(1, true).unwrap();
+        // The end finds the cell just emptied by this thread, and has to write to it all the same.
+        let other = spawn(move || {
+            held.clear();
+            let _either = held.store(2, true);
+            held
+        });
+        drop(tree);
+        let held = other.join().unwrap();
+        assert!(held.load().value.is_none(), "a closed tree holds a value");
+        drop(held);
+        assert_eq!(root.child_count(), 0);
+    });
+}

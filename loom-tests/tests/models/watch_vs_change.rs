@@ -101,3 +101,90 @@ fn filled_child_is_seen_by_the_first_look_or_told() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn filled_child_with_an_old_mark_is_seen_by_the_first_look_or_told() {
+    check("filled_child_with_an_old_mark_is_seen_by_the_first_look_or_told", Some(2), || {
+        let tree = tree();
+        let (mine, theirs) = (walk(&tree, "a"), walk(&tree, "a"));
+        let mut gone = tree.root().watch_children();
+        gone.try_next().expect("the present state");
+        drop(gone);
+        // The store finds nobody and takes the cell's mark away, as the next watcher relies on it.
+        let other = spawn(move || theirs.store(1, true).unwrap());
+        let mut watch = tree.root().watch_children();
+        let mut filled = watch.try_next().expect("the present state").added[0].1;
+        other.join().unwrap();
+        filled |= watch.try_next().is_some_and(|change| change.filled == ["a"]);
+        assert!(filled, "a child that was filled is shown empty");
+        mine.clear();
+        assert_eq!(watch.try_next().expect("told").emptied, ["a"]);
+        drop((mine, watch));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn children_watcher_that_goes_leaves_the_other_told() {
+    check("children_watcher_that_goes_leaves_the_other_told", Some(2), || {
+        let tree = tree();
+        let gone = tree.root().watch_children();
+        let other = spawn(move || drop(gone));
+        let mut watch = tree.root().watch_children();
+        assert!(watch.try_next().expect("the present state").is_empty());
+        let held = walk(&tree, "a");
+        other.join().unwrap();
+        assert_eq!(watch.try_next().expect("told").added, [("a".to_string(), false)]);
+        drop(held);
+        assert_eq!(watch.try_next().expect("told").removed, ["a"]);
+        drop(watch);
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn two_watchers_are_both_told_of_one_store() {
+    check("two_watchers_are_both_told_of_one_store", Some(2), || {
+        let tree = tree();
+        let (mine, theirs, writer) = (walk(&tree, "a"), walk(&tree, "a"), walk(&tree, "a"));
+        let other = spawn(move || {
+            let mut watch = theirs.watch();
+            watch.try_next().expect("the present state");
+            watch
+        });
+        let third = spawn(move || writer.store(1, true).unwrap());
+        let mut watch = mine.watch();
+        let mut shown = watch.try_next().expect("the present state").revision;
+        third.join().unwrap();
+        let mut theirs = other.join().unwrap();
+        shown = watch.try_next().map_or(shown, |state| state.revision);
+        assert_eq!(shown, 1);
+        assert!(theirs.try_next().is_none_or(|state| state.revision == 1));
+        mine.clear();
+        assert_eq!(watch.try_next().expect("told").revision, 2);
+        assert_eq!(theirs.try_next().expect("told").revision, 2);
+        drop((watch, theirs, mine));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn children_of_a_growing_table_are_seen_by_the_first_look_or_told() {
+    check("children_of_a_growing_table_are_seen_by_the_first_look_or_told", Some(1), || {
+        let tree = tree();
+        let held = ["a", "b", "c"].map(|name| walk(&tree, name));
+        // The fourth makes a branch of the full table, as the watcher marks it.
+        let other = spawn({
+            let tree = tree.clone();
+            move || walk(&tree, "d")
+        });
+        let mut watch = tree.root().watch_children();
+        let first = watch.try_next().expect("the present state").added.len();
+        let d = other.join().unwrap();
+        assert_eq!(first + watch.try_next().map_or(0, |change| change.added.len()), 4);
+        drop(d);
+        assert_eq!(watch.try_next().expect("told").removed, ["d"]);
+        drop((held, watch));
+        assert_empty(&tree);
+    });
+}
