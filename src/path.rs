@@ -84,22 +84,50 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
-/// How many names there are, for nodes below one at `depth`.
-///
-/// Only a walk that misses a node needs to ask: the names of the nodes that there are satisfy the
-/// grammar and the limits, so the components that name one do too.
-pub(crate) fn check(names: Names<'_>, depth: usize, limits: &Limits) -> Result<usize, PathError> {
-    let mut count = 0;
-    for name in names {
-        if name == b".." || name.len() > limits.name_bytes || !is_plain(name) {
-            return Err(mistake(names, limits));
+/// The components from one on that names no node: that one, and those below it.
+#[derive(Clone, Copy)]
+pub(crate) struct Missing<'a> {
+    /// All of them.
+    pub(crate) names: Names<'a>,
+    pub(crate) first: &'a [u8],
+    pub(crate) below: Names<'a>,
+}
+
+impl Missing<'_> {
+    /// How many names there are, for nodes below one at `depth`; nothing if they are not names, or too
+    /// many, as [`error`](Self::error) says.
+    ///
+    /// Only a walk that misses a node needs to ask: the names of the nodes that there are satisfy the
+    /// grammar and the limits, so the components that name one do too.
+    #[inline]
+    pub(crate) fn count(&self, depth: usize, limits: &Limits) -> Option<usize> {
+        if !is_name(self.first, limits) {
+            return None;
         }
-        count += 1;
+        let mut count = 1;
+        for name in self.below {
+            if !is_name(name, limits) {
+                return None;
+            }
+            count += 1;
+        }
+        (depth + count <= limits.depth).then_some(count)
     }
-    match depth + count {
-        depth if depth > limits.depth => Err(PathError::TooDeep { depth, limit: limits.depth }),
-        _ => Ok(count),
+
+    /// Why there is no [`count`](Self::count).
+    #[cold]
+    pub(crate) fn error(&self, depth: usize, limits: &Limits) -> PathError {
+        if !self.names.clone().all(|name| is_name(name, limits)) {
+            return mistake(self.names, limits);
+        }
+        PathError::TooDeep { depth: depth + self.names.count(), limit: limits.depth }
     }
+}
+
+/// Whether a component, which holds no `/`, is a name.
+#[inline]
+fn is_name(name: &[u8], limits: &Limits) -> bool {
+    name != b".." && name.len() <= limits.name_bytes && is_plain(name)
 }
 
 /// The first mistake in the components from `names` on, of which there is one.
@@ -127,7 +155,7 @@ fn is_name_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7E) && byte != b'/' && byte != b'\\'
 }
 
-/// Whether a component, which holds no `/`, is made of the bytes of names alone.
+/// Whether it is made of the bytes of names alone.
 #[inline]
 fn is_plain(name: &[u8]) -> bool {
     let mut at = 0;
@@ -148,8 +176,8 @@ fn is_plain(name: &[u8]) -> bool {
     bad & (EACH << 7) == 0
 }
 
-/// The components of a text, first to last, empty ones and `.` dropped; names, if [`check`] is
-/// satisfied with the text. A copy goes on from the same place.
+/// The components of a text, first to last, empty ones and `.` dropped; names, if [`Missing::count`] says
+/// so. A copy goes on from the same place.
 ///
 /// Where the next name ends is known before the last one was looked up: the separators of 64 bytes at
 /// a time are found beforehand.

@@ -23,7 +23,7 @@ use std::fmt;
 
 use crate::node::children::{self, Linked};
 use crate::node::shared::Shared;
-use crate::path::{self, Names, PathError};
+use crate::path::{Missing, Names, PathError};
 use crate::prune;
 use crate::raw::node::{Chain, Held, NodeRef};
 use crate::raw::value::Content;
@@ -91,19 +91,21 @@ pub(crate) fn walk<V>(base: &Held<V>, path: &[u8], guard: &Guard) -> Result<Held
     let tree = base.tree();
     let mut names = Names::of(path, &tree.limits)?;
     loop {
-        let result = match descend(base, names, guard) {
+        let created = match descend(base, names, guard) {
             Descent::Found(node) => match node.acquire(tree) {
                 Some(held) => return Ok(held),
                 None if mutated("walk_adopts_the_dead") => {
                     node.state.retain();
-                    return Ok(node.adopt_reference(tree));
+                    Ok(Some(node))
                 }
-                None => revive(node, Names::none(), 0, tree, guard),
+                None => revive(node, Names::none(), 0, tree, guard)
+                    .map_err(|refused| refused.explain(node, None, tree)),
             },
-            Descent::Missing(node, missing, hash) => create(node, missing, hash, tree, guard),
+            Descent::Missing(node, missing, hash) => create(node, &missing, hash, tree, guard)
+                .map_err(|refused| refused.explain(node, Some(&missing), tree)),
         };
-        if let Some(result) = result {
-            return result;
+        if let Some(node) = created? {
+            return Ok(node.adopt_reference(tree));
         }
         // Lost to a concurrent prune or replace of a dead node on the way: retry from the base.
         names = Names::of(path, &tree.limits)?;
@@ -115,7 +117,7 @@ enum Descent<'g, 'p, V> {
     /// At the node. It may be dead.
     Found(NodeRef<'g, V>),
     /// At a node that has no child of the first of these names, with its hash if that is known.
-    Missing(NodeRef<'g, V>, Names<'p>, Option<u32>),
+    Missing(NodeRef<'g, V>, Missing<'p>, Option<u32>),
 }
 
 /// Goes down as far as there are nodes.
@@ -131,96 +133,114 @@ fn descend<'g, 'p, V>(
     while let Some(name) = names.next() {
         match children::find(node, name, tree, guard) {
             Ok(child) => node = child,
-            Err(hash) => return Descent::Missing(node, rest, hash),
+            Err(hash) => {
+                let missing = Missing { names: rest, first: name, below: names };
+                return Descent::Missing(node, missing, hash);
+            }
         }
         rest = names;
     }
     Descent::Found(node)
 }
 
-/// Makes the nodes called `names` under `node`; nothing if somebody was faster, or if `node` was dead
-/// and gone before it could be replaced (W3).
-#[cold]
-fn create<V>(
-    node: NodeRef<'_, V>,
-    names: Names<'_>,
+/// Why nothing was created, in a word: an error takes more room than a result has in registers.
+#[derive(Clone, Copy)]
+enum Refused {
+    Path,
+    TooManyChildren,
+    TooManyNodes,
+}
+
+impl Refused {
+    /// The error of a walk that ended at `node`, with these components `missing` there.
+    #[cold]
+    fn explain<V>(
+        self,
+        node: NodeRef<'_, V>,
+        missing: Option<&Missing<'_>>,
+        tree: &Shared,
+    ) -> WalkError {
+        let (depth, limits) = (node.depth(), &tree.limits);
+        match (self, missing) {
+            (Refused::Path, Some(missing)) => missing.error(depth, limits).into(),
+            (Refused::TooManyChildren, _) => {
+                WalkError::TooManyChildren { limit: limits.children, depth }
+            }
+            _ => WalkError::TooManyNodes { limit: limits.nodes },
+        }
+    }
+}
+
+/// Makes the `missing` nodes under `node`. The last of them, with a reference that is the caller's;
+/// nothing if somebody was faster, or if `node` was dead and gone before it could be replaced (W3).
+#[inline(never)]
+fn create<'g, V>(
+    node: NodeRef<'g, V>,
+    missing: &Missing<'_>,
     hash: Option<u32>,
     tree: &Shared,
-    guard: &Guard,
-) -> Option<Result<Held<V>, WalkError>> {
-    let missing = match path::check(names, node.depth(), &tree.limits) {
-        Ok(missing) => missing,
-        Err(error) => return Some(Err(error.into())),
-    };
-    if let Err(error) = reserve(tree, missing) {
+    guard: &'g Guard,
+) -> Result<Option<NodeRef<'g, V>>, Refused> {
+    let count = missing.count(node.depth(), &tree.limits).ok_or(Refused::Path)?;
+    if !tree.reserve_nodes(count) {
         // What took the last room may have been another walker's node of this very name.
-        let mut names = names;
-        let gone = names.next().is_none_or(|name| children::find(node, name, tree, guard).is_err());
-        return gone.then_some(Err(error));
+        return match children::find(node, missing.first, tree, guard) {
+            Ok(_) => Ok(None),
+            Err(_) => Err(Refused::TooManyNodes),
+        };
     }
-    let chain = chain(node, names, hash, tree);
+    let chain = chain(node, missing.first, missing.below, hash, tree);
     let (linked, spare) = children::link(node, chain, tree, guard);
     prune::give_back(spare);
     if let Linked::Done(leaf) = linked {
-        return Some(Ok(leaf));
+        return Ok(Some(leaf));
     }
-    tree.forget_nodes(missing);
+    tree.forget_nodes(count);
     match linked {
-        Linked::OwnerDead => revive(node, names, missing, tree, guard),
-        Linked::Full => {
-            let (limit, depth) = (tree.limits.children, node.depth());
-            Some(Err(WalkError::TooManyChildren { limit, depth }))
-        }
-        Linked::Exists | Linked::Done(_) => None,
+        Linked::OwnerDead => revive(node, missing.names, count, tree, guard),
+        Linked::Full => Err(Refused::TooManyChildren),
+        Linked::Exists | Linked::Done(_) => Ok(None),
     }
 }
 
-/// Puts a fresh node, with the `count` nodes called `below` under it, in the place of `dead`; nothing
-/// if `dead` is no longer linked.
+/// Puts a fresh node, with the `count` nodes called `below` under it, in the place of `dead`. The last
+/// of them, as [`create`]; nothing if `dead` is no longer linked.
 #[cold]
-fn revive<V>(
-    dead: NodeRef<'_, V>,
+fn revive<'g, V>(
+    dead: NodeRef<'g, V>,
     below: Names<'_>,
     count: usize,
     tree: &Shared,
-    guard: &Guard,
-) -> Option<Result<Held<V>, WalkError>> {
-    let parent = dead.parent()?; // a root that somebody walks from is alive
+    guard: &'g Guard,
+) -> Result<Option<NodeRef<'g, V>>, Refused> {
+    let Some(parent) = dead.parent() else {
+        return Ok(None); // a root that somebody walks from is alive
+    };
     // The fresh node has the room of the dead one, so this is for those below it.
-    if let Err(error) = reserve(tree, count) {
-        return Some(Err(error));
+    if !tree.reserve_nodes(count) {
+        return Err(Refused::TooManyNodes);
     }
-    let chain = chain(parent, std::iter::once(dead.name()).chain(below), Some(dead.hash), tree);
+    let chain = chain(parent, dead.name(), below, Some(dead.hash), tree);
     let (replaced, spare) = children::replace(parent, dead, chain, tree, guard);
     prune::give_back(spare);
-    match replaced {
-        Ok(leaf) => Some(Ok(leaf)),
-        Err(_) => {
-            tree.forget_nodes(count);
-            None
-        }
+    if replaced.is_none() {
+        tree.forget_nodes(count);
     }
+    Ok(replaced)
 }
 
-fn reserve(tree: &Shared, count: usize) -> Result<(), WalkError> {
-    if tree.reserve_nodes(count) {
-        return Ok(());
-    }
-    Err(WalkError::TooManyNodes { limit: tree.limits.nodes })
-}
-
-/// New nodes called `names`, of which there is at least one, each below the one before; `hash` is that
-/// of the first, if it is known.
-fn chain<'g, 'n, V>(
+/// A new node called `first`, and those called `below`, each below the one before; `hash` is that of the
+/// first, if it is known.
+fn chain<'g, V>(
     parent: NodeRef<'g, V>,
-    mut names: impl Iterator<Item = &'n [u8]>,
+    first: &[u8],
+    below: Names<'_>,
     hash: Option<u32>,
     tree: &Shared,
 ) -> Chain<'g, V> {
-    let first = names.next().expect("a path to create has a component");
     let hash = hash.unwrap_or_else(|| tree.hash(first));
     let mut chain = Chain::new(parent, hash, first);
-    for name in names {
+    for name in below {
         chain.push(tree.hash(name), name);
     }
     chain
@@ -237,7 +257,10 @@ fn at<'g, V: 'g, T>(
     let limits = &base.tree().limits;
     match descend(base, Names::of(path, limits)?, guard) {
         Descent::Found(node) => Ok(found(node)),
-        Descent::Missing(node, names, _) => path::check(names, node.depth(), limits).map(|_| None),
+        Descent::Missing(node, missing, _) => match missing.count(node.depth(), limits) {
+            Some(_) => Ok(None),
+            None => Err(missing.error(node.depth(), limits)),
+        },
     }
 }
 

@@ -297,9 +297,9 @@ impl<'g, V> Chain<'g, V> {
         self.top
     }
 
-    /// The reference to the last node, once the first one is linked.
-    pub(crate) fn publish(self, tree: &Shared) -> Held<V> {
-        let leaf = Held::adopt(self.leaf, tree);
+    /// The last node, once the first one is linked. The caller has its one reference now (P4).
+    pub(crate) fn publish(self) -> NodeRef<'g, V> {
+        let leaf = self.leaf;
         std::mem::forget(self);
         leaf
     }

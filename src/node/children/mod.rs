@@ -135,6 +135,7 @@ impl<'g, V> Spot<'g, V> {
     }
 
     /// Replaces a table that has `left` children, if these are few (T3).
+    #[inline]
     fn tidy(
         &self,
         owner: NodeRef<'g, V>,
@@ -144,6 +145,21 @@ impl<'g, V> Spot<'g, V> {
     ) -> Whole {
         let slots = self.table.slots().len();
         let roomy = slots > SMALL && left < slots / 16;
+        if left > 0 && !roomy {
+            return Whole::Done;
+        }
+        self.tidy_now(owner, word, left, roomy, guard)
+    }
+
+    #[cold]
+    fn tidy_now(
+        &self,
+        owner: NodeRef<'g, V>,
+        word: Link<'g, V>,
+        left: usize,
+        roomy: bool,
+        guard: &'g Guard,
+    ) -> Whole {
         let whole = || rebuild::whole(&owner.children, word, Why::Tidy, word.is_marked(), guard);
         match &self.part {
             None if left == 0 || roomy => whole(),
@@ -255,9 +271,9 @@ pub(crate) fn unlink_all<'g, V>(
 
 /// The outcome of [`link`].
 #[must_use]
-pub(crate) enum Linked<V> {
-    /// The chain is in the tree.
-    Done(Held<V>),
+pub(crate) enum Linked<'g, V> {
+    /// The chain is in the tree; the caller has the one reference on its last node.
+    Done(NodeRef<'g, V>),
     /// Somebody else's node has that name.
     Exists,
     /// The owner is dead.
@@ -312,7 +328,7 @@ pub(crate) fn link<'g, V>(
     chain: Chain<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> (Linked<V>, Spare<V>) {
+) -> (Linked<'g, V>, Spare<V>) {
     let top = chain.top();
     let mut spare = Spare(None);
     let outcome = loop {
@@ -327,7 +343,7 @@ pub(crate) fn link<'g, V>(
         };
         match attempt {
             Attempt::Done => {
-                let leaf = chain.publish(tree);
+                let leaf = chain.publish();
                 if word.is_marked() {
                     tell(owner, tree, guard);
                 }
@@ -440,8 +456,8 @@ impl<'g, V> Spot<'g, V> {
     }
 }
 
-/// Puts `chain` in the place of `dead`, a dead child with the same name. The result is its leaf, or
-/// the chain if `dead` is no longer linked.
+/// Puts `chain` in the place of `dead`, a dead child with the same name. The result is its leaf, with a
+/// reference that is the caller's; nothing if `dead` is no longer linked.
 ///
 /// The owner need not be held: as long as `dead` is linked the owner's word is not empty (C3).
 pub(crate) fn replace<'g, V>(
@@ -450,7 +466,7 @@ pub(crate) fn replace<'g, V>(
     chain: Chain<'g, V>,
     tree: &Shared,
     guard: &'g Guard,
-) -> (Result<Held<V>, Chain<'g, V>>, Spare<V>) {
+) -> (Option<NodeRef<'g, V>>, Spare<V>) {
     let mut spare = Spare(None);
     loop {
         let word = owner.children.load(guard);
@@ -466,13 +482,13 @@ pub(crate) fn replace<'g, V>(
         };
         match outcome {
             Substitute::Done => {
-                let leaf = chain.publish(tree);
+                let leaf = chain.publish();
                 if word.is_marked() {
                     tell(owner, tree, guard);
                 }
-                return (Ok(leaf), spare);
+                return (Some(leaf), spare);
             }
-            Substitute::Gone => return (Err(chain), spare),
+            Substitute::Gone => return (None, spare),
             Substitute::Stale => {} // retry from the new word
         }
     }

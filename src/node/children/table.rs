@@ -96,33 +96,43 @@ pub(super) enum Insert {
     Stale,
 }
 
+/// What an entry is to a hash.
+enum Bound {
+    /// Its slot holds no node, and may hold one of that hash.
+    Free,
+    /// It holds nodes of that hash.
+    Taken,
+    /// Its slot is bound to another hash.
+    Elsewhere,
+}
+
+#[inline]
+fn bound<V>(entry: Entry<'_, V>, hash: u32) -> Bound {
+    let taken = match entry.holds() {
+        Holds::Empty => return Bound::Free,
+        _ if !entry.may_have(hash) => false,
+        Holds::Tomb(other) if other == hash => return Bound::Free,
+        Holds::Tomb(_) => false,
+        Holds::Node(node) => node.hash == hash,
+        Holds::List(list) => *list.head() == hash,
+    };
+    if taken { Bound::Taken } else { Bound::Elsewhere }
+}
+
 /// Links `node`, which the caller has counted (T3).
 pub(super) fn insert<'g, V>(table: Table<'g, V>, node: NodeRef<'g, V>, guard: &'g Guard) -> Insert {
-    let hash = node.hash;
-    for slot in way(table, hash) {
+    for slot in way(table, node.hash) {
         loop {
             let entry = slot.load(guard);
-            if !entry.is_empty() && !entry.may_have(hash) {
-                break;
-            }
-            let new = match entry.holds() {
-                Holds::Empty => node.into(),
-                Holds::Tomb(other) if other == hash => node.into(),
-                Holds::Node(other) if other.hash == hash => {
-                    if other.is_called(node.name()) {
-                        return Insert::Exists;
-                    }
-                    entry_of(hash, [other, node].into_iter())
-                }
-                Holds::List(list) if *list.head() == hash => {
-                    if list.nodes().any(|other| other.is_called(node.name())) {
-                        return Insert::Exists;
-                    }
-                    entry_of(hash, list.nodes().chain([node]))
-                }
-                _ => break, // bound to another hash
+            let published = match bound(entry, node.hash) {
+                Bound::Elsewhere => break,
+                Bound::Free => publish_one(slot, entry, node.into()),
+                Bound::Taken => match with(entry, node) {
+                    Some(both) => publish(slot, entry, both, guard),
+                    None => return Insert::Exists,
+                },
             };
-            match publish(slot, entry, new, guard) {
+            match published {
                 Published::Done => return Insert::Done,
                 Published::Frozen => return Insert::Stale,
                 Published::Lost => {}
@@ -130,6 +140,23 @@ pub(super) fn insert<'g, V>(table: Table<'g, V>, node: NodeRef<'g, V>, guard: &'
         }
     }
     Insert::Stale
+}
+
+/// The nodes of `entry` and `node`, all of one hash; nothing if one of them has its name.
+#[cold]
+fn with<'g, V>(entry: Entry<'g, V>, node: NodeRef<'g, V>) -> Option<Entry<'g, V>> {
+    fn add<'g, V>(
+        others: impl Iterator<Item = NodeRef<'g, V>> + Clone,
+        node: NodeRef<'g, V>,
+    ) -> Option<Entry<'g, V>> {
+        let fresh = !others.clone().any(|other| other.is_called(node.name()));
+        fresh.then(|| entry_of(node.hash, others.chain([node])))
+    }
+    match entry.holds() {
+        Holds::Node(other) => add([other].into_iter(), node),
+        Holds::List(list) => add(list.nodes(), node),
+        Holds::Empty | Holds::Tomb(_) => unreachable!("an entry with nodes"),
+    }
 }
 
 /// The outcome of [`substitute`].
@@ -154,23 +181,21 @@ pub(super) fn substitute<'g, V>(
     for slot in way(table, hash) {
         loop {
             let entry = slot.load(guard);
-            if !entry.is_empty() && !entry.may_have(hash) {
-                break;
-            }
-            let next = match entry.holds() {
-                Holds::Empty => return Substitute::Gone,
-                Holds::Tomb(other) if other == hash => return Substitute::Gone,
-                Holds::Node(node) if node == dead => entry_of(hash, new.into_iter()),
-                Holds::Node(other) if other.hash == hash => return Substitute::Gone,
-                Holds::List(list) if *list.head() == hash => {
-                    if list.nodes().all(|node| node != dead) {
-                        return Substitute::Gone;
+            let published = match bound(entry, hash) {
+                Bound::Elsewhere => break,
+                Bound::Free => return Substitute::Gone,
+                Bound::Taken => match entry.holds() {
+                    Holds::Node(only) if only == dead => {
+                        publish_one(slot, entry, new.map_or(Entry::tomb(hash), Entry::from))
                     }
-                    entry_of(hash, list.nodes().filter(|node| *node != dead).chain(new))
-                }
-                _ => break, // bound to another hash
+                    Holds::List(list) if list.nodes().any(|node| node == dead) => {
+                        let others = list.nodes().filter(|node| *node != dead);
+                        publish(slot, entry, entry_of(hash, others.chain(new)), guard)
+                    }
+                    _ => return Substitute::Gone,
+                },
             };
-            match publish(slot, entry, next, guard) {
+            match published {
                 Published::Done => return Substitute::Done,
                 Published::Frozen => return Substitute::Stale,
                 Published::Lost => {}
@@ -201,25 +226,31 @@ enum Published {
     Lost,
 }
 
+/// Exchanges the slot, where neither entry is a list.
+#[inline]
+fn publish_one<V>(slot: &Slot<V>, current: Entry<'_, V>, new: Entry<'_, V>) -> Published {
+    if current.is_frozen() && !mutated("insert_ignores_freeze") {
+        return Published::Frozen;
+    }
+    if slot.exchange(current, new) { Published::Done } else { Published::Lost }
+}
+
 /// Exchanges the slot, and retires the list that it held or frees the one it was to hold.
-#[inline(always)]
+#[cold]
 fn publish<V>(
     slot: &Slot<V>,
     current: Entry<'_, V>,
     new: Entry<'_, V>,
     guard: &Guard,
 ) -> Published {
-    let frozen = current.is_frozen() && !mutated("insert_ignores_freeze");
-    if !frozen && slot.exchange(current, new) {
-        if let Holds::List(list) = current.holds() {
-            list.retire(guard);
-        }
-        return Published::Done;
+    let published = publish_one(slot, current, new);
+    let unused = if let Published::Done = published { current } else { new };
+    match (unused.holds(), &published) {
+        (Holds::List(list), Published::Done) => list.retire(guard),
+        (Holds::List(list), _) => list.free(),
+        _ => {}
     }
-    if let Holds::List(list) = new.holds() {
-        list.free();
-    }
-    if frozen { Published::Frozen } else { Published::Lost }
+    published
 }
 
 /// Puts an entry into a table that is not published; whether there was a slot for it.
