@@ -87,13 +87,13 @@ impl std::error::Error for PathError {}
 /// The components from one on that names no node: that one, and those below it.
 #[derive(Clone, Copy)]
 pub(crate) struct Missing<'a> {
-    /// All of them.
-    pub(crate) names: Names<'a>,
+    /// Where they begin.
+    pub(crate) start: usize,
     pub(crate) first: &'a [u8],
     pub(crate) below: Names<'a>,
 }
 
-impl Missing<'_> {
+impl<'a> Missing<'a> {
     /// How many names there are, for nodes below one at `depth`; nothing if they are not names, or too
     /// many, as [`error`](Self::error) says.
     ///
@@ -105,11 +105,13 @@ impl Missing<'_> {
             return None;
         }
         let mut count = 1;
-        for name in self.below {
-            if !is_name(name, limits) {
-                return None;
+        if !self.below.is_at_end() {
+            for name in self.below {
+                if !is_name(name, limits) {
+                    return None;
+                }
+                count += 1;
             }
-            count += 1;
         }
         (depth + count <= limits.depth).then_some(count)
     }
@@ -117,10 +119,18 @@ impl Missing<'_> {
     /// Why there is no [`count`](Self::count).
     #[cold]
     pub(crate) fn error(&self, depth: usize, limits: &Limits) -> PathError {
-        if !self.names.clone().all(|name| is_name(name, limits)) {
-            return mistake(self.names, limits);
+        if !self.names().all(|name| is_name(name, limits)) {
+            return mistake(self.below.text, self.start, limits);
         }
-        PathError::TooDeep { depth: depth + self.names.count(), limit: limits.depth }
+        PathError::TooDeep { depth: depth + self.names().count(), limit: limits.depth }
+    }
+
+    /// All of them.
+    #[cold]
+    pub(crate) fn names(&self) -> Names<'a> {
+        let (text, at, window) = (self.below.text, self.start, self.start & !63);
+        let behind = u64::MAX << (at - window);
+        Names { text, at, window, slashes: slashes(text, window) & behind }
     }
 }
 
@@ -130,10 +140,8 @@ fn is_name(name: &[u8], limits: &Limits) -> bool {
     name != b".." && name.len() <= limits.name_bytes && is_plain(name)
 }
 
-/// The first mistake in the components from `names` on, of which there is one.
-#[cold]
-fn mistake(names: Names<'_>, limits: &Limits) -> PathError {
-    let Names { text, at: mut start, .. } = names;
+/// The first mistake in the components from `start` on, of which there is one.
+fn mistake(text: &[u8], mut start: usize, limits: &Limits) -> PathError {
     loop {
         let rest = &text[start..];
         let len = rest.iter().position(|&byte| !is_name_byte(byte)).unwrap_or(rest.len());
@@ -203,19 +211,40 @@ impl<'a> Names<'a> {
         Ok(Names { text, at: 0, window: 0, slashes: slashes(text, 0) })
     }
 
+    /// Where the next component begins, if there is one.
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Whether there is no more text.
+    #[inline]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at >= self.text.len()
+    }
+
     pub(crate) fn none() -> Self {
         Names { text: b"", at: 0, window: 0, slashes: 0 }
     }
 
-    /// The end of the component that begins at `at`.
-    #[inline]
-    fn end(&mut self) -> usize {
+    /// Goes on to the next 64 bytes with a separator. Whether there is one.
+    #[cold]
+    fn slide(&mut self) -> bool {
         while self.slashes == 0 {
             self.window += 64;
             if self.window >= self.text.len() {
-                return self.text.len();
+                return false;
             }
             self.slashes = slashes(self.text, self.window);
+        }
+        true
+    }
+
+    /// The end of the component that begins at `at`.
+    #[inline(always)]
+    fn end(&mut self) -> usize {
+        if self.slashes == 0 && (self.text.len() <= self.window + 64 || !self.slide()) {
+            return self.text.len();
         }
         let end = self.window + self.slashes.trailing_zeros() as usize;
         self.slashes &= self.slashes - 1;
@@ -226,9 +255,9 @@ impl<'a> Names<'a> {
 impl<'a> Iterator for Names<'a> {
     type Item = &'a [u8];
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<&'a [u8]> {
-        while self.at < self.text.len() {
+        while !self.is_at_end() {
             let end = self.end();
             let name = &self.text[self.at..end];
             self.at = end + 1;
@@ -241,7 +270,7 @@ impl<'a> Iterator for Names<'a> {
 }
 
 /// A bit for each `/` among the 64 bytes from `start` on.
-#[inline]
+#[inline(always)]
 fn slashes(text: &[u8], start: usize) -> u64 {
     let (mut bits, mut offset) = (0, 0);
     while offset < 64 && start + offset < text.len() {

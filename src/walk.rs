@@ -86,7 +86,7 @@ impl From<PathError> for WalkError {
 ///
 /// # Progress
 /// Lock-free: every retry follows another thread's successful exchange.
-#[inline]
+#[inline(always)]
 pub(crate) fn walk<V>(base: &Held<V>, path: &[u8], guard: &Guard) -> Result<Held<V>, WalkError> {
     let tree = base.tree();
     let mut names = Names::of(path, &tree.limits)?;
@@ -129,18 +129,16 @@ fn descend<'g, 'p, V>(
 ) -> Descent<'g, 'p, V> {
     let tree = base.tree();
     let mut node = base.node_under(guard);
-    let mut rest = names;
-    while let Some(name) = names.next() {
-        match children::find(node, name, tree, guard) {
+    loop {
+        let start = names.position();
+        let Some(first) = names.next() else { return Descent::Found(node) };
+        match children::find(node, first, tree, guard) {
             Ok(child) => node = child,
             Err(hash) => {
-                let missing = Missing { names: rest, first: name, below: names };
-                return Descent::Missing(node, missing, hash);
+                return Descent::Missing(node, Missing { start, first, below: names }, hash);
             }
         }
-        rest = names;
     }
-    Descent::Found(node)
 }
 
 /// Why nothing was created, in a word: an error takes more room than a result has in registers.
@@ -189,7 +187,7 @@ fn create<'g, V>(
             Err(_) => Err(Refused::TooManyNodes),
         };
     }
-    let chain = chain(node, missing.first, missing.below, hash, tree);
+    let chain = chain(node, missing.first, &missing.below, hash, tree);
     let (linked, spare) = children::link(node, chain, tree, guard);
     prune::give_back(spare);
     if let Linked::Done(leaf) = linked {
@@ -197,7 +195,7 @@ fn create<'g, V>(
     }
     tree.forget_nodes(count);
     match linked {
-        Linked::OwnerDead => revive(node, missing.names, count, tree, guard),
+        Linked::OwnerDead => revive(node, missing.names(), count, tree, guard),
         Linked::Full => Err(Refused::TooManyChildren),
         Linked::Exists | Linked::Done(_) => Ok(None),
     }
@@ -220,7 +218,7 @@ fn revive<'g, V>(
     if !tree.reserve_nodes(count) {
         return Err(Refused::TooManyNodes);
     }
-    let chain = chain(parent, dead.name(), below, Some(dead.hash), tree);
+    let chain = chain(parent, dead.name(), &below, Some(dead.hash), tree);
     let (replaced, spare) = children::replace(parent, dead, chain, tree, guard);
     prune::give_back(spare);
     if replaced.is_none() {
@@ -234,14 +232,16 @@ fn revive<'g, V>(
 fn chain<'g, V>(
     parent: NodeRef<'g, V>,
     first: &[u8],
-    below: Names<'_>,
+    below: &Names<'_>,
     hash: Option<u32>,
     tree: &Shared,
 ) -> Chain<'g, V> {
     let hash = hash.unwrap_or_else(|| tree.hash(first));
     let mut chain = Chain::new(parent, hash, first);
-    for name in below {
-        chain.push(tree.hash(name), name);
+    if !below.is_at_end() {
+        for name in *below {
+            chain.push(tree.hash(name), name);
+        }
     }
     chain
 }

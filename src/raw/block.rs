@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
-use std::mem::{align_of, needs_drop, offset_of, size_of};
+use std::mem::{MaybeUninit, align_of, needs_drop, offset_of, size_of};
 use std::ptr::NonNull;
 
 use crate::sync::{FAN_BITS, Guard, Witness, alloc, dealloc, mutated};
@@ -71,6 +71,7 @@ impl Count {
 impl Packed {
     /// # Panics
     /// If `len` exceeds 255 or `extra` 24 bits, which [`Limits`](crate::Limits) rules out.
+    #[inline]
     pub(crate) fn new(len: usize, extra: usize) -> Self {
         assert!(len <= 0xFF && extra < 1 << 24, "length {len} or extra {extra} does not fit");
         Packed((extra as u32) << 8 | len as u32)
@@ -98,6 +99,25 @@ impl<H, L: Length, T> Block<H, L, T> {
         Layout::from_size_align(size, align_of::<Self>())
             .expect("a block is far smaller than the address space")
             .pad_to_align()
+    }
+}
+
+/// Copies `from`. What is short, as most names are, in two pieces that overlap, without a call.
+#[inline]
+fn copy<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
+    #[inline]
+    fn ends<const N: usize, T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
+        let end = from.len() - N;
+        to[..N].write_copy_of_slice(&from[..N]);
+        to[end..].write_copy_of_slice(&from[end..]);
+    }
+    match from.len() {
+        2..4 => ends::<2, T>(to, from),
+        4..8 => ends::<4, T>(to, from),
+        8..=16 => ends::<8, T>(to, from),
+        _ => {
+            to.write_copy_of_slice(from);
+        }
     }
 }
 
@@ -156,7 +176,7 @@ impl<'g, H, L: Length, T> BlockRef<'g, H, L, T> {
         let this = Self::alloc_bare(head, len);
         // SAFETY: the layout has room for `len` items, and the allocation is not shared yet.
         let place = unsafe { std::slice::from_raw_parts_mut(this.items_ptr().cast(), items.len()) };
-        place.write_copy_of_slice(items);
+        copy(place, items);
         this
     }
 
