@@ -72,6 +72,7 @@ impl Shared {
         self.closed.store(true, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         // Relaxed: a thread whose exchange followed the closing thread's write to the same word has
         // acquired this already; for one that preceded it, the closing thread finds the value. [O9]

@@ -112,6 +112,7 @@ fn copy<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
         to[end..].write_copy_of_slice(&from[end..]);
     }
     match from.len() {
+        0 => {}
         2..4 => ends::<2, T>(to, from),
         4..8 => ends::<4, T>(to, from),
         8..=16 => ends::<8, T>(to, from),

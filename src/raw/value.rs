@@ -223,6 +223,7 @@ impl<'g, V> Content<'g, V> {
 pub(crate) struct Fresh<V>(Option<Value<V>>);
 
 impl<V> Fresh<V> {
+    #[inline]
     pub(crate) fn new(value: Option<V>) -> Self {
         Fresh(value.map(Value::new))
     }
@@ -236,6 +237,7 @@ impl<V> Fresh<V> {
     }
 
     /// The word that stands for this content at `revision`.
+    #[inline]
     fn at(&mut self, revision: u64) -> *mut () {
         match &self.0 {
             Some(value) => {
