@@ -282,7 +282,7 @@ fn slashes(text: &[u8], start: usize) -> u64 {
 
 /// The eight bytes from `at` on, first byte lowest, zero past the end.
 #[inline]
-fn word(text: &[u8], at: usize) -> u64 {
+pub(crate) fn word(text: &[u8], at: usize) -> u64 {
     let rest = &text[at..];
     if let Some(&whole) = rest.first_chunk() {
         return u64::from_le_bytes(whole);

@@ -21,6 +21,7 @@ use std::cmp::Ordering;
 use super::Spare;
 use super::rebuild::{self, Why};
 use crate::node::shared::Shared;
+use crate::path::word;
 use crate::raw::link::{Link, Target};
 use crate::raw::node::NodeRef;
 use crate::raw::table::Entry;
@@ -35,14 +36,8 @@ pub(crate) struct Child<'g, V> {
 impl<'g, V> Child<'g, V> {
     #[inline]
     fn new(node: NodeRef<'g, V>) -> Self {
-        // Shorter names are filled up with zeros, which no name holds.
-        let name = node.name();
-        let mut bytes = [0; 8];
-        match name.first_chunk() {
-            Some(start) => bytes = *start,
-            None => bytes.iter_mut().zip(name).for_each(|(to, byte)| *to = *byte),
-        }
-        Child { prefix: u64::from_be_bytes(bytes), node }
+        // Shorter names are filled up with zeros, which no name holds. The first byte decides first.
+        Child { prefix: word(node.name(), 0).swap_bytes(), node }
     }
 
     /// The order of the names.
