@@ -134,11 +134,39 @@ fn listings(c: &mut Criterion) {
     }
 }
 
+/// What watching costs those who change what is watched, and what is left of it when the watcher has
+/// gone: nothing.
+fn watching(c: &mut Criterion) {
+    for (name, watchers) in [("after", 0), ("beside", 1)] {
+        let tree = tree();
+        let root = tree.root();
+        let parent = walk(&root, "p");
+        fill(&root, &Paths::numbered("p/n", 16));
+        let cell = walk(&parent, "n0");
+        drop((cell.watch(), parent.watch_children()));
+        let cells: Vec<_> = (0..watchers).map(|_| cell.watch()).collect();
+        let mut value = 0;
+        c.bench_function(&format!("watch/store_{name}_a_watcher"), |b| {
+            b.iter(|| {
+                value += 1;
+                store(&cell, Some(value))
+            });
+        });
+        let children: Vec<_> = (0..watchers).map(|_| parent.watch_children()).collect();
+        let mut names = Paths::numbered("p/x", FRESH);
+        c.bench_function(&format!("watch/create_prune_{name}_a_watcher"), |b| {
+            b.iter(|| drop(black_box(walk(&root, names.cycle()))));
+        });
+        drop((cells, children));
+        killick::reclaim();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = reads, handles, create_and_prune, listings
+    targets = reads, handles, create_and_prune, watching, listings
 }
 criterion_main!(benches);

@@ -64,7 +64,7 @@ impl<V: Send + Sync + 'static> Tree<V> {
     /// Wait-free.
     ///
     /// # Complexity
-    /// O(1): with a limit one load, without 16.
+    /// O(1): with a limit one load, without 32.
     pub fn nodes(&self) -> usize {
         self.shared().nodes()
     }

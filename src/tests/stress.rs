@@ -398,6 +398,30 @@ fn limits_hold_under_contention_and_give_back_what_they_took() {
     assert!(all.is_ok(), "the whole tree can be used again: {all:?}");
 }
 
+#[test]
+fn nodes_are_counted_by_threads_that_come_and_go() {
+    // More than there are words with an owner, and each thread after the first few has another's.
+    const THREADS: usize = 24;
+    let tree = Tree::<u64>::new(Limits::default());
+    for generation in 0..8 {
+        let root = tree.root();
+        let held = on_threads(THREADS, generation, move |thread, mut rng| {
+            let mut held = Vec::new();
+            for i in 0..sizes().stress_ops / 50 {
+                held.push(root.walk(format!("{thread}/{i}")).unwrap());
+                if rng.one_in(2) {
+                    held.swap_remove(rng.below(held.len()));
+                }
+            }
+            held
+        });
+        let named: usize = tree.root().ls().iter().map(|child| 1 + child.names().len()).sum();
+        assert_eq!(tree.nodes(), 1 + named);
+        thread::spawn(move || drop(held)).join().unwrap();
+        assert_eq!(tree.nodes(), 1);
+    }
+}
+
 /// Watchers that come, look and go beside those who change what they watch. What is left of them.
 fn watch_and_change(root: &Anchor<u64>, names: usize, rng: &mut Rng) -> Vec<Observer<u64>> {
     let (mut observers, mut held) = (Vec::<Observer<u64>>::new(), Vec::new());

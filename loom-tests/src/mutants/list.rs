@@ -202,7 +202,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "tell_relaxed",
         breaks: "A watcher is told before the change.",
-        caught_by: &[(Loom, "watch_vs_change::store_is_seen_by_the_first_look_or_told")],
+        caught_by: &[(Loom, "watch_vs_change::child_is_seen_by_the_first_look_or_told")],
     },
     Mutant {
         name: "unlink_keeps_owner_reference",
