@@ -146,6 +146,11 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "limits::limit_of_nodes_is_never_exceeded")],
     },
     Mutant {
+        name: "room_of_replaced_child_given_back",
+        breaks: "The room of a child goes back although a fresh one has taken its place.",
+        caught_by: &[(Loom, "limits::limit_of_children_in_a_table_is_never_exceeded")],
+    },
+    Mutant {
         name: "seal_trusts_another_clear",
         breaks: "The tree's end leaves a cell that another thread has just emptied unwritten, so a store after that does not see that the tree is closed.",
         caught_by: &[(

@@ -67,3 +67,65 @@ fn limit_of_nodes_is_never_exceeded() {
         assert_empty(&tree);
     });
 }
+
+fn tree_of_so_many_children(children: usize) -> Arc<Tree<u32>> {
+    Arc::new(Tree::new(Limits { children, ..Limits::default() }))
+}
+
+#[test]
+fn only_child_allowed_is_that_of_one_of_two_walkers() {
+    check("only_child_allowed_is_that_of_one_of_two_walkers", Some(4), || {
+        let tree = tree_of_so_many_children(1);
+        let other = spawn({
+            let tree = tree.clone();
+            move || tree.root().walk("a")
+        });
+        let mine = tree.root().walk("b");
+        let theirs = other.join().unwrap();
+        assert_eq!([&mine, &theirs].iter().filter(|walked| walked.is_ok()).count(), 1);
+        drop((mine, theirs));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn room_in_a_table_goes_from_a_last_release_to_a_walker() {
+    check("room_in_a_table_goes_from_a_last_release_to_a_walker", Some(3), || {
+        let tree = tree_of_so_many_children(2);
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        let other = spawn(move || drop(b));
+        match tree.root().walk("c") {
+            Ok(c) => assert!(tree.root().ls().contains(&c)),
+            Err(refused) => {
+                assert_eq!(refused, WalkError::TooManyChildren { limit: 2, depth: 0 });
+            }
+        }
+        other.join().unwrap();
+        // What was taken in vain was given back.
+        drop(walk(&tree, "d"));
+        drop(a);
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn limit_of_children_in_a_table_is_never_exceeded() {
+    check("limit_of_children_in_a_table_is_never_exceeded", Some(2), || {
+        let tree = tree_of_so_many_children(2);
+        let a = walk(&tree, "a");
+        drop(walk(&tree, "c")); // so that the table has a slot to spare
+        let b = walk(&tree, "b");
+        let dropper = spawn(move || drop(a));
+        let other = spawn({
+            let tree = tree.clone();
+            move || tree.root().walk("c")
+        });
+        // Takes the place of the dead one, whose room the other may not have.
+        let mine = tree.root().walk("a");
+        let theirs = other.join().unwrap();
+        dropper.join().unwrap();
+        assert!(mine.is_err() || theirs.is_err(), "three children at a limit of two");
+        drop((b, mine, theirs));
+        assert_empty(&tree);
+    });
+}

@@ -170,7 +170,7 @@ fn two_watchers_are_both_told_of_one_store() {
 
 #[test]
 fn children_of_a_growing_table_are_seen_by_the_first_look_or_told() {
-    check("children_of_a_growing_table_are_seen_by_the_first_look_or_told", Some(1), || {
+    check("children_of_a_growing_table_are_seen_by_the_first_look_or_told", Some(2), || {
         let tree = tree();
         let held = ["a", "b", "c"].map(|name| walk(&tree, name));
         // The fourth makes a branch of the full table, as the watcher marks it.

@@ -443,12 +443,15 @@ impl<'g, V> Spot<'g, V> {
         let left = census.go();
         let outcome = table::substitute(self.table, dead, None, guard);
         if let Substitute::Done = outcome {
-            // Only now: until then a walker may still put a fresh node in the dead one's place.
+            // Only now, and not where a walker has put a fresh node in the dead one's place.
             let limited = self.limited(tree);
             limited.into_iter().for_each(Census::give_back);
             return (outcome, self.tidy(owner, word, left, guard));
         }
         census.come();
+        if mutated("room_of_replaced_child_given_back") && matches!(outcome, Substitute::Gone) {
+            self.limited(tree).into_iter().for_each(Census::give_back);
+        }
         match outcome {
             Substitute::Stale => (outcome, self.renew(owner, word, guard)),
             _ => (outcome, Whole::Done),
