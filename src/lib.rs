@@ -94,6 +94,12 @@ pub mod model {
     #[cfg(loom)]
     pub use crate::raw::model::{check, live, spawn};
     pub use crate::raw::model::{execution, use_hash_bits};
+
+    /// Whether changes of the anchor's children are to be told to watchers.
+    pub fn tells_of_children<V: Send + Sync + 'static>(anchor: &crate::Anchor<V>) -> bool {
+        let guard = crate::sync::Guard::pin();
+        anchor.held().node_under(&guard).children.load(&guard).is_marked()
+    }
 }
 
 /// Compiles what the README shows.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::node::children::{self, Child};
 use crate::prune;
 use crate::raw::node::Held;
-use crate::sync::{AcqRel, Guard, SeqCst, fence, weakened_to};
+use crate::sync::Guard;
 
 /// Which of the children are wanted: the first so many of those whose names come after that.
 #[derive(Clone, Copy)]
@@ -56,9 +56,6 @@ pub(crate) fn watched<V: Send + Sync + 'static>(
     guard: &Guard,
 ) -> BTreeMap<String, bool> {
     let living = living(owner, Page::ALL, guard);
-    // Between the caller's mark on the children and the loads of the cells; pairs with the fence in
-    // `slot::tell`. [O15]
-    fence(weakened_to("watched_fence_acqrel", SeqCst, AcqRel));
     let cells = living.iter().map(|child| {
         let content = child.node.cell.load(guard);
         let content =

@@ -23,14 +23,14 @@ use crate::node::children;
 use crate::node::watchers::{Signal, What};
 use crate::prune;
 use crate::raw::value::Value;
-use crate::sync::{Guard, mutated};
+use crate::sync::{AcqRel, Guard, SeqCst, fence, mutated, weakened_to};
 
 /// A watcher in the tree's list, with a handle to what it watches.
 struct Registration<V: Send + Sync + 'static> {
     anchor: Anchor<V>,
     what: What,
     signal: Arc<Signal>,
-    /// The tree was closed, and the watcher has seen how.
+    /// The tree is gone, and the watcher has looked since.
     ended: bool,
 }
 
@@ -41,6 +41,8 @@ impl<V: Send + Sync + 'static> Registration<V> {
         node.tree().watchers.add(node.addr(), what, signal.clone());
         let registration = Registration { anchor, what, signal, ended: false };
         registration.mark();
+        // Between being listed and marked and the first look; pairs with those in `Watchers`. [O15]
+        fence(weakened_to("register_fence_acqrel", SeqCst, AcqRel));
         registration
     }
 
@@ -55,12 +57,11 @@ impl<V: Send + Sync + 'static> Registration<V> {
     }
 
     /// What `look` finds, if it finds anything new: at once if something has changed since the last
-    /// time; else `waker`, if there is one, is woken when something does. `look` also says whether
-    /// all is empty, as it is in the end once the tree is closed.
+    /// time; else `waker`, if there is one, is woken when something does.
     fn poll<T>(
         &mut self,
         waker: Option<&Waker>,
-        mut look: impl FnMut(&Anchor<V>) -> (Option<T>, bool),
+        mut look: impl FnMut(&Anchor<V>) -> Option<T>,
     ) -> Poll<Option<T>> {
         loop {
             if self.ended {
@@ -71,12 +72,14 @@ impl<V: Send + Sync + 'static> Registration<V> {
             if !self.signal.take() {
                 return Poll::Pending;
             }
-            // Before the look, too: who sees the end has seen what came before.
-            let closed = self.anchor.held().tree().is_closed();
-            let (new, complete) = look(&self.anchor);
-            self.ended = closed && (complete || mutated("watch_ends_early"));
-            if new.is_some() {
-                return Poll::Ready(new);
+            // Before the look, too: who sees the end sees all empty.
+            let tree = self.anchor.held().tree();
+            self.ended = match mutated("watch_ends_early") {
+                true => tree.is_closed(),
+                false => tree.is_swept(),
+            };
+            if let Some(new) = look(&self.anchor) {
+                return Poll::Ready(Some(new));
             }
         }
     }
@@ -172,9 +175,7 @@ impl<V: Send + Sync + 'static> Watch<V> {
         let shown = &mut self.shown;
         self.registration.poll(waker, |anchor| {
             let loaded = cell::load(anchor.held());
-            let empty = loaded.value.is_none();
-            let new = shown.replace(loaded.revision) != Some(loaded.revision);
-            (new.then_some(loaded), empty)
+            (shown.replace(loaded.revision) != Some(loaded.revision)).then_some(loaded)
         })
     }
 
@@ -362,13 +363,12 @@ impl<V: Send + Sync + 'static> WatchChildren<V> {
         self.registration.poll(waker, |anchor| {
             let guard = Guard::pin();
             let now = ls::watched(anchor.held(), &guard);
-            let empty = now.values().all(|is_filled| !is_filled);
             let change = match shown {
                 Some(shown) => ChildrenChange::between(shown, &now),
                 None => ChildrenChange::between(&BTreeMap::new(), &now),
             };
             let first = shown.replace(now).is_none();
-            ((first || !change.is_empty()).then_some(change), empty)
+            (first || !change.is_empty()).then_some(change)
         })
     }
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use crate::limits::Limits;
 use crate::node::tally::Tally;
 use crate::node::watchers::Watchers;
-use crate::sync::{AtomicBool, Relaxed, Seed, hash_bits};
+use crate::sync::{Acquire, AtomicBool, Relaxed, Release, Seed, hash_bits};
 
 /// One per tree; freed with its root.
 pub(crate) struct Shared {
@@ -14,6 +14,7 @@ pub(crate) struct Shared {
     /// Nodes that exist or are about to: counted before they are linked, given back after.
     nodes: Tally,
     closed: AtomicBool,
+    swept: AtomicBool,
     pub(crate) watchers: Watchers,
 }
 
@@ -24,6 +25,7 @@ impl Shared {
             hasher: Seed::default(),
             nodes: Tally::new(limits.nodes != usize::MAX),
             closed: AtomicBool::new(false),
+            swept: AtomicBool::new(false),
             watchers: Watchers::new(),
         }
     }
@@ -66,7 +68,7 @@ impl Shared {
     }
 
     /// Says that the `Tree` is gone. The caller then writes to every word through which a value
-    /// could be stored (`load_in_order`, `touch`, `exchange`), and so releases this to all who do.
+    /// could be stored (`load_in_order`, `seal`, `exchange`), and so releases this to all who do.
     pub(crate) fn close(&self) {
         // Relaxed: the writes that follow are AcqRel.
         self.closed.store(true, Relaxed);
@@ -74,8 +76,20 @@ impl Shared {
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        // Relaxed: a thread whose exchange followed the closing thread's write to the same word has
-        // acquired this already; for one that preceded it, the closing thread finds the value. [O9]
+        // Relaxed: who reads a word that the closing thread has written has acquired this already; the
+        // exchange of one who read it before fails, or comes first, and the closing thread finds what
+        // it made. [O9]
         self.closed.load(Relaxed)
+    }
+
+    /// Says that every cell is empty, for good. The caller tells all watchers next.
+    pub(crate) fn set_swept(&self) {
+        // Release: all is empty; pairs with Acquire in `is_swept`. [O17]
+        self.swept.store(true, Release);
+    }
+
+    pub(crate) fn is_swept(&self) -> bool {
+        // Acquire: as in `set_swept`. [O17]
+        self.swept.load(Acquire)
     }
 }

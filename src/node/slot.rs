@@ -8,7 +8,7 @@
 use crate::node::watchers::What;
 use crate::raw::node::Held;
 use crate::raw::value::{Content, Fresh};
-use crate::sync::{AcqRel, Guard, SeqCst, fence, mutated, weakened_to};
+use crate::sync::{Guard, mutated};
 
 /// Why a change was not made, and what the cell held instead.
 pub(crate) struct Refused<V> {
@@ -71,11 +71,6 @@ pub(crate) fn update<'g, V: Send + Sync + 'static>(
                 if current.is_watched() {
                     tell(node, current.is_empty() == fills, guard);
                 }
-                if fills && node.tree().is_closed() && !mutated("store_into_closed_stays") {
-                    // Stored before the closing thread came by, so swept like all the rest; it may
-                    // have passed this cell already.
-                    seal(node, guard);
-                }
                 break Ok((current, revision + 1));
             }
             // Lost to a concurrent change: retry from the new content.
@@ -95,10 +90,6 @@ fn tell<V: Send + Sync + 'static>(node: &Held<V>, toggled: bool, guard: &Guard) 
     let (cell, watchers) = (node.node_under(guard), &node.tree().watchers);
     let parent = cell.parent();
     let tell = |toggled| {
-        // Between the write to the cell and the look for watchers of the parent's children, who do not
-        // write to a cell that is marked: either they see that write, or they are seen here. Pairs with
-        // the fence in `ls::watched`. [O15]
-        fence(weakened_to("tell_fence_acqrel", SeqCst, AcqRel));
         if let Some(parent) = parent.filter(|_| toggled) {
             watchers.tell(parent.addr(), What::Children, guard);
         }
@@ -122,13 +113,13 @@ fn give_back<V>(node: &Held<V>) {
     debug_assert!(shared, "the caller holds a reference");
 }
 
-/// Empties the cell of a tree that has just been closed, so that every later change of it sees that.
+/// Empties the cell of a tree that has just been closed, for good: a store that decided before that
+/// fails, as the word has changed, and one that decides later sees that the tree is closed.
 pub(crate) fn seal<V: Send + Sync + 'static>(node: &Held<V>, guard: &Guard) {
     loop {
-        // An empty cell is written too: that write is what a later store acquires.
         let current = node.node().cell.load(guard);
         if current.is_empty() {
-            if node.node().cell.touch(current) {
+            if node.node().cell.seal(current) {
                 return;
             }
         } else if let Ok((before, _)) = update(node, None, guard, |_| true)

@@ -1,8 +1,8 @@
 //! The number of nodes of a tree.
 //!
 //! Where there is no limit, threads count in different words, so that those that create and prune in
-//! different parts of a tree share nothing. The first threads of a process have a word to themselves
-//! in every tree, and write it without an exchange; the others share the rest. A limit has to be
+//! different parts of a tree share nothing. Of the threads that there are at a time, some have a word to
+//! themselves in every tree, and write it without an exchange; the others share the rest. A limit has to be
 //! compared with the exact number, so with one all count in one word.
 
 use std::cell::Cell;

@@ -7,6 +7,10 @@
 //! mark by an exchange, then looks. A change precedes that exchange, and is seen, or follows it, and
 //! finds the mark.
 //!
+//! Not every change is of a marked word: a slot of a table has no mark, and a watcher of children does not
+//! write to a cell that is marked already. So there is a fence on either side, too: between the change
+//! and the look for watchers (`of`), and between the mark and the look at what is watched.
+//!
 //! A watcher is only told *that* something changed; what, it finds out by looking. So it owes nothing for
 //! changes that others have overtaken, however long it sleeps.
 
@@ -15,7 +19,8 @@ use std::sync::Arc;
 
 use crate::raw::stack::Stack;
 use crate::sync::{
-    Acquire, AtomicBool, AtomicWaker, Counter, Guard, Relaxed, Release, WATCHER_LISTS, weakened,
+    AcqRel, Acquire, AtomicBool, AtomicWaker, Counter, Guard, Relaxed, SeqCst, WATCHER_LISTS,
+    fence, weakened, weakened_to,
 };
 
 /// What of a node is watched.
@@ -45,8 +50,8 @@ impl Signal {
     }
 
     fn tell(&self) {
-        // Release: the change happens before the look that follows; pairs with `take`. [O14]
-        if !self.changed.swap(true, weakened("tell_relaxed", Release)) {
+        // Relaxed: the fence before makes it a release of the change; pairs with `take`. [O14]
+        if !self.changed.swap(true, Relaxed) {
             // Else it was told before, and has not looked since: it was woken then. A waker that panics
             // must not end the operation that tells it half-done; what it is, is no concern here.
             let woken = catch_unwind(AssertUnwindSafe(|| self.waker.wake()));
@@ -56,7 +61,8 @@ impl Signal {
 
     /// Whether something has changed since the last call.
     pub(crate) fn take(&self) -> bool {
-        // Acquire: a look that follows sees the change; pairs with Release in `tell`. [O14]
+        // Acquire: a look that follows sees the change; pairs with the fence before
+        // `tell`. [O14]
         self.changed.swap(false, weakened("take_relaxed", Acquire))
     }
 
@@ -76,7 +82,8 @@ struct Watcher {
 
 impl Watcher {
     fn is_gone(&self) -> bool {
-        // Relaxed: one that is told in vain takes no harm.
+        // Relaxed: one that is told in vain takes no harm, and who looks whether there is any has a fence
+        // before it.
         self.signal.gone.load(Relaxed)
     }
 }
@@ -124,13 +131,17 @@ impl Watchers {
         }
     }
 
-    /// The watchers of `what` of a node.
+    /// The watchers of `what` of a node. What the caller wrote before is seen by those that are not
+    /// among them, once they look.
     fn of<'g>(
         &self,
         node: usize,
         what: What,
         guard: &'g Guard,
     ) -> impl Iterator<Item = &'g Watcher> {
+        // Pairs with the fence in `Registration::new`, and with itself: of two that go at once, one sees
+        // the other gone. [O15]
+        fence(weakened_to("tell_fence_acqrel", SeqCst, AcqRel));
         let watchers = self.list(node).watchers.iter(guard);
         watchers.filter(move |watcher| {
             (watcher.node, watcher.what) == (node, what) && !watcher.is_gone()
@@ -149,6 +160,8 @@ impl Watchers {
 
     /// Tells all watchers.
     pub(crate) fn tell_all(&self, guard: &Guard) {
+        // As in `of`. [O15]
+        fence(weakened_to("tell_fence_acqrel", SeqCst, AcqRel));
         let all = self.0.iter().flat_map(|list| list.watchers.iter(guard));
         all.for_each(|watcher| watcher.signal.tell());
     }

@@ -113,6 +113,7 @@ fn copy<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
     }
     match from.len() {
         0 => {}
+        1 => ends::<1, T>(to, from),
         2..4 => ends::<2, T>(to, from),
         4..8 => ends::<4, T>(to, from),
         8..=16 => ends::<8, T>(to, from),

@@ -8,7 +8,6 @@ use std::ptr::NonNull;
 use super::block::BlockRef;
 use crate::sync::{
     AcqRel, Acquire, AtomicPtr, AtomicUsize, Guard, Relaxed, Release, mutated, weakened,
-    weakened_to,
 };
 
 /// The block behind a [`Value`].
@@ -154,12 +153,14 @@ impl<V: fmt::Debug> fmt::Debug for Value<V> {
 }
 
 /// The word that holds a node's value or, when it holds none, the cell's revision:
-/// `revision << 2 | EMPTY`, or a pointer to a block that has the revision inside. Owns one reference
+/// `revision << 3 | EMPTY`, or a pointer to a block that has the revision inside. Owns one reference
 /// on the block. Either way it may be marked as watched.
 pub(crate) struct AtomicValue<V>(AtomicPtr<()>, PhantomData<V>);
 
-const EMPTY: usize = 0b01;
-const WATCHED: usize = 0b10;
+const EMPTY: usize = 0b001;
+const WATCHED: usize = 0b010;
+/// Of an empty word: the tree's end has been here.
+const SEALED: usize = 0b100;
 
 /// What the word held at one moment; the value may be read for `'g`.
 pub(crate) struct Content<'g, V> {
@@ -201,7 +202,7 @@ impl<'g, V> Content<'g, V> {
     pub(crate) fn revision(self) -> u64 {
         match self.block() {
             Some(block) => block.head().revision,
-            None => (self.word.addr() >> 2) as u64,
+            None => (self.word.addr() >> 3) as u64,
         }
     }
 
@@ -245,7 +246,7 @@ impl<V> Fresh<V> {
                 unsafe { value.block().head_mut() }.revision = revision;
                 value.block.as_ptr()
             }
-            None => std::ptr::without_provenance_mut((revision as usize) << 2 | EMPTY),
+            None => std::ptr::without_provenance_mut((revision as usize) << 3 | EMPTY),
         }
     }
 }
@@ -283,13 +284,8 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
         let exchanged = self.0.compare_exchange(
             current.word,
             word,
-            // Release: publishes the value; pairs with Acquire in `load`. Acquire: the `closed` flag
-            // set before an exchange by a closing tree reaches the caller. [O7]
-            weakened_to(
-                "value_exchange_without_acquire",
-                weakened("value_publish_relaxed", AcqRel),
-                Release,
-            ),
+            // Release: publishes the value; pairs with Acquire in `load`. [O7]
+            weakened("value_publish_relaxed", Release),
             // Relaxed: lost to a concurrent store; the caller loads again.
             Relaxed,
         );
@@ -317,8 +313,7 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
         loop {
             let current = self.load(guard);
             let word = current.word.map_addr(|addr| addr & !WATCHED | mark);
-            // Acquire: sees what the last exchange stored; and who watches after another watcher has gone
-            // is seen by the one that unmarks. Release: the same, from the other side. [O7]
+            // AcqRel: who takes the mark away after a watcher has set it sees that watcher. [O7]
             let success = weakened("value_watch_relaxed", AcqRel);
             if self.0.compare_exchange(current.word, word, success, Relaxed).is_ok() {
                 return Content { word, _life: PhantomData };
@@ -327,21 +322,19 @@ impl<V: Send + Sync + 'static> AtomicValue<V> {
         }
     }
 
-    /// Marks an empty word as met: every later exchange follows this write and sees what its caller
-    /// wrote before.
-    pub(crate) fn touch(&self, current: Content<'_, V>) -> bool {
+    /// Seals an empty word, if it is still `current`: no exchange against a word that was read before
+    /// succeeds any more, and whoever reads it later sees what the caller wrote before.
+    pub(crate) fn seal(&self, current: Content<'_, V>) -> bool {
         if mutated("close_reads_cells") {
             return true;
         }
-        // AcqRel: as in `exchange`. [O7]
-        self.0
-            .compare_exchange(
-                current.word,
-                current.word,
-                weakened("value_touch_relaxed", AcqRel),
-                Relaxed,
-            )
-            .is_ok()
+        let sealed = match mutated("seal_changes_nothing") {
+            true => current.word,
+            false => current.word.map_addr(|addr| addr | SEALED),
+        };
+        // Release: the `closed` flag; pairs with Acquire in `load`. [O7]
+        let success = weakened("value_seal_relaxed", Release);
+        self.0.compare_exchange(current.word, sealed, success, Relaxed).is_ok()
     }
 }
 

@@ -118,6 +118,11 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "table::unlinking_meets_a_growing_table")],
     },
     Mutant {
+        name: "register_fence_acqrel",
+        breaks: "A watcher that begins looks for the end of the tree before it is listed, and the end tells those that are listed.",
+        caught_by: &[(Loom, "watch_vs_close::watch_that_begins_in_a_closing_tree_ends")],
+    },
+    Mutant {
         name: "release_last_relaxed",
         breaks: "The last release does not acquire the others', so the node is freed before they have read it.",
         caught_by: &[(Loom, "walk_vs_drop::node_is_freed_after_its_last_holder_read_it")],
@@ -151,6 +156,11 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "limits::limit_of_children_in_a_table_is_never_exceeded")],
     },
     Mutant {
+        name: "seal_changes_nothing",
+        breaks: "The tree's end leaves the word of an empty cell as it was, so a store that read it before succeeds after.",
+        caught_by: &[(Loom, "store_vs_drop::no_value_is_left_when_a_tree_has_been_dropped")],
+    },
+    Mutant {
         name: "seal_trusts_another_clear",
         breaks: "The tree's end leaves a cell that another thread has just emptied unwritten, so a store after that does not see that the tree is closed.",
         caught_by: &[(
@@ -179,11 +189,6 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "watch_vs_change::watcher_that_goes_leaves_the_other_told")],
     },
     Mutant {
-        name: "store_into_closed_stays",
-        breaks: "A store that the tree's end has overtaken is not undone: the value is never dropped.",
-        caught_by: &[(Loom, "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept")],
-    },
-    Mutant {
         name: "store_without_node_reference",
         breaks: "The value's reference on its node is taken after the value is visible, when it may be gone again.",
         caught_by: &[
@@ -203,11 +208,6 @@ pub const MUTANTS: &[Mutant] = &[
             Loom,
             "watch_vs_change::filled_child_with_an_old_mark_is_seen_by_the_first_look_or_told",
         )],
-    },
-    Mutant {
-        name: "tell_relaxed",
-        breaks: "A watcher is told before the change.",
-        caught_by: &[(Loom, "watch_vs_change::child_is_seen_by_the_first_look_or_told")],
     },
     Mutant {
         name: "unlink_keeps_owner_reference",
@@ -237,11 +237,6 @@ pub const MUTANTS: &[Mutant] = &[
         ],
     },
     Mutant {
-        name: "value_exchange_without_acquire",
-        breaks: "A store that follows the tree's end does not acquire that the tree is closed.",
-        caught_by: &[(Loom, "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept")],
-    },
-    Mutant {
         name: "value_last_relaxed",
         breaks: "The last release of a value does not acquire the others': its destructor runs before they have read it.",
         caught_by: &[(Loom, "store_vs_drop::value_is_dropped_after_its_last_reader")],
@@ -262,14 +257,14 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "store_vs_drop::value_is_dropped_after_its_last_reader")],
     },
     Mutant {
-        name: "value_touch_relaxed",
+        name: "value_seal_relaxed",
         breaks: "The tree's end meets an empty cell without releasing that the tree is closed.",
         caught_by: &[(Loom, "store_vs_drop::store_into_a_closing_tree_is_refused_or_swept")],
     },
     Mutant {
         name: "value_watch_relaxed",
-        breaks: "A watcher that sets the mark reads a value before its contents.",
-        caught_by: &[(Loom, "watch_vs_change::store_is_seen_by_the_first_look_or_told")],
+        breaks: "Who takes a mark away does not see the watcher that has set it.",
+        caught_by: &[(Loom, "watch_vs_change::watcher_that_goes_leaves_the_other_told")],
     },
     Mutant {
         name: "value_without_epoch",
@@ -294,14 +289,6 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(
             Loom,
             "watch_vs_close::watch_of_a_closing_tree_shows_the_cell_empty_and_ends",
-        )],
-    },
-    Mutant {
-        name: "watched_fence_acqrel",
-        breaks: "A watcher of children looks at the cells as of before it marked the children.",
-        caught_by: &[(
-            Loom,
-            "watch_vs_change::filled_child_with_an_old_mark_is_seen_by_the_first_look_or_told",
         )],
     },
 ];

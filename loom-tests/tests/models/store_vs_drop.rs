@@ -142,3 +142,18 @@ fn store_after_a_clear_in_a_closing_tree_is_refused_or_swept() {
         assert_eq!(root.child_count(), 0);
     });
 }
+
+#[test]
+fn no_value_is_left_when_a_tree_has_been_dropped() {
+    check("no_value_is_left_when_a_tree_has_been_dropped", Some(3), || {
+        let tree = tree();
+        let (mine, theirs) = (walk(&tree, "a"), walk(&tree, "a"));
+        let other = spawn(move || {
+            let _either = theirs.store(1, true);
+        });
+        drop(tree);
+        assert!(mine.load().value.is_none(), "a value in a tree that is gone");
+        other.join().unwrap();
+        assert!(mine.load().value.is_none(), "a value in a tree that is gone");
+    });
+}

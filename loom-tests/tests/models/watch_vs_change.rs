@@ -1,6 +1,6 @@
 //! A watcher that begins to look, and a change.
 
-use killick::model::check;
+use killick::model::{check, tells_of_children};
 
 use crate::{assert_empty, spawn, tree, walk};
 
@@ -185,6 +185,43 @@ fn children_of_a_growing_table_are_seen_by_the_first_look_or_told() {
         drop(d);
         assert_eq!(watch.try_next().expect("told").removed, ["d"]);
         drop((held, watch));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn second_watcher_of_a_table_sees_a_child_or_is_told() {
+    check("second_watcher_of_a_table_sees_a_child_or_is_told", Some(2), || {
+        let tree = tree();
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        drop(b); // a table, with a slot for b
+        let first_watch = tree.root().watch_children(); // the word is marked, and stays as it is
+        let other = spawn({
+            let tree = tree.clone();
+            move || walk(&tree, "b")
+        });
+        let mut watch = tree.root().watch_children();
+        let first = watch.try_next().expect("the present state").added.len();
+        let b = other.join().unwrap();
+        assert_eq!(first + watch.try_next().map_or(0, |change| change.added.len()), 2);
+        drop((a, b, watch, first_watch));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn last_two_watchers_of_children_leave_no_mark() {
+    check("last_two_watchers_of_children_leave_no_mark", Some(2), || {
+        let tree = tree();
+        let elsewhere = walk(&tree, "x");
+        // So many others that the list is not cleared of those that go.
+        let others: Vec<_> = (0..20).map(|_| elsewhere.watch()).collect();
+        let (mine, theirs) = (tree.root().watch_children(), tree.root().watch_children());
+        let other = spawn(move || drop(theirs));
+        drop(mine);
+        other.join().unwrap();
+        assert!(!tells_of_children(&tree.root()), "nobody watches");
+        drop((others, elsewhere));
         assert_empty(&tree);
     });
 }

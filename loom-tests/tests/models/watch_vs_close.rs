@@ -4,8 +4,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use killick::Watch;
 use killick::model::check;
+use killick::{Watch, WatchChildren};
 
 use crate::{spawn, tree, walk};
 
@@ -46,9 +46,43 @@ fn watch_that_begins_in_a_closing_tree_ends() {
         mine.store(1, true).unwrap();
         let other = spawn(move || drop(tree));
         let mut watch = mine.watch();
+        let first = watch.try_next().expect("the present state");
         other.join().unwrap();
-        assert_eq!(rest(&mut watch), [None]);
+        let rest = rest(&mut watch);
+        match first.value {
+            Some(_) => assert_eq!(rest, [None]),
+            None => assert!(rest.is_empty(), "{rest:?}"),
+        }
     });
+}
+
+#[test]
+fn children_watch_that_begins_in_a_closing_tree_ends() {
+    check("children_watch_that_begins_in_a_closing_tree_ends", Some(2), || {
+        let tree = tree();
+        let (root, held) = (tree.root(), walk(&tree, "a"));
+        held.store(1, true).unwrap();
+        let other = spawn(move || drop(tree));
+        let mut watch = root.watch_children();
+        let filled = watch.try_next().expect("the present state").added[0].1;
+        other.join().unwrap();
+        assert_empty_in_the_end(&mut watch, filled);
+    });
+}
+
+/// What is shown of the only child, which was shown `filled` or not, up to the end.
+fn assert_empty_in_the_end(watch: &mut WatchChildren<u32>, mut filled: bool) {
+    loop {
+        match watch.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(change)) => {
+                assert_eq!((filled, change.emptied.len()), (true, 1));
+                filled = false;
+            }
+            Poll::Ready(None) => break,
+            Poll::Pending => panic!("the watcher of a closed tree waits"),
+        }
+    }
+    assert!(!filled, "the end came before the child was shown empty");
 }
 
 #[test]
@@ -84,12 +118,28 @@ fn children_watch_of_a_closing_tree_shows_them_empty_and_ends() {
         held.store(1, true).unwrap();
         let mut watch = root.watch_children();
         let other = spawn(move || drop(tree));
-        let mut filled = watch.try_next().expect("the present state").added[0].1;
+        let filled = watch.try_next().expect("the present state").added[0].1;
         other.join().unwrap();
-        while let Poll::Ready(Some(change)) = watch.poll(&mut Context::from_waker(Waker::noop())) {
-            assert_eq!((filled, change.emptied.len()), (true, 1));
-            filled = false;
+        assert_empty_in_the_end(&mut watch, filled);
+    });
+}
+
+#[test]
+fn watch_that_has_ended_misses_no_value() {
+    check("watch_that_has_ended_misses_no_value", Some(2), || {
+        let tree = tree();
+        let (mine, theirs) = (walk(&tree, "a"), walk(&tree, "a"));
+        let mut watch = mine.watch();
+        let closer = spawn(move || drop(tree));
+        let storer = spawn(move || {
+            let _either = theirs.store(1, true);
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        if (0..3).any(|_| matches!(watch.poll(&mut context), Poll::Ready(None))) {
+            assert!(mine.load().value.is_none(), "a value after the end");
         }
-        assert!(!filled, "the end came before the child was shown empty");
+        closer.join().unwrap();
+        storer.join().unwrap();
+        assert_eq!(rest(&mut watch).last().unwrap_or(&None), &None);
     });
 }
