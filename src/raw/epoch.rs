@@ -8,6 +8,7 @@
 //! the collector's work for each is most of what a store or a prune would cost.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_epoch as epoch;
@@ -34,22 +35,40 @@ struct Batch(Vec<Retired>);
 
 thread_local! {
     static BATCH_OF_THREAD: RefCell<Batch> = const { RefCell::new(Batch(Vec::new())) };
-    /// Whether the thread is flushing.
-    static FLUSHING: Cell<bool> = const { Cell::new(false) };
+    /// Whether the thread is freeing. Like the next one it has no destructor of its own, so it is there
+    /// until the thread has ended altogether.
+    static FREEING: Cell<bool> = const { Cell::new(false) };
+    /// What is to be freed next; holds nothing unless the thread is freeing.
+    static NEXT: ManuallyDrop<RefCell<Vec<Retired>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
-/// Frees what may be freed, on this thread. Not while that is being done: a destructor that retires more
-/// would be run inside another, and so on without end.
-fn flush(guard: &epoch::Guard) {
-    struct Flushing;
-    impl Drop for Flushing {
-        fn drop(&mut self) {
-            FLUSHING.set(false);
-        }
+/// Frees a batch. If the thread is freeing already, because a destructor retires or pins, this is put off
+/// until that one has returned: destructors that are run inside each other would need a stack without
+/// end. That happens above all when the thread ends, as each pin may then begin to collect.
+fn free_all(mut batch: Vec<Retired>) {
+    if cfg!(crossbeam_loom) {
+        // A model's threads share this state. Its panic is its finding.
+        return batch.drain(..).for_each(Retired::free);
     }
-    if !FLUSHING.replace(true) {
-        let _until_done = Flushing;
-        guard.flush();
+    if FREEING.replace(true) {
+        return NEXT.with(|next| next.borrow_mut().append(&mut batch));
+    }
+    while !batch.is_empty() {
+        for retired in batch {
+            // A destructor that panics must neither end an operation half-done that has nothing to do
+            // with it nor keep the rest of the batch. What it panicked with may have one as well.
+            catch_unwind(AssertUnwindSafe(|| retired.free())).unwrap_or_else(std::mem::forget);
+        }
+        batch = NEXT.with(|next| next.take());
+    }
+    FREEING.set(false);
+}
+
+impl Retired {
+    fn free(self) {
+        // SAFETY: `defer` was promised that this may be called once, now, on any thread.
+        unsafe { (self.free)(self.ptr) }
     }
 }
 
@@ -91,23 +110,10 @@ impl Guard {
     /// is retired, or does not exist any more.
     #[cold]
     fn hand_on(&self, batch: Vec<Retired>) {
-        let free = move || {
-            for Retired { ptr, free } in batch {
-                // SAFETY: `defer` was promised that this may be called once, now, on any thread.
-                let free = || unsafe { free(ptr) };
-                if cfg!(crossbeam_loom) {
-                    free(); // a model's panic is its finding
-                    continue;
-                }
-                // A destructor that panics must neither end an operation half-done that has nothing to
-                // do with it nor keep the rest of the batch. What it panicked with may have one as well.
-                catch_unwind(AssertUnwindSafe(free)).unwrap_or_else(std::mem::forget);
-            }
-        };
         // SAFETY: the closure borrows nothing, and may run later on any thread: see `defer`.
-        unsafe { self.0.defer_unchecked(free) };
+        unsafe { self.0.defer_unchecked(move || free_all(batch)) };
         // Into the queue that all threads free from: this thread may be idle for long.
-        flush(&self.0);
+        self.0.flush();
     }
 }
 
@@ -154,6 +160,6 @@ pub fn reclaim() {
     // One flush moves this thread's garbage to the global queue and tries to advance the epoch; an
     // object is freed two epochs after it was retired.
     for _ in 0..4 {
-        flush(&pin());
+        pin().flush();
     }
 }
