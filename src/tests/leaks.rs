@@ -1,6 +1,7 @@
 //! Every way a value can leave, counted; and trees so deep or wide that recursion would show.
 
 use std::cell::RefCell;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use super::{sizes, tree};
@@ -119,7 +120,7 @@ thread_local! {
 #[test]
 fn handles_and_values_in_thread_locals_go_when_the_thread_ends() {
     balanced(|root, ledger| {
-        // Thread-locals go in the order they came: once before the tree's own, once after.
+        // The last thread-local that came goes first: once after the tree's own, once before.
         for touched_first in [true, false] {
             let (at, values) = (root.clone(), ledger.clone());
             let thread = thread::spawn(move || {
@@ -134,6 +135,63 @@ fn handles_and_values_in_thread_locals_go_when_the_thread_ends() {
             });
             thread.join().unwrap();
         }
+    });
+}
+
+/// Empties a cell as it goes.
+struct Clears(Anchor<Tracked>);
+
+impl Drop for Clears {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Lets another thread unpin, and goes on when it has.
+struct Unpins(Sender<()>, Receiver<()>);
+
+impl Drop for Unpins {
+    fn drop(&mut self) {
+        self.0.send(()).expect("the other thread waits");
+        self.1.recv().expect("the other thread answers");
+    }
+}
+
+/// Dropped in this order: many values while nothing is freed, then a few.
+struct Late {
+    _many: Vec<Clears>,
+    _between: Unpins,
+    _few: Vec<Clears>,
+}
+
+#[test]
+fn destructors_at_a_threads_end_are_not_run_inside_each_other() {
+    const VALUES: u64 = if cfg!(miri) { 20 } else { 2_000 };
+    thread_local! {
+        static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    }
+    balanced(|root, ledger| {
+        let ((ask, asked), (answer, answered)) = (channel(), channel());
+        let (at, values) = (root.clone(), ledger.clone());
+        let body = move || {
+            // Comes before the tree's own thread-locals, and so goes after them.
+            LATE.set(None);
+            let mut late: Vec<_> = (0..VALUES)
+                .map(|i| {
+                    let kept = at.walk(format!("n{i}/below")).unwrap();
+                    let cell = at.walk(format!("v{i}")).unwrap();
+                    cell.store(values.value_holding(i, Some(kept)), true).unwrap();
+                    Clears(cell)
+                })
+                .collect();
+            let last = late.split_off(late.len() - 10);
+            LATE.set(Some(Late { _many: late, _between: Unpins(ask, answered), _few: last }));
+        };
+        // Room for a few destructors, not for one in another in another.
+        let thread = thread::Builder::new().stack_size(256 << 10).spawn(body).unwrap();
+        root.load_with(|_, _| asked.recv().unwrap());
+        answer.send(()).unwrap();
+        thread.join().unwrap();
     });
 }
 

@@ -113,6 +113,14 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "table::last_two_children_of_a_table_leave_nothing")],
     },
     Mutant {
+        name: "rebuild_stops_at_a_mark",
+        breaks: "Who finds that a watcher has changed the mark leaves a table that has become empty: it stays for ever, and its node with it.",
+        caught_by: &[
+            (Loom, "watch_vs_change::last_child_of_a_table_and_its_watcher_leave_nothing"),
+            (Shuttle, "watchers_see_the_last_change_under_random_schedules"),
+        ],
+    },
+    Mutant {
         name: "rebuild_without_freeze",
         breaks: "A table is replaced while others still write to it.",
         caught_by: &[(Loom, "table::unlinking_meets_a_growing_table")],

@@ -225,3 +225,18 @@ fn last_two_watchers_of_children_leave_no_mark() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn last_child_of_a_table_and_its_watcher_leave_nothing() {
+    check("last_child_of_a_table_and_its_watcher_leave_nothing", Some(2), || {
+        let tree = tree();
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        let watch = tree.root().watch_children();
+        drop(b); // it stays a table
+        // Takes the mark away, but not the table, as the last child is about to.
+        let other = spawn(move || drop(watch));
+        drop(a);
+        other.join().unwrap();
+        assert_empty(&tree);
+    });
+}

@@ -131,7 +131,7 @@ impl<'g, V> Spot<'g, V> {
             Some(_) => Why::Tidy,
             None => Why::NoRoom,
         };
-        rebuild::whole(&owner.children, word, why, word.is_marked(), guard)
+        rebuild::whole(&owner.children, word, why, false, guard)
     }
 
     /// Replaces a table that has `left` children, if these are few (T3).
@@ -160,7 +160,7 @@ impl<'g, V> Spot<'g, V> {
         roomy: bool,
         guard: &'g Guard,
     ) -> Whole {
-        let whole = || rebuild::whole(&owner.children, word, Why::Tidy, word.is_marked(), guard);
+        let whole = || rebuild::whole(&owner.children, word, Why::Tidy, false, guard);
         match &self.part {
             None if left == 0 || roomy => whole(),
             Some(part) if left == 0 && is_few(part.top, guard) => whole(),

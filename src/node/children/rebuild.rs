@@ -273,8 +273,34 @@ pub(super) enum Whole {
     Emptied,
 }
 
-/// Rebuilds all that `word`, which was read from `place` in a node, leads to; marks it if asked to.
+/// Rebuilds all that `word`, which was read from `place` in a node, leads to; marks it if asked to, else
+/// leaves it marked or not.
+///
+/// Watchers that come and go change the mark and not where the word leads: that is no reason to leave
+/// the table, which may be an empty one that nobody else would take away.
 pub(super) fn whole<'g, V>(
+    place: &'g AtomicLink<V>,
+    mut word: Link<'g, V>,
+    why: Why,
+    mark: bool,
+    guard: &'g Guard,
+) -> Whole {
+    loop {
+        let rebuilt = attempt(place, word, why, mark || word.is_marked(), guard);
+        if !matches!(rebuilt, Whole::Lost) || mutated("rebuild_stops_at_a_mark") {
+            return rebuilt;
+        }
+        let now = place.load(guard);
+        if now.marked() != word.marked() {
+            return Whole::Lost;
+        }
+        // Lost to a watcher that has come or gone: retry from the new word.
+        word = now;
+    }
+}
+
+/// One attempt at [`whole`].
+fn attempt<'g, V>(
     place: &'g AtomicLink<V>,
     word: Link<'g, V>,
     why: Why,

@@ -141,8 +141,7 @@ pub(crate) fn living<'g, V>(
         let trace = Trace::of(word, guard);
         let living = settle(&trace, owner, frozen, guard);
         if frozen {
-            let mark = word.is_marked();
-            let rebuilt = rebuild::whole(&owner.children, word, Why::Tidy, mark, guard);
+            let rebuilt = rebuild::whole(&owner.children, word, Why::Tidy, false, guard);
             spare.take_over(rebuilt, owner, tree);
         }
         if let Some(living) = living {
