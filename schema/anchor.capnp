@@ -21,9 +21,10 @@ interface Anchor {
   lookup @3 (path :Text) -> (anchor :Anchor);
   # The anchor at `path` if it exists, otherwise null. Creates nothing.
 
-  swap @4 (value :AnyPointer) -> (previous :AnyPointer, revision :UInt64);
+  swap @4 (value :AnyPointer, bound :Bool) -> (previous :AnyPointer, revision :UInt64);
   # Stores the value, null to empty the cell, and returns the one it replaced. `revision` is the
   # cell's revision after the call. It reads and writes, so neither of a cell's two halves has it.
+  # `bound` as in Storer.
 
   struct Child {
     anchor @0 :Anchor;
@@ -44,12 +45,17 @@ interface Anchor {
 
   interface Storer {
     # The right to write without the right to read.
+    #
+    # A value with a capability that a client hosts dies with that client's connection: the cell is
+    # emptied when it ends. A value that is stored `bound` dies with the connection that stored it.
 
-    store @0 (value :AnyPointer, overwrite :Bool) -> (succeeded :Bool, revision :UInt64);
+    store @0 (value :AnyPointer, overwrite :Bool, bound :Bool)
+        -> (succeeded :Bool, revision :UInt64);
     # Stores the value; null empties the cell. Without `overwrite`, only into an empty cell.
     # `revision` is the cell's revision after the call, whether or not it stored.
 
-    compareAndStore @1 (value :AnyPointer, expected :UInt64) -> (succeeded :Bool, revision :UInt64);
+    compareAndStore @1 (value :AnyPointer, expected :UInt64, bound :Bool)
+        -> (succeeded :Bool, revision :UInt64);
     # Stores only if the cell's revision is `expected`.
   }
 }

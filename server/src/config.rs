@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ pub struct Config {
     /// Where to listen. At least one; a TCP address must be a loopback one, as anybody who reaches
     /// the server may do anything to the tree.
     pub listen: Vec<ListenAddr>,
+    /// How many threads serve connections; each connection stays on one of them. By default as many
+    /// as there are cores for this process.
+    pub threads: NonZeroUsize,
     /// The bounds of the tree.
     pub limits: Limits,
     /// The most connections open at a time. One more is told so and closed.
@@ -99,6 +103,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: Vec::new(),
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             limits: server_limits(),
             max_connections: 1024,
             // About 400 bytes each in the tables of a connection: 100 MB.
@@ -121,10 +126,12 @@ impl Default for Config {
 const CALL_BYTES: usize = 8 * 1024;
 
 impl Config {
-    /// A configuration for a test or a demonstration: listens on `listen`, waits less, logs nothing.
+    /// A configuration for a test or a demonstration: listens on `listen`, with two threads, waits less,
+    /// logs nothing.
     pub fn for_test(listen: impl IntoIterator<Item = ListenAddr>) -> Self {
         Config {
             listen: listen.into_iter().collect(),
+            threads: NonZeroUsize::MIN.saturating_add(1),
             settle_timeout: Duration::from_millis(500),
             write_timeout: Duration::from_millis(500),
             drain_timeout: Duration::from_millis(500),

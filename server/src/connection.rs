@@ -4,7 +4,6 @@
 //! its stream does, and what ends the stream is the client, a time limit, or the server's stop.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use capnp::capability::Client;
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
-use crate::bridge::CapRef;
+use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
 use crate::session::Session;
@@ -47,12 +46,12 @@ pub(crate) async fn run<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let session = Session::open(worker);
-    let end = match session.client(&CapRef::Host) {
+    let session = Session::open(worker, peer);
+    let end = match session.client(&Cap::Own(Own::Host)) {
         Ok(host) => drive(stream, host, &session, stop).await,
         Err(error) => End::Broken(error),
     };
-    session.close();
+    session.close().await;
     let (id, log) = (session.id(), &session.config().log);
     match end {
         End::Orderly if !session.config().verbose => {}
@@ -99,7 +98,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let words = session.config().message_words();
-    let (gate, read, write) = net::gate(stream, words);
+    let (gate, read, write) = net::gate(stream, words, session.stats().clone());
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(words));
     let network = twoparty::VatNetwork::new(
@@ -197,7 +196,9 @@ pub fn fuzz_session(bytes: &[u8]) {
         write_timeout: Duration::from_millis(100),
         ..Config::for_test([])
     };
-    let (worker, released) = Worker::new(Arc::new(Shared::new(config)));
+    let (shared, mut notes) = Shared::new(config, 1);
+    let Some(notes) = notes.pop() else { return };
+    let (worker, inboxes) = Worker::new(shared, 0, notes);
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let (mut client, server) = tokio::io::duplex(bytes.len().max(1));
         let (_stop, mut stopped) = watch::channel(false);
@@ -210,7 +211,7 @@ pub fn fuzz_session(bytes: &[u8]) {
         };
         tokio::select! {
             _ = async { tokio::join!(session, feed) } => {}
-            () = worker.keep_house(released) => {}
+            () = worker.keep_house(inboxes) => {}
             () = tokio::time::sleep(FUZZ_TIMEOUT) => panic!("the session did not end"),
         }
     });

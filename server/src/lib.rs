@@ -8,7 +8,9 @@
 //!  session     what the connection holds: one object for each node, and what its client hosts
 //!  service     one file for each interface of the schema, one function for each method
 //!  wire        the only translator: text to path, value to and from message, error to error
-//!  bridge      capabilities that clients host: kept by their worker, called through a proxy of ours
+//!  owners      the values that die with a connection
+//!  bridge      capabilities that clients host: kept by their worker, called from any other through a
+//!              proxy of ours; knows nothing of anchors, which `cap` tells it of
 //!  net         the stream below the messages: back-pressure, time limits, closing
 //! ```
 //! A node lives as long as a client holds a capability to it: the release of the last one, or the
@@ -28,14 +30,17 @@
 
 mod address;
 mod bridge;
+mod cap;
 mod config;
 mod connection;
 mod listen;
 mod net;
+mod owners;
 mod server;
 mod service;
 mod session;
 mod shutdown;
+mod stats;
 mod wire;
 mod worker;
 

@@ -253,7 +253,7 @@ pub(crate) async fn accept(
     mut stop: watch::Receiver<bool>,
 ) {
     let [mut back_off, longest] = BACK_OFF;
-    for worker in (0..workers.len()).cycle() {
+    loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stopped| *stopped) => return,
@@ -263,7 +263,10 @@ pub(crate) async fn accept(
                 back_off = BACK_OFF[0];
                 match Permit::take(&shared) {
                     // An error means that the server stops.
-                    Some(permit) => drop(workers[worker].send(Incoming { socket, peer, permit })),
+                    Some(permit) => {
+                        let worker = permit.worker();
+                        drop(workers[worker].send(Incoming { socket, peer, permit }));
+                    }
                     None => refuse(socket, &peer, &shared),
                 }
             }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Runtime};
@@ -14,9 +13,6 @@ use crate::address::ListenAddr;
 use crate::config::Config;
 use crate::listen::{self, ListenError, Listener};
 use crate::worker::{self, Shared};
-
-/// How many workers a server has.
-const WORKERS: usize = 1;
 
 /// Why a server did not start, or did not go on.
 #[derive(Debug)]
@@ -118,17 +114,18 @@ impl Server {
                 addresses.push(bound);
             }
         }
-        let shared = Arc::new(Shared::new(config));
+        let count = config.threads.get();
+        let (shared, notes) = Shared::new(config, count);
         let (stop, stopped) = watch::channel(false);
         let (host_id, panicked) = (shared.host_id, watch::Sender::new(None));
         let mut server = Server { addresses, host_id, stop, panicked, threads: Vec::new() };
         let mut workers = Vec::new();
-        for number in 0..WORKERS {
+        for (number, notes) in notes.into_iter().enumerate() {
             let (worker, incoming) = unbounded_channel();
             workers.push(worker);
             let (shared, stopped, runtime) = (shared.clone(), stopped.clone(), runtime()?);
             server.spawn(format!("killick-worker-{number}"), move || {
-                worker::run(&runtime, shared, incoming, stopped);
+                worker::run(&runtime, (shared, number, notes), incoming, stopped);
             })?;
         }
         server.spawn("killick-accept".into(), move || {

@@ -3,40 +3,47 @@
 //! Who holds whom, and what ends it:
 //! ```text
 //!  RpcSystem ──▶ exported clients ──▶ Object ──▶ Session ──▶ Worker
-//!                                       └──▶ CapRef ──▶ anchor: keeps the node alive
-//!  Session ──(weakly, by CapRef and by address)──▶ Object
-//!  Worker ──▶ capabilities that this client hosts ──▶ the connection's import table
+//!                                       └──▶ Cap ──▶ anchor: keeps the node alive
+//!  Session ──(weakly, by Cap and by address)──▶ Object
+//!  Worker ──▶ Home ──▶ capabilities that this client hosts ──▶ the connection's import table
+//!             └──(weakly)──▶ Session
 //! ```
 //! The release of a client's last reference drops the object, and with it the anchor. The end of the
-//! connection drops them all: [`Session::close`] empties whatever objects are left and lets go of
-//! what the client hosts, so that nothing depends on the RPC system having let go of everything.
+//! connection drops them all: [`Session::close`] empties the cells that hold values of the
+//! connection's, whatever objects are left, and lets go of what the client hosts, so that nothing
+//! depends on the RPC system having let go of everything.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use capnp::Error;
 use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
 use tokio::sync::Notify;
 
-use crate::bridge::{CapRef, Node, WeakToken};
+use crate::bridge::{Bounds, Peer};
+use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::config::Config;
+use crate::owners::Cells;
 use crate::service::Object;
+use crate::stats::Stats;
 use crate::worker::{Shared, Worker};
 
 /// The state of one connection.
 pub(crate) struct Session {
-    id: u64,
+    origin: Origin,
+    stats: Arc<Stats>,
     worker: Rc<Worker>,
     /// Our objects that the client holds, by what they stand for: one for each.
-    objects: RefCell<HashMap<CapRef, Weak<Object>>>,
+    objects: RefCell<HashMap<Cap, Weak<Object>>>,
     /// The same, by address: how they are recognised when they come back.
     addresses: RefCell<HashMap<usize, Weak<Object>>>,
     /// What the client hosts and somebody has a claim to, by the address of the import.
     hosted: RefCell<HashMap<usize, (u64, WeakToken)>>,
-    /// The cells whose value contains something that the client hosts.
-    cells: RefCell<HashSet<Node>>,
+    /// The cells whose value dies with this connection.
+    cells: Cells,
     /// Calls that are running.
     calls: Cell<usize>,
     idle: Notify,
@@ -48,7 +55,7 @@ pub(crate) struct Running(Rc<Session>);
 impl Drop for Running {
     fn drop(&mut self) {
         let left = self.0.calls.get() - 1;
-        self.0.calls.set(left);
+        self.0.set_calls(left);
         if left == 0 {
             self.0.idle.notify_waiters();
         }
@@ -56,15 +63,17 @@ impl Drop for Running {
 }
 
 impl Session {
-    /// A connection of `worker`, with nothing held yet.
-    pub(crate) fn open(worker: &Rc<Worker>) -> Rc<Self> {
+    /// A connection of `worker` to `peer`, with nothing held yet.
+    pub(crate) fn open(worker: &Rc<Worker>, peer: &str) -> Rc<Self> {
+        let (shared, id) = (worker.shared(), worker.shared().next_connection());
         let session = Rc::new(Session {
-            id: worker.shared().next_connection(),
+            origin: worker.home().origin(id),
+            stats: shared.clients.open(id, peer.to_owned(), worker.number()),
             worker: worker.clone(),
             objects: RefCell::default(),
             addresses: RefCell::default(),
             hosted: RefCell::default(),
-            cells: RefCell::default(),
+            cells: Cells::default(),
             calls: Cell::new(0),
             idle: Notify::new(),
         });
@@ -74,7 +83,22 @@ impl Session {
 
     /// The number of this connection, from 1, in the order they came.
     pub(crate) fn id(&self) -> u64 {
-        self.id
+        self.origin.id()
+    }
+
+    /// This connection as other threads know it.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What is counted of this connection.
+    pub(crate) fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// The cells whose value dies with this connection.
+    pub(crate) fn cells(&self) -> &Cells {
+        &self.cells
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -93,7 +117,7 @@ impl Session {
     ///
     /// # Errors
     /// The connection holds its limit of capabilities.
-    pub(crate) fn client(self: &Rc<Self>, cap: &CapRef) -> Result<Client, Error> {
+    pub(crate) fn client(self: &Rc<Self>, cap: &Cap) -> Result<Client, Error> {
         if let Some(object) = self.objects.borrow().get(cap).and_then(Weak::upgrade) {
             return Ok(object.into_client());
         }
@@ -105,78 +129,39 @@ impl Session {
         let object = Object::new(self.clone(), cap.clone());
         self.objects.borrow_mut().insert(cap.clone(), Rc::downgrade(&object));
         self.addresses.borrow_mut().insert(object.address(), Rc::downgrade(&object));
+        self.count_handles();
         Ok(object.into_client())
     }
 
-    /// [`client`](Self::client) for a table of capabilities.
-    pub(crate) fn object(self: &Rc<Self>, cap: &CapRef) -> Result<Box<dyn ClientHook>, Error> {
-        self.client(cap).map(FromClientHook::into_client_hook)
-    }
-
-    /// [`client`](Self::client), as a client of the interface it is known to have.
-    pub(crate) fn typed<C: FromClientHook>(self: &Rc<Self>, cap: &CapRef) -> Result<C, Error> {
-        self.client(cap).map(FromClientHook::cast_to)
+    /// [`client`](Self::client) for something of the server's own, as a client of the interface it is
+    /// known to have.
+    pub(crate) fn own<C: FromClientHook>(self: &Rc<Self>, own: Own) -> Result<C, Error> {
+        self.client(&Cap::Own(own)).map(FromClientHook::cast_to)
     }
 
     /// An object was dropped: forgets it.
-    pub(crate) fn forget(&self, address: usize, cap: &CapRef) {
+    pub(crate) fn forget(&self, address: usize, cap: &Cap) {
         let removed = self.objects.borrow_mut().remove_entry(cap);
         self.addresses.borrow_mut().remove(&address);
+        self.count_handles();
         // Only now: dropping the last anchor of a node prunes it.
         drop(removed);
     }
 
-    /// What `hook` stands for, if it is an object of this connection.
-    pub(crate) fn own(&self, hook: &dyn ClientHook) -> Option<CapRef> {
-        // An object's address is its own for as long as the table knows it, even just weakly.
-        let object = self.addresses.borrow().get(&hook.get_ptr()).and_then(Weak::upgrade)?;
-        object.cap()
-    }
-
-    /// What `hook`, which the client of this connection sent, is to be kept as: what it stands for if
-    /// it is ours, or else a claim to it.
-    pub(crate) fn adopt(self: &Rc<Self>, hook: Box<dyn ClientHook>) -> Result<CapRef, Error> {
-        if let Some(own) = self.own(&*hook) {
-            return Ok(own);
-        }
-        let address = hook.get_ptr();
-        let known = self.hosted.borrow().get(&address).and_then(|(_, token)| token.upgrade());
-        if let Some(token) = known {
-            return Ok(CapRef::Hosted(token));
-        }
-        let limit = self.config().max_capabilities;
-        if self.hosted.borrow().len() >= limit {
-            let error = format!("this connection already hosts its limit of {limit} capabilities");
-            return Err(Error::overloaded(error));
-        }
-        let token = self.worker.keep(self.id, hook);
-        self.hosted.borrow_mut().insert(address, (token.id(), token.downgrade()));
-        Ok(CapRef::Hosted(token))
-    }
-
-    /// Nobody has a claim any more to what was kept under `id` and had this address.
-    pub(crate) fn unclaimed(&self, id: u64, address: usize) {
-        let mut hosted = self.hosted.borrow_mut();
-        if hosted.get(&address).is_some_and(|(kept, _)| *kept == id) {
-            hosted.remove(&address);
-        }
-    }
-
-    /// A value with something that this client hosts is in `node`'s cell.
-    pub(crate) fn cell_filled(&self, node: &Node) {
-        self.cells.borrow_mut().insert(node.clone());
-    }
-
-    /// It no longer is.
-    pub(crate) fn cell_emptied(&self, node: &Node) {
-        let removed = self.cells.borrow_mut().take(node);
-        drop(removed);
+    fn count_handles(&self) {
+        self.stats.handles.set(self.objects.borrow().len() as u64);
     }
 
     /// Counts a call as running until the guard is dropped.
     pub(crate) fn running(self: &Rc<Self>) -> Running {
-        self.calls.set(self.calls.get() + 1);
+        self.stats.calls.add(1);
+        self.set_calls(self.calls.get() + 1);
         Running(self.clone())
+    }
+
+    fn set_calls(&self, running: usize) {
+        self.calls.set(running);
+        self.stats.running.set(running as u64);
     }
 
     /// Resolves when no call is running.
@@ -186,19 +171,21 @@ impl Session {
         }
     }
 
-    /// The connection has ended: drops every anchor it held, empties the cells with something that
-    /// its client hosted, and lets go of that.
-    #[allow(clippy::mutable_key_type, reason = "a node's identity, its key, never changes")]
-    pub(crate) fn close(&self) {
-        self.worker.remove_session(self.id);
-        let cells = self.cells.take();
-        for node in &cells {
-            self.worker.host_left(node, self.id);
+    /// The connection has ended: empties the cells whose value dies with it, drops every anchor that
+    /// it held, and lets go of what its client hosted. Lets others run in between.
+    pub(crate) async fn close(&self) {
+        self.origin.close();
+        self.worker.remove_session(self.id());
+        for (count, node) in (1..).zip(self.cells.take()) {
+            self.worker.owner_left(&node, self.id());
+            drop(node);
+            if count % CLOSE_BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
         }
-        drop(cells);
         let hosted = self.hosted.take();
         for (id, _) in hosted.values() {
-            self.worker.let_go(*id);
+            self.worker.home().let_go(*id);
         }
         self.addresses.take();
         let objects = self.objects.take();
@@ -206,6 +193,66 @@ impl Session {
             object.empty();
         }
         drop(objects);
+        self.shared().clients.close(&self.stats);
         self.worker.tidy_soon();
+    }
+}
+
+/// How many cells a connection that ends empties before it lets others run.
+const CLOSE_BATCH: usize = 64;
+
+impl Peer for Session {
+    type Own = Own;
+
+    fn bounds(&self) -> Bounds {
+        let config = self.config();
+        Bounds {
+            bytes: config.max_value_bytes,
+            capabilities: config.max_value_capabilities,
+            settle: config.settle_timeout,
+        }
+    }
+
+    fn export(self: &Rc<Self>, cap: &Cap) -> Result<Box<dyn ClientHook>, Error> {
+        self.client(cap).map(FromClientHook::into_client_hook)
+    }
+
+    fn import(self: &Rc<Self>, hook: Box<dyn ClientHook>) -> Result<Cap, Error> {
+        if let Some(known) = self.known(&*hook) {
+            return Ok(known);
+        }
+        let address = hook.get_ptr();
+        let known = self.hosted.borrow().get(&address).and_then(|(_, token)| token.upgrade());
+        if let Some(token) = known {
+            return Ok(Cap::Foreign(token));
+        }
+        let limit = self.config().max_capabilities;
+        if self.hosted.borrow().len() >= limit {
+            let error = format!("this connection already hosts its limit of {limit} capabilities");
+            return Err(Error::overloaded(error));
+        }
+        let token = self.worker.home().keep(self, &self.origin, hook);
+        self.hosted.borrow_mut().insert(address, (token.id(), token.downgrade()));
+        self.stats.hosted.set(self.hosted.borrow().len() as u64);
+        Ok(Cap::Foreign(token))
+    }
+
+    fn known(&self, hook: &dyn ClientHook) -> Option<Cap> {
+        // An object's address is its own for as long as the table knows it, even just weakly.
+        let object = self.addresses.borrow().get(&hook.get_ptr()).and_then(Weak::upgrade)?;
+        object.cap()
+    }
+
+    fn released(&self, id: u64, address: usize) {
+        let mut hosted = self.hosted.borrow_mut();
+        if hosted.get(&address).is_some_and(|(kept, _)| *kept == id) {
+            hosted.remove(&address);
+            self.stats.hosted.set(hosted.len() as u64);
+        }
+    }
+
+    fn panicked(&self) {
+        let (id, log) = (self.id(), &self.config().log);
+        log.line(format_args!("connection {id}: a call panicked"));
     }
 }

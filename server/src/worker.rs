@@ -1,10 +1,11 @@
 //! One worker: an OS thread, its single-threaded runtime, and what its connections share.
 //!
-//! Here `Send` ends. The tree and the configuration come in as [`Shared`]; sockets come in through a
-//! channel; everything else is made on this thread and stays on it. There is one worker now; nothing
-//! in it knows that it is the only one.
+//! Here `Send` ends. The tree and the configuration come in as [`Shared`]; sockets, calls to what this
+//! worker's clients host, and notes of their values come in through channels; everything else is made
+//! on this thread and stays on it. No worker waits for a lock, or for another worker on the way of a
+//! call that does not concern that one's clients.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::{Rc, Weak};
@@ -13,17 +14,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use capnp::Error;
-use capnp::private::capability::ClientHook;
 use killick::Tree;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::bridge::{Node, Token};
+use crate::bridge::Inbox;
+use crate::cap::{Home, Node, Origin, Own};
 use crate::config::Config;
 use crate::connection;
 use crate::listen::{Incoming, Socket};
+use crate::owners::Note;
 use crate::session::Session;
+use crate::stats::Clients;
 use crate::wire::Stored;
 
 /// What all threads of a server share.
@@ -34,12 +37,18 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) hostname: String,
     connections: AtomicUsize,
+    /// How many of them each worker has.
+    shares: Vec<AtomicUsize>,
     last_connection: AtomicU64,
     /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
     stored: Arc<AtomicUsize>,
+    pub(crate) clients: Clients,
+    /// How each worker is told of its clients' values.
+    notes: Vec<UnboundedSender<Note>>,
 }
 
 /// Room for one value among all that a server stores; given back with the value.
+#[derive(Debug)]
 pub(crate) struct Room {
     stored: Arc<AtomicUsize>,
     bytes: usize,
@@ -53,17 +62,23 @@ impl Drop for Room {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config) -> Self {
-        Shared {
+    /// What as many workers share, and what each of them, in turn, is told of its clients' values.
+    pub(crate) fn new(config: Config, workers: usize) -> (Arc<Self>, Vec<UnboundedReceiver<Note>>) {
+        let (notes, noted) = (0..workers).map(|_| unbounded_channel()).unzip();
+        let shared = Shared {
             tree: Tree::new(config.limits),
             host_id: random_id(),
             started: Instant::now(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             connections: AtomicUsize::new(0),
+            shares: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             last_connection: AtomicU64::new(0),
             stored: Arc::default(),
+            clients: Clients::default(),
+            notes,
             config,
-        }
+        };
+        (Arc::new(shared), noted)
     }
 
     /// The number of the next connection.
@@ -98,6 +113,17 @@ impl Shared {
         Some(Room { stored: self.stored.clone(), bytes })
     }
 
+    /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        // Relaxed: a count for people to read.
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// How many threads serve connections.
+    pub(crate) fn workers(&self) -> usize {
+        self.shares.len()
+    }
+
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
         // Relaxed: a count for people to read.
@@ -111,64 +137,79 @@ fn random_id() -> u64 {
     RandomState::new().hash_one(Instant::now())
 }
 
-/// A place among the connections that a server takes at a time.
-pub(crate) struct Permit(Arc<Shared>);
+/// A place among the connections that a server takes at a time, with the worker that had the fewest.
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    worker: usize,
+}
 
 impl Permit {
     /// Takes a place, if one is free.
     pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
         let limit = shared.config.max_connections;
-        // Relaxed: the count alone is decided by; it publishes nothing.
+        // Relaxed, here and below: the counts alone are decided by; they publish nothing.
         let open = shared.connections.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit(shared.clone());
+        let shares = shared.shares.iter().map(|share| share.load(Ordering::Relaxed));
+        let (worker, _) = shares.enumerate().min_by_key(|&(_, share)| share).unwrap_or_default();
+        shared.shares[worker].fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { shared: shared.clone(), worker };
         (open < limit).then_some(permit)
+    }
+
+    /// The number of the worker that is to serve the connection.
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         // Relaxed: as in `take`.
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.shares[self.worker].fetch_sub(1, Ordering::Relaxed);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// A capability that a client hosts, kept for those who have a claim to it.
-struct Hosted {
-    hook: Box<dyn ClientHook>,
-    address: usize,
-    connection: u64,
 }
 
 /// What the connections of one worker share.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    number: usize,
     sessions: RefCell<HashMap<u64, Weak<Session>>>,
-    hosted: RefCell<HashMap<u64, Hosted>>,
-    last_hosted: Cell<u64>,
-    /// The cells whose value contains something that clients of this worker host: which ones.
-    cells: RefCell<HashMap<Node, Vec<u64>>>,
-    releases: UnboundedSender<u64>,
+    home: Home,
     tidy: Notify,
 }
 
+/// What comes to a worker from other threads.
+pub(crate) struct Inboxes {
+    home: Inbox<Own>,
+    notes: UnboundedReceiver<Note>,
+}
+
 impl Worker {
-    /// A worker without connections, and the channel by which dropped claims come in.
-    pub(crate) fn new(shared: Arc<Shared>) -> (Rc<Self>, UnboundedReceiver<u64>) {
-        let (releases, released) = unbounded_channel();
-        let worker = Worker {
-            shared,
-            sessions: RefCell::default(),
-            hosted: RefCell::default(),
-            last_hosted: Cell::new(0),
-            cells: RefCell::default(),
-            releases,
-            tidy: Notify::new(),
-        };
-        (Rc::new(worker), released)
+    /// Worker `number` of those that share `shared`, without connections, and what is sent to it.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        number: usize,
+        notes: UnboundedReceiver<Note>,
+    ) -> (Rc<Self>, Inboxes) {
+        let (home, inbox) = Home::new(number);
+        let sessions = RefCell::default();
+        let worker = Worker { shared, number, sessions, home, tidy: Notify::new() };
+        (Rc::new(worker), Inboxes { home: inbox, notes })
     }
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// The number of this worker, from 0.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// What the clients of this worker host.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     pub(crate) fn add_session(&self, session: &Rc<Session>) {
@@ -179,78 +220,53 @@ impl Worker {
         self.sessions.borrow_mut().remove(&id);
     }
 
-    fn session(&self, id: u64) -> Option<Rc<Session>> {
-        self.sessions.borrow().get(&id).and_then(Weak::upgrade)
-    }
-
-    /// Keeps `hook`, hosted by the client of `connection`, until the token's last copy is dropped or
-    /// the connection ends.
-    pub(crate) fn keep(&self, connection: u64, hook: Box<dyn ClientHook>) -> Token {
-        let id = self.last_hosted.get() + 1;
-        self.last_hosted.set(id);
-        let hosted = Hosted { address: hook.get_ptr(), hook, connection };
-        self.hosted.borrow_mut().insert(id, hosted);
-        Token::new(id, connection, self.releases.clone())
-    }
-
-    /// The capability that `token` claims and the connection of its host, if that is still there.
-    pub(crate) fn hosted(&self, token: &Token) -> Option<(Box<dyn ClientHook>, Rc<Session>)> {
-        let session = self.session(token.connection())?;
-        let hook = self.hosted.borrow().get(&token.id())?.hook.add_ref();
-        Some((hook, session))
-    }
-
-    /// Lets go of what is kept under `id`, if it still is.
-    pub(crate) fn let_go(&self, id: u64) {
-        let hosted = self.hosted.borrow_mut().remove(&id);
-        let Some(hosted) = hosted else { return };
-        if let Some(session) = self.session(hosted.connection) {
-            session.unclaimed(id, hosted.address);
-        }
-    }
-
-    /// Whether the hosts of everything in `value` are still connected.
-    pub(crate) fn hosts_are_there(&self, value: &Stored) -> bool {
-        let sessions = self.sessions.borrow();
-        value.hosts().all(|connection| sessions.contains_key(&connection))
-    }
-
-    /// Notes that `node`'s cell now holds a value with capabilities that the clients of the
-    /// connections `hosts` host, or one without any.
-    pub(crate) fn cell_written(&self, node: &Node, hosts: &[u64]) {
-        self.forget_cell(node);
-        for &host in hosts {
-            if let Some(session) = self.session(host) {
-                session.cell_filled(node);
+    /// Notes that a value of `owners` came into `node`'s cell, or went from it, where it has
+    /// `revision`. What is returned are those notes that other workers have yet to take.
+    pub(crate) fn note(
+        &self,
+        node: &Node,
+        revision: u64,
+        owners: &[Origin],
+    ) -> Vec<oneshot::Receiver<()>> {
+        let mut pending = Vec::new();
+        for owner in owners {
+            let (node, id) = (node.clone(), owner.id());
+            if owner.home() == self.number {
+                self.noted(id, node, revision);
+                continue;
+            }
+            let (taken, taking) = oneshot::channel();
+            let note = Note { owner: id, node, revision, taken };
+            // An error means that the worker has ended, as the server does.
+            if self.shared.notes[owner.home()].send(note).is_ok() {
+                pending.push(taking);
             }
         }
-        if !hosts.is_empty() {
-            self.cells.borrow_mut().insert(node.clone(), hosts.to_vec());
-        }
-        self.tidy_soon();
+        pending
     }
 
-    fn forget_cell(&self, node: &Node) {
-        let removed = self.cells.borrow_mut().remove_entry(node);
-        let Some((node, hosts)) = removed else { return };
-        for host in hosts {
-            if let Some(session) = self.session(host) {
-                session.cell_emptied(&node);
-            }
+    fn noted(&self, owner: u64, node: Node, revision: u64) {
+        let session = self.sessions.borrow().get(&owner).and_then(Weak::upgrade);
+        match session {
+            Some(session) => session.cells().note(node, revision),
+            None => self.owner_left(&node, owner),
         }
     }
 
-    /// The client of `connection` has gone: empties `node`'s cell if its value contains something
-    /// that it hosted.
-    pub(crate) fn host_left(&self, node: &Node, connection: u64) {
+    /// The connection `owner` has ended: empties `node`'s cell if its value was the connection's.
+    pub(crate) fn owner_left(&self, node: &Node, owner: u64) {
         loop {
             let now = node.load();
-            let dead = now.value.as_deref().is_some_and(|v| v.hosts().any(|h| h == connection));
-            if !dead {
+            let Some(value) = now.value.as_deref() else { return };
+            if !value.owners().iter().any(|origin| origin.id() == owner) {
                 return;
             }
             if node.compare_and_store(now.revision, None).is_ok() {
-                return self.forget_cell(node);
+                // Nobody waits for these: each is that of a value, and was paid for with it.
+                let others = value.owners().iter().filter(|origin| origin.id() != owner);
+                let others: Vec<_> = others.cloned().collect();
+                drop(self.note(node, now.revision, &others));
+                return;
             }
             // Lost to a concurrent store: look at the new value.
         }
@@ -262,12 +278,15 @@ impl Worker {
         self.tidy.notify_one();
     }
 
-    /// Runs what the worker does by itself, for ever: lets go of what nobody claims any more, and
-    /// pushes reclamation on after something was dropped.
-    pub(crate) async fn keep_house(&self, mut released: UnboundedReceiver<u64>) {
-        let let_go = async {
-            while let Some(id) = released.recv().await {
-                self.let_go(id);
+    /// Runs what the worker does by itself, for ever: makes the calls to what its clients host and
+    /// lets go of what nobody claims any more, takes notes, and pushes reclamation on after something
+    /// was dropped.
+    pub(crate) async fn keep_house(&self, inboxes: Inboxes) {
+        let Inboxes { home, mut notes } = inboxes;
+        let take_notes = async {
+            while let Some(Note { owner, node, revision, taken }) = notes.recv().await {
+                self.noted(owner, node, revision);
+                drop(taken);
             }
         };
         let reclaim = async {
@@ -279,7 +298,7 @@ impl Worker {
                 }
             }
         };
-        tokio::join!(let_go, reclaim);
+        tokio::join!(self.home.run(home), take_notes, reclaim);
     }
 }
 
@@ -290,19 +309,19 @@ const TIDY_ROUNDS: usize = 4;
 /// pays for one round in that time, not for one each.
 const TIDY_PAUSE: Duration = Duration::from_millis(2);
 
-/// The body of a worker's thread: serves what comes in until the server stops, then waits for the
-/// connections to end.
+/// The body of the thread of worker `number`: serves what comes in until the server stops, then waits
+/// for the connections to end.
 pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
-    shared: Arc<Shared>,
+    (shared, number, notes): (Arc<Shared>, usize, UnboundedReceiver<Note>),
     mut incoming: UnboundedReceiver<Incoming>,
     stop: watch::Receiver<bool>,
 ) {
     let local = LocalSet::new();
     local.block_on(runtime, async {
-        let (worker, released) = Worker::new(shared);
+        let (worker, inboxes) = Worker::new(shared, number, notes);
         let house = worker.clone();
-        let mut house = tokio::task::spawn_local(async move { house.keep_house(released).await });
+        let mut house = tokio::task::spawn_local(async move { house.keep_house(inboxes).await });
         let mut sessions = JoinSet::new();
         loop {
             tokio::select! {

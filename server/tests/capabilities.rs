@@ -9,15 +9,9 @@ use std::time::{Duration, Instant};
 use capnp::ErrorKind;
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
 use support::{
-    Harness, Peer, Put, cell, eventually, identity, load, load_cap, lookup, names, run, speaker,
-    store, swap, walk,
+    Harness, Peer, Put, cell, eventually, identity, load, load_cap, lookup, names, put, run,
+    speaker, store, swap, walk,
 };
-
-/// Stores `value` at `path`, and lets go of the path.
-async fn put(peer: &Peer, path: &str, value: Put) {
-    let (_, storer) = cell(&walk(&peer.anchor(), path).await.expect("walked")).await;
-    assert!(store(&storer, value, true).await.expect("stored").0);
-}
 
 async fn loader_at(peer: &Peer, path: &str) -> loader::Client {
     cell(&walk(&peer.anchor(), path).await.expect("walked")).await.0

@@ -1,125 +1,122 @@
-//! Capabilities as values: how they are kept where they are not alive.
+//! Capabilities across threads and connections.
 //!
-//! A live capability belongs to one thread and one connection. The tree is shared, so a value keeps a
-//! [`CapRef`] for each capability in it: what the server hosts by what it stands for, what a client
-//! hosts by a [`Token`] for the place where the worker of that client's connection keeps it.
+//! A live capability of Cap'n Proto belongs to one thread, and a client's to one connection. What is
+//! shared between threads keeps a [`Cap`] in its place, which is `Send` and `Sync`:
+//! - what the process itself offers, by what it stands for ([`Peer::Own`]). It becomes an object of
+//!   whatever connection it is loaded on, on that connection's thread: no call to it leaves the
+//!   thread.
+//! - what a client hosts, by a [`Token`] for the place where its *home*, the thread of the client's
+//!   connection, keeps it ([`Home`]). Other connections get a proxy: an object whose calls
+//!   [`forward`] copies to the home and whose answers come back the same way. Capabilities in either
+//!   become the other side's own, or proxies in turn.
 //!
-//! No connection ever gets the capability of another one as it is. It gets a *proxy*: an object of
-//! ours that copies the call there and the answer back ([`proxy`]), and capabilities in either
-//! become the other side's own, or proxies in turn. A proxy is settled, whatever the client's
-//! capability still is or turns into, so no client can make the server follow a chain in circles.
+//! A message with its capabilities in this form is a [`Parcel`].
+//!
+//! ```text
+//!  caller's thread                                   home
+//!  call ─▶ proxy ─ Parcel::pack ─▶ channel ─▶ Home ─ unpack ─▶ the client's capability
+//!    ◀─ unpack ── oneshot ◀──────────────────────── pack ◀───── its answer
+//! ```
+//!
+//! # What holds
+//! - **Order.** Calls reach a capability in the order in which one connection made them, also those
+//!   that waited for it while it was a promise.
+//! - **Cancellation.** A call that is given up by its caller is given up at its host.
+//! - **Release is exact.** When the last [`Token`] is dropped, on whatever thread, the home lets go of
+//!   the capability. A call under way holds one.
+//! - **Errors** arrive with their kind. A call whose host has gone, before or during it, fails as
+//!   `Disconnected`.
+//! - **Identity.** A proxy that is passed on, or home, is known by its address and becomes its own
+//!   token again, never a proxy of a proxy. A client that is given its own capability gets a proxy
+//!   of it.
+//! - **The membrane.** No client is ever given the capability of another, or its own, as it is. A
+//!   proxy is settled, whatever the client's capability still is or turns into, so that no client can
+//!   have the RPC system follow a chain of promises in circles: such a chain ends here, after
+//!   [`MAX_HOPS`].
+//!
+//! A call that arrives over RPC on the answer of a forwarded one is held by the RPC system until that
+//! answer is there, and follows it from here, not from the host: it costs no round trip of the caller.
+//!
+//! # What bounds it
+//! The channel to a home does not bound what is in it. What posts there are calls under way, each of
+//! which counts against its connection's limit, and dropped tokens, each of which was counted as one
+//! that a connection hosts.
 
-pub(crate) mod proxy;
+mod forward;
+mod home;
+mod parcel;
+mod token;
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Weak};
+use std::hash::Hash;
+use std::rc::Rc;
 use std::time::Duration;
 
 use capnp::Error;
 use capnp::private::capability::ClientHook;
 use futures::FutureExt;
-use tokio::sync::mpsc::UnboundedSender;
 
-use crate::wire::Stored;
+pub(crate) use forward::forward;
+pub(crate) use home::{Home, Inbox};
+pub(crate) use parcel::Parcel;
+pub(crate) use token::{Origin, Token, WeakToken};
 
-/// An anchor of the server's tree.
-pub(crate) type Node = killick::Anchor<Stored>;
-
-/// A capability as it is kept in a value, and as the key of a connection's objects.
+/// A capability that no thread owns.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) enum CapRef {
-    /// The bootstrap capability: the host.
-    Host,
-    /// The cluster's anchor, whose children are the hosts.
-    Cluster,
-    /// An anchor.
-    Anchor(Node),
-    /// The right to read a node's cell.
-    Loader(Node),
-    /// The right to write a node's cell.
-    Storer(Node),
-    /// A capability that a client hosts.
-    Hosted(Token),
+pub(crate) enum Cap<O> {
+    /// One of the process's own, by what it stands for.
+    Own(O),
+    /// One that a client hosts.
+    Foreign(Token<O>),
 }
 
-/// A counted claim to a capability that a client hosts. When the last one is dropped, on whatever
-/// thread, the worker of that client's connection lets go of the capability.
-#[derive(Clone)]
-pub(crate) struct Token(Arc<Claim>);
-
-/// A [`Token`] that claims nothing.
-#[derive(Clone)]
-pub(crate) struct WeakToken(Weak<Claim>);
-
-struct Claim {
-    id: u64,
-    connection: u64,
-    home: UnboundedSender<u64>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        // An error means that the worker has ended, and its capabilities with it.
-        let _ = self.home.send(self.id);
-    }
-}
-
-impl Token {
-    /// A claim to the capability that the worker behind `home` keeps under `id`.
-    pub(crate) fn new(id: u64, connection: u64, home: UnboundedSender<u64>) -> Self {
-        Token(Arc::new(Claim { id, connection, home }))
-    }
-
-    /// What its worker keeps the capability under.
-    pub(crate) fn id(&self) -> u64 {
-        self.0.id
-    }
-
-    /// The connection of the client that hosts the capability.
-    pub(crate) fn connection(&self) -> u64 {
-        self.0.connection
-    }
-
-    /// The same, without the claim.
-    pub(crate) fn downgrade(&self) -> WeakToken {
-        WeakToken(Arc::downgrade(&self.0))
-    }
-}
-
-impl WeakToken {
-    /// The token, if one is still held somewhere.
-    pub(crate) fn upgrade(&self) -> Option<Token> {
-        self.0.upgrade().map(Token)
-    }
-}
-
-impl PartialEq for Token {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Token {}
-
-impl Hash for Token {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
-    }
-}
-
-impl fmt::Debug for CapRef {
+impl<O: fmt::Debug> fmt::Debug for Cap<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CapRef::Host => f.write_str("Host"),
-            CapRef::Cluster => f.write_str("Cluster"),
-            CapRef::Anchor(node) => write!(f, "Anchor({:?})", node.name()),
-            CapRef::Loader(node) => write!(f, "Loader({:?})", node.name()),
-            CapRef::Storer(node) => write!(f, "Storer({:?})", node.name()),
-            CapRef::Hosted(token) => write!(f, "Hosted({})", token.id()),
+            Cap::Own(own) => own.fmt(f),
+            Cap::Foreign(token) => write!(f, "Foreign({})", token.id()),
         }
     }
 }
+
+/// What is accepted of a client in one message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The largest message, in bytes.
+    pub(crate) bytes: usize,
+    /// The most capabilities in it.
+    pub(crate) capabilities: usize,
+    /// How long a capability may stay a promise that has to be settled.
+    pub(crate) settle: Duration,
+}
+
+/// One connection, as the bridge sees it: where live capabilities come from and where they go.
+pub(crate) trait Peer: 'static {
+    /// What the process's own capabilities stand for.
+    type Own: Clone + Eq + Hash + Send + Sync + 'static;
+
+    /// What is accepted of its client.
+    fn bounds(&self) -> Bounds;
+
+    /// The object of this connection for `cap`: the same one as long as the client holds it.
+    fn export(self: &Rc<Self>, cap: &Cap<Self::Own>) -> Result<Box<dyn ClientHook>, Error>;
+
+    /// What `hook`, which the client sent, is to be kept as: what it stands for if it is an object of
+    /// this connection, or else a token for it.
+    fn import(self: &Rc<Self>, hook: Box<dyn ClientHook>) -> Result<Cap<Self::Own>, Error>;
+
+    /// What `hook` stands for, if it is an object of this connection.
+    fn known(&self, hook: &dyn ClientHook) -> Option<Cap<Self::Own>>;
+
+    /// Nobody has a claim any more to what was kept under `id` and has this address.
+    fn released(&self, id: u64, address: usize);
+
+    /// A panic was contained in a call.
+    fn panicked(&self);
+}
+
+/// How often a call may be handed on before it reaches what it was made to.
+pub(crate) const MAX_HOPS: usize = 16;
 
 /// The error of a call whose host has gone.
 pub(crate) fn host_is_gone() -> Error {
@@ -158,7 +155,7 @@ pub(crate) async fn settle(
 }
 
 /// What `hook` has resolved to so far.
-pub(crate) fn resolved_so_far(mut hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
+fn resolved_so_far(mut hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
     for _ in 0..MAX_RESOLUTIONS {
         match hook.get_resolved() {
             Some(next) => hook = next,

@@ -31,6 +31,12 @@ pub(super) struct HostInfo {
     /// 0 where the server's platform does not tell.
     pub(super) resident_bytes: u64,
     pub(super) connections: u64,
+    pub(super) threads: u32,
+    /// Processor time of the server since it started.
+    pub(super) cpu_micros: u64,
+    /// Calls of all clients since the server started.
+    pub(super) calls: u64,
+    pub(super) stored_bytes: u64,
 }
 
 impl HostInfo {
@@ -47,6 +53,10 @@ impl HostInfo {
                 nodes: info.get_nodes(),
                 resident_bytes: info.get_resident_bytes(),
                 connections: info.get_connections(),
+                threads: info.get_threads(),
+                cpu_micros: info.get_cpu_micros(),
+                calls: info.get_calls(),
+                stored_bytes: info.get_stored_bytes(),
             })
         };
         read().map_err(|error| CliError::call("info", &error))
@@ -68,6 +78,10 @@ impl HostInfo {
             "nodes": self.nodes,
             "residentBytes": self.resident_bytes,
             "connections": self.connections,
+            "threads": self.threads,
+            "cpuMicros": self.cpu_micros,
+            "calls": self.calls,
+            "storedBytes": self.stored_bytes,
         })
     }
 }
@@ -94,7 +108,11 @@ impl Info {
         output.line(format!("version      {}", super::text::shown(info.version.as_bytes())))?;
         output.line(format!("up           {}", duration(info.uptime)))?;
         output.line(format!("nodes        {}", grouped(info.nodes)))?;
+        output.line(format!("values       {}", bytes(info.stored_bytes)))?;
         output.line(format!("memory       {}", info.memory()))?;
+        output.line(format!("threads      {}", info.threads))?;
+        output.line(format!("cpu          {}", duration(Duration::from_micros(info.cpu_micros))))?;
+        output.line(format!("calls        {}", grouped(info.calls)))?;
         output.line(format!("connections  {}", grouped(info.connections)))?;
         output.line(format!("round trip   {}", duration(round_trip)))
     }

@@ -9,6 +9,7 @@
 //! | `error` | the one line and the exit code that a command ends with |
 
 mod clear;
+mod clients;
 mod completions;
 mod connection;
 mod demo;
@@ -25,6 +26,7 @@ mod store;
 mod swap;
 mod target;
 mod text;
+mod top;
 mod tree;
 mod value;
 mod walk;
@@ -43,6 +45,7 @@ use killick_server::{ListenAddr, default_address};
 use connection::Connection;
 use error::{CliError, Exit};
 use output::Output;
+use signal::Interrupt;
 use text::{one_line, shortened};
 
 /// The environment variable with the address to connect to.
@@ -108,6 +111,8 @@ enum Command {
     Lookup(lookup::Lookup),
     Clear(clear::Clear),
     Info(info::Info),
+    Clients(clients::Clients),
+    Top(top::Top),
     Import(import::Import),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -123,6 +128,20 @@ struct Wait(Option<Duration>);
 struct Context {
     connection: Connection,
     output: Output,
+}
+
+impl Context {
+    /// Goes on until `interrupt`, with the connection open and what was held over it held.
+    async fn hold(&mut self, what: &str, mut interrupt: Interrupt) -> Result<(), CliError> {
+        self.output.flush()?;
+        tokio::select! {
+            () = interrupt.received() => Ok(()),
+            () = self.connection.ended() => {
+                let why = format!("{} closed the connection", self.connection.address());
+                Err(CliError::failed(what, why))
+            }
+        }
+    }
 }
 
 /// Runs the command that `arguments` ask for, the program's name first.
@@ -170,6 +189,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Lookup(lookup) => connected(global, async |context| lookup.run(context).await),
         Command::Clear(clear) => connected(global, async |context| clear.run(context).await),
         Command::Info(info) => connected(global, async |context| info.run(context).await),
+        Command::Clients(clients) => connected(global, async |context| clients.run(context).await),
+        Command::Top(top) => connected(global, async |context| top.run(context).await),
         Command::Import(import) => connected(global, async |context| import.run(context).await),
         Command::DemoClient(client) => connected(global, async |context| client.run(context).await),
     }

@@ -1,5 +1,7 @@
 //! `killick serve`: the server, in the foreground.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use killick::Limits;
 use killick_server::{Config, ListenAddr, Log, Server, default_address};
@@ -30,6 +32,10 @@ pub(super) struct Serve {
     /// temporary directory: where the other commands look for a server without --connect.
     #[arg(long, value_name = "ADDR")]
     listen: Vec<ListenAddr>,
+
+    /// How many threads serve connections: as many as there are cores, unless told otherwise.
+    #[arg(long, value_name = "N", default_value_t = Config::default().threads)]
+    threads: NonZeroUsize,
 
     /// The most connections at a time.
     #[arg(long, value_name = "N", default_value_t = Config::default().max_connections)]
@@ -135,6 +141,7 @@ impl Serve {
                 children: self.max_children,
                 nodes: self.max_nodes,
             },
+            threads: self.threads,
             max_connections: self.max_connections,
             max_capabilities: self.max_capabilities,
             max_calls: self.max_calls,

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Context;
 use super::error::CliError;
+use super::signal::Interrupt;
 use super::target::Target;
 use super::value::Content;
 
@@ -22,7 +23,8 @@ Examples:
   killick store greeting 'hello'
   killick store --data logo - < logo.png
   killick store --no-overwrite leader \"$(hostname)\" || echo 'somebody leads already'
-  killick store --if-revision 4 counter 5";
+  killick store --if-revision 4 counter 5
+  killick store --bound workers/7 \"$(hostname)\" &      gone as soon as this ends";
 
 /// Store a value at a path, creating what is missing on the way.
 #[derive(Args)]
@@ -47,6 +49,12 @@ pub(super) struct Store {
     /// Store only if the cell is at this revision, as 'load --json' tells it.
     #[arg(long, value_name = "N", conflicts_with = "no_overwrite")]
     if_revision: Option<u64>,
+
+    /// Keep the value only as long as this command runs: it goes on until SIGINT (Ctrl-C) or SIGTERM.
+    ///
+    /// However it ends, the cell is emptied, unless somebody else has stored there since.
+    #[arg(long)]
+    bound: bool,
 }
 
 impl Store {
@@ -54,6 +62,8 @@ impl Store {
         let target = &self.path;
         let content = Content::read(&self.value, self.data)?;
         let what = format!("store {}", target.spelled());
+        // Before the store, so that no signal in between ends the program in its own way.
+        let interrupt = self.bound.then(Interrupt::listen).transpose()?;
         let anchor = context.connection.walk(target).pipeline.get_anchor();
         let storer = anchor.cell_request().send().pipeline.get_storer();
         let call = self.request(&storer, &content);
@@ -63,9 +73,14 @@ impl Store {
             let path = target.canonical();
             let line = json!({"path": path, "stored": stored, "revision": revision});
             context.output.line(line)?;
+        } else if stored && self.bound {
+            context.output.line(format!("holding {}", target.spelled()))?;
         }
         match (stored, self.if_revision) {
-            (true, _) => Ok(()),
+            (true, _) => match interrupt {
+                Some(interrupt) => context.hold(&what, interrupt).await,
+                None => Ok(()),
+            },
             (false, None) => {
                 let why = format!("not stored: the cell holds a value (revision {revision})");
                 Err(CliError::nothing(what, why))
@@ -86,6 +101,7 @@ impl Store {
         if let Some(revision) = self.if_revision {
             let mut request = storer.compare_and_store_request();
             request.get().set_expected(revision);
+            request.get().set_bound(self.bound);
             content.write(request.get().init_value())?;
             let sent = request.send().promise;
             return Ok(Promise::from_future(async move {
@@ -96,6 +112,7 @@ impl Store {
         }
         let mut request = storer.store_request();
         request.get().set_overwrite(!self.no_overwrite);
+        request.get().set_bound(self.bound);
         content.write(request.get().init_value())?;
         let sent = request.send().promise;
         Ok(Promise::from_future(async move {

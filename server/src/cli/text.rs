@@ -83,6 +83,30 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// A table: the heading, then a line for each row. Columns are as wide as they have to be; one whose
+/// name begins with a space is of numbers, and has them at its right.
+pub(crate) fn columns<R: AsRef<[String]>>(names: &[&str], rows: &[R]) -> Vec<String> {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(column));
+        let cells = cells.map(|cell| cell.chars().count());
+        cells.chain([names[column].trim().chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..names.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut line = String::new();
+        for ((cell, name), &width) in cells.zip(names).zip(&widths) {
+            match name.starts_with(' ') {
+                true => line.push_str(&format!("{cell:>width$}  ")),
+                false => line.push_str(&format!("{cell:width$}  ")),
+            }
+        }
+        line.trim_end().to_owned()
+    };
+    let heading = line(&mut names.iter().map(|name| name.trim()));
+    let rows = rows.iter().map(|row| line(&mut row.as_ref().iter().map(String::as_str)));
+    [heading].into_iter().chain(rows).collect()
+}
+
 /// `[0, 255]` as `00ff`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -114,6 +138,14 @@ mod tests {
         }
         assert_eq!(counted(1, "node"), "1 node");
         assert_eq!(counted(0, "node"), "0 nodes");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_numbers_stand_at_the_right() {
+        let row = |name: &str, count: &str| [name.to_owned(), count.to_owned()];
+        let lines = columns(&["name", " count"], &[row("ä", "1"), row("longer", "1,000,000")]);
+        assert_eq!(lines, ["name        count", "ä               1", "longer  1,000,000"]);
+        assert_eq!(columns::<[String; 2]>(&["name", " count"], &[]), ["name  count"]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Walk {
         let target = &self.path;
         let what = format!("walk {}", target.spelled());
         // Before the walk, so that no signal in between ends the program in its own way.
-        let mut interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::listen()?;
         let walk = context.connection.walk(target).promise;
         let response = context.connection.walked(&what, target, walk).await?;
         let _held = response
@@ -41,13 +41,6 @@ impl Walk {
             true => context.output.line(json!({"path": target.canonical(), "held": true}))?,
             false => context.output.line(format!("holding {}", target.spelled()))?,
         }
-        context.output.flush()?;
-        tokio::select! {
-            () = interrupt.received() => Ok(()),
-            () = context.connection.ended() => {
-                let why = format!("{} closed the connection", context.connection.address());
-                Err(CliError::failed(what, why))
-            }
-        }
+        context.hold(&what, interrupt).await
     }
 }

@@ -23,6 +23,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ use tokio::time::Instant;
 
 pub(crate) use calls::{Calls, Counted};
 use framing::Frames;
+
+use crate::stats::Stats;
 
 struct State<S> {
     /// Taken out by nobody: `None` only after [`Gate::close`].
@@ -56,21 +59,29 @@ pub(crate) struct Gate<S> {
 pub(crate) struct ReadHalf<S> {
     state: Rc<RefCell<State<S>>>,
     frames: Frames,
+    stats: Arc<Stats>,
 }
 
 /// What the RPC system writes to.
 pub(crate) struct WriteHalf<S> {
     state: Rc<RefCell<State<S>>>,
     blocks: Rc<Notify>,
+    stats: Arc<Stats>,
 }
 
 /// Puts a gate before `stream`, which takes messages of up to `max_words` words.
-pub(crate) fn gate<S>(stream: S, max_words: usize) -> (Gate<S>, ReadHalf<S>, WriteHalf<S>) {
+/// Bytes are counted in `stats`.
+pub(crate) fn gate<S>(
+    stream: S,
+    max_words: usize,
+    stats: Arc<Stats>,
+) -> (Gate<S>, ReadHalf<S>, WriteHalf<S>) {
     let state =
         State { stream: Some(stream), muted: false, blocked: None, reader: None, writer: None };
     let (state, blocks) = (Rc::new(RefCell::new(state)), Rc::new(Notify::new()));
-    let read = ReadHalf { state: state.clone(), frames: Frames::new(max_words) };
-    let write = WriteHalf { state: state.clone(), blocks: blocks.clone() };
+    let frames = Frames::new(max_words);
+    let read = ReadHalf { state: state.clone(), frames, stats: stats.clone() };
+    let write = WriteHalf { state: state.clone(), blocks: blocks.clone(), stats };
     (Gate { state, blocks }, read, write)
 }
 
@@ -109,7 +120,7 @@ impl<S: AsyncRead + Unpin> futures::AsyncRead for ReadHalf<S> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let ReadHalf { state, frames } = self.get_mut();
+        let ReadHalf { state, frames, stats } = self.get_mut();
         let state = &mut *state.borrow_mut();
         loop {
             if state.muted {
@@ -130,6 +141,7 @@ impl<S: AsyncRead + Unpin> futures::AsyncRead for ReadHalf<S> {
             let mut spare = ReadBuf::new(frames.spare());
             ready!(Pin::new(stream).poll_read(cx, &mut spare))?;
             let count = spare.filled().len();
+            stats.read.add(count as u64);
             frames.fill(count)?;
             if count == 0 {
                 return Poll::Ready(Ok(0));
@@ -171,7 +183,11 @@ impl<S: AsyncWrite + Unpin> futures::AsyncWrite for WriteHalf<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll(cx, |stream, cx| stream.poll_write(cx, bytes))
+        let written = self.poll(cx, |stream, cx| stream.poll_write(cx, bytes));
+        if let Poll::Ready(Ok(count)) = written {
+            self.stats.written.add(count as u64);
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,8 +8,8 @@ use killick_schema::api::anchor_capnp::anchor::{
     SwapResults, WalkParams, WalkResults, child,
 };
 
-use super::write::write;
-use crate::bridge::{CapRef, Node};
+use super::write::{If, Written, write};
+use crate::cap::{Node, Own};
 use crate::session::Session;
 use crate::wire;
 
@@ -37,14 +37,14 @@ impl Server for AnchorService {
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
         let node = self.node.walk(path.as_bytes()).map_err(wire::walk_error)?;
-        results.get().set_anchor(self.session.typed(&CapRef::Anchor(node))?);
+        results.get().set_anchor(self.session.own(Own::Anchor(node))?);
         Ok(())
     }
 
     async fn cell(self: Rc<Self>, _: CellParams, mut results: CellResults) -> Result<(), Error> {
         let mut cell = results.get();
-        cell.set_loader(self.session.typed(&CapRef::Loader(self.node.clone()))?);
-        cell.set_storer(self.session.typed(&CapRef::Storer(self.node.clone()))?);
+        cell.set_loader(self.session.own(Own::Loader(self.node.clone()))?);
+        cell.set_storer(self.session.own(Own::Storer(self.node.clone()))?);
         Ok(())
     }
 
@@ -55,7 +55,7 @@ impl Server for AnchorService {
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
         if let Some(node) = self.node.lookup(path.as_bytes()).map_err(wire::path_error)? {
-            results.get().set_anchor(self.session.typed(&CapRef::Anchor(node))?);
+            results.get().set_anchor(self.session.own(Own::Anchor(node))?);
         }
         Ok(())
     }
@@ -65,15 +65,14 @@ impl Server for AnchorService {
         params: SwapParams,
         mut results: SwapResults,
     ) -> Result<(), Error> {
-        let value = params.get()?.get_value();
-        let filled = !value.is_null();
-        let swap = |value| self.node.swap(value);
-        let swapped = write(&self.session, &self.node, value, swap).await?;
-        let previous = swapped.map_err(|refused| wire::store_error(&refused))?;
+        let params = params.get()?;
+        let (value, bound) = (params.get_value(), params.get_bound());
+        let written = write(&self.session, &self.node, value, bound, If::Any).await?;
+        let Written::Done { previous, revision } = written else {
+            return Err(Error::failed("a write without a condition was refused".into()));
+        };
         let mut results = results.get();
-        // Nothing in place of nothing is no change.
-        let changed = filled || previous.value.is_some();
-        results.set_revision(previous.revision + u64::from(changed));
+        results.set_revision(revision);
         match &previous.value {
             Some(value) => wire::put_value(&self.session, value, results.init_previous()),
             None => Ok(()),
@@ -86,6 +85,6 @@ fn describe(session: &Rc<Session>, node: Node, mut child: child::Builder<'_>) ->
     child.set_name(node.name());
     child.set_filled(node.is_filled());
     child.set_child_count(node.child_count() as u64);
-    child.set_anchor(session.typed(&CapRef::Anchor(node))?);
+    child.set_anchor(session.own(Own::Anchor(node))?);
     Ok(())
 }

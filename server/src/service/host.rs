@@ -9,11 +9,13 @@ use killick_schema::api::anchor_capnp::anchor::{
     SwapResults, WalkParams, WalkResults,
 };
 use killick_schema::api::host_capnp::host::{
-    InfoParams, InfoResults, RootParams, RootResults, Server,
+    ClientsParams, ClientsResults, InfoParams, InfoResults, RootParams, RootResults, Server,
 };
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::anchor::AnchorService;
-use crate::bridge::CapRef;
+use crate::cap::Own;
 use crate::session::Session;
 
 pub(crate) struct HostService {
@@ -56,7 +58,7 @@ impl anchor::Server for HostService {
 
 impl Server for HostService {
     async fn root(self: Rc<Self>, _: RootParams, mut results: RootResults) -> Result<(), Error> {
-        results.get().set_root(self.session.typed(&CapRef::Cluster)?);
+        results.get().set_root(self.session.own(Own::Cluster)?);
         Ok(())
     }
 
@@ -71,8 +73,44 @@ impl Server for HostService {
         info.set_nodes(shared.tree.nodes() as u64);
         info.set_resident_bytes(resident_bytes().unwrap_or(0));
         info.set_connections(shared.connections() as u64);
+        info.set_threads(u32::try_from(shared.workers()).unwrap_or(u32::MAX));
+        info.set_cpu_micros(cpu_micros());
+        info.set_calls(shared.clients.calls());
+        info.set_stored_bytes(shared.stored_bytes() as u64);
         Ok(())
     }
+
+    async fn clients(
+        self: Rc<Self>,
+        _: ClientsParams,
+        mut results: ClientsResults,
+    ) -> Result<(), Error> {
+        let clients = self.session.shared().clients.list();
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let mut list = results.get().init_clients(small(clients.len() as u64));
+        for (index, client) in (0..).zip(&clients) {
+            let age = client.opened.elapsed().as_millis();
+            let mut info = list.reborrow().get(index);
+            info.set_id(client.id);
+            info.set_peer(&client.peer);
+            info.set_age_millis(u64::try_from(age).unwrap_or(u64::MAX));
+            info.set_thread(small(client.worker as u64));
+            info.set_calls(client.calls.get());
+            info.set_running(small(client.running.get()));
+            info.set_bytes_read(client.read.get());
+            info.set_bytes_written(client.written.get());
+            info.set_handles(small(client.handles.get()));
+            info.set_hosted(small(client.hosted.get()));
+        }
+        Ok(())
+    }
+}
+
+/// The processor time that this process has taken, in microseconds.
+fn cpu_micros() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;
+    u64::try_from(micros).unwrap_or(0)
 }
 
 /// The resident memory of this process, where the system tells it.

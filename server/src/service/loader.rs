@@ -5,7 +5,7 @@ use std::rc::Rc;
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::loader::{LoadParams, LoadResults, Server};
 
-use crate::bridge::Node;
+use crate::cap::Node;
 use crate::session::Session;
 use crate::wire;
 

@@ -1,6 +1,6 @@
 //! What the server offers: one file for each interface of the schema, one function for each method.
 //!
-//! [`Object`] is what a client holds: one for each connection and [`CapRef`]. It makes the service
+//! [`Object`] is what a client holds: one for each connection and [`Cap`]. It makes the service
 //! for the interface when a call comes in, and contains what goes wrong in it.
 
 mod anchor;
@@ -21,23 +21,24 @@ use futures::FutureExt;
 use killick_schema::api::anchor_capnp::anchor as anchor_api;
 use killick_schema::api::host_capnp::host as host_api;
 
-use crate::bridge::{CapRef, proxy};
+use crate::bridge::{self, Peer};
+use crate::cap::{Cap, Own};
 use crate::session::Session;
 
 /// A capability of ours in the hands of one connection's client.
 pub(crate) struct Object {
     session: Rc<Session>,
     /// What it stands for; nothing after the connection has ended.
-    cap: RefCell<Option<CapRef>>,
+    cap: RefCell<Option<Cap>>,
 }
 
 impl Object {
-    pub(crate) fn new(session: Rc<Session>, cap: CapRef) -> Rc<Self> {
+    pub(crate) fn new(session: Rc<Session>, cap: Cap) -> Rc<Self> {
         Rc::new(Object { session, cap: RefCell::new(Some(cap)) })
     }
 
     /// What it stands for, unless the connection has ended.
-    pub(crate) fn cap(&self) -> Option<CapRef> {
+    pub(crate) fn cap(&self) -> Option<Cap> {
         self.cap.borrow().clone()
     }
 
@@ -69,34 +70,35 @@ impl Object {
         };
         let session = self.session.clone();
         match cap {
-            CapRef::Host => {
+            Cap::Own(Own::Host) => {
                 let service = Rc::new(host::HostService { session });
                 host_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            CapRef::Cluster => {
+            Cap::Own(Own::Cluster) => {
                 let service = Rc::new(root::RootService { session });
                 anchor_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            CapRef::Anchor(node) => {
+            Cap::Own(Own::Anchor(node)) => {
                 let service = Rc::new(anchor::AnchorService { session, node });
                 anchor_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            CapRef::Loader(node) => {
+            Cap::Own(Own::Loader(node)) => {
                 let service = Rc::new(loader::LoaderService { session, node });
                 anchor_api::loader::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            CapRef::Storer(node) => {
+            Cap::Own(Own::Storer(node)) => {
                 let service = Rc::new(storer::StorerService { session, node });
                 anchor_api::storer::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            CapRef::Hosted(token) => {
-                let call = proxy::forward(session, token, (interface, method), params, results);
-                DispatchCallResult::new(Promise::from_future(call), false)
+            Cap::Foreign(token) => {
+                let method = (interface, method);
+                let call = bridge::forward(&session, token, method, params, results);
+                DispatchCallResult::new(call, false)
             }
         }
     }
@@ -141,8 +143,7 @@ impl Server for Dispatch {
         let running = self.session.running();
         let session = self.session.clone();
         let panicked = move || {
-            let (id, log) = (session.id(), &session.config().log);
-            log.line(format_args!("connection {id}: a call panicked"));
+            session.panicked();
             Error::failed("internal error of the server".into())
         };
         contain(running, panicked, || self.0.call((interface_id, method_id), params, results))

@@ -12,7 +12,7 @@ use killick_schema::api::anchor_capnp::anchor::{
     SwapResults, WalkParams, WalkResults,
 };
 
-use crate::bridge::{CapRef, Node};
+use crate::cap::{Node, Own};
 use crate::session::Session;
 use crate::wire;
 
@@ -68,7 +68,7 @@ impl Server for RootService {
         child.set_name(format!("{:016x}", self.host_id()));
         child.set_filled(host.is_filled());
         child.set_child_count(host.child_count() as u64);
-        child.set_anchor(self.session.typed(&CapRef::Anchor(host))?);
+        child.set_anchor(self.session.own(Own::Anchor(host))?);
         Ok(())
     }
 
@@ -79,11 +79,11 @@ impl Server for RootService {
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
         let cap = match self.resolve(path.as_bytes()).map_err(wire::path_error)? {
-            Target::Cluster => CapRef::Cluster,
-            Target::Here(path) => CapRef::Anchor(self.host().walk(path).map_err(wire::walk_error)?),
+            Target::Cluster => Own::Cluster,
+            Target::Here(path) => Own::Anchor(self.host().walk(path).map_err(wire::walk_error)?),
             Target::NoHost(name) => return Err(wire::no_such_host(name, self.host_id())),
         };
-        results.get().set_anchor(self.session.typed(&cap)?);
+        results.get().set_anchor(self.session.own(cap)?);
         Ok(())
     }
 
@@ -102,14 +102,14 @@ impl Server for RootService {
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
         let cap = match self.resolve(path.as_bytes()).map_err(wire::path_error)? {
-            Target::Cluster => CapRef::Cluster,
+            Target::Cluster => Own::Cluster,
             Target::Here(path) => match self.host().lookup(path).map_err(wire::path_error)? {
-                Some(node) => CapRef::Anchor(node),
+                Some(node) => Own::Anchor(node),
                 None => return Ok(()),
             },
             Target::NoHost(_) => return Ok(()),
         };
-        results.get().set_anchor(self.session.typed(&cap)?);
+        results.get().set_anchor(self.session.own(cap)?);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! walk: an anchor lives as long as the process that holds it.
+//! walk, store --bound: an anchor, or a value, lives as long as the process that holds it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -9,8 +9,13 @@ use super::support::{Server, eventually, signal, wait};
 
 /// Starts `walk path` and waits until it says that it holds.
 fn hold(server: &Server, path: &str, line: &str) -> Child {
+    start(server, &["walk", path], line)
+}
+
+/// Starts a command that goes on, and waits until it says `line`.
+fn start(server: &Server, arguments: &[&str], line: &str) -> Child {
     let mut process = server
-        .command(&["walk", path])
+        .command(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -56,6 +61,26 @@ fn a_path_goes_with_the_last_of_its_holders() {
     second.kill().expect("to kill");
     wait(&mut second);
     eventually("the path goes with the last holder", || server.nodes() == 1);
+}
+
+#[test]
+fn a_bound_value_goes_with_its_process_unless_it_was_replaced() {
+    let server = Server::start();
+    let mut mine = start(&server, &["store", "--bound", "a/mine", "1"], "holding a/mine");
+    let mut theirs = start(&server, &["store", "--bound", "theirs", "1"], "holding theirs");
+    let json = r#"{"path":"json","revision":1,"stored":true}"#;
+    let mut other = start(&server, &["store", "--bound", "--json", "json", "1"], json);
+    assert_eq!(server.run(&["load", "a/mine"]).ok(), "1\n");
+    server.run(&["store", "theirs", "2"]).ok();
+    server.run(&["store", "--bound", "--no-overwrite", "theirs", "3"]).error(3);
+    for process in [&mut mine, &mut theirs] {
+        signal(process, Signal::TERM);
+        assert_eq!(wait(process).code(), Some(0));
+    }
+    other.kill().expect("to kill");
+    wait(&mut other);
+    eventually("the values go with their processes", || server.nodes() == 2);
+    assert_eq!(server.run(&["load", "theirs"]).ok(), "2\n");
 }
 
 #[test]

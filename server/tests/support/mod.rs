@@ -295,6 +295,27 @@ pub async fn store(
     Ok((results.get_succeeded(), results.get_revision()))
 }
 
+/// [`store`] into whatever the cell holds, bound to the connection or not.
+pub async fn store_bound(
+    storer: &storer::Client,
+    value: Put,
+    bound: bool,
+) -> capnp::Result<(bool, u64)> {
+    let mut request = storer.store_request();
+    request.get().set_overwrite(true);
+    request.get().set_bound(bound);
+    value.into(request.get().init_value());
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    Ok((results.get_succeeded(), results.get_revision()))
+}
+
+/// Stores `value` at `path`, and lets go of the path.
+pub async fn put(peer: &Peer, path: &str, value: Put) {
+    let (_, storer) = cell(&walk(&peer.anchor(), path).await.expect("walked")).await;
+    assert!(store(&storer, value, true).await.expect("stored").0);
+}
+
 pub async fn compare_and_store(
     storer: &storer::Client,
     value: Put,

@@ -1,0 +1,219 @@
+//! The host's side: what the clients of one thread host, and the calls to it that come in.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+
+use capnp::Error;
+use capnp::private::capability::ClientHook;
+use futures::FutureExt;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+use super::{Cap, Origin, Parcel, Peer, Token, host_is_gone, settle};
+
+/// What a home is sent.
+pub(super) enum Message<O> {
+    /// The last claim to what is kept under this number was dropped.
+    Release(u64),
+    /// A call to something that is kept here.
+    Call(Call<O>),
+}
+
+type Answer<O> = Result<Option<Parcel<O>>, Error>;
+
+/// A call on its way to its host.
+pub(super) struct Call<O> {
+    /// Holds the capability until the call has been made.
+    pub(super) token: Token<O>,
+    pub(super) method: (u64, u16),
+    pub(super) question: Option<Parcel<O>>,
+    pub(super) reply: oneshot::Sender<Answer<O>>,
+    /// How often it may still be handed on.
+    pub(super) hops: usize,
+}
+
+impl<O> Call<O> {
+    fn fail(self, error: Error) {
+        // An error means that the caller has given up.
+        let _ = self.reply.send(Err(error));
+    }
+
+    /// Sends it to what `token` claims instead.
+    fn hand_on(self, token: Token<O>) {
+        match self.hops.checked_sub(1) {
+            Some(hops) => {
+                let origin = token.origin().clone();
+                origin.post(Message::Call(Call { token, hops, ..self }));
+            }
+            None => self.fail(Error::failed("a capability resolves to itself".into())),
+        }
+    }
+}
+
+/// A capability that a client hosts, kept for those who have a claim to it.
+struct Kept<P: Peer> {
+    hook: Box<dyn ClientHook>,
+    address: usize,
+    peer: Weak<P>,
+    /// What it is, once that is known to be no promise and hosted here.
+    settled: OnceCell<Box<dyn ClientHook>>,
+    /// The calls that wait for that, in their order; nobody does while there is no list.
+    waiting: RefCell<Option<Vec<Call<P::Own>>>>,
+}
+
+/// What the clients of one thread's connections host and others have a claim to.
+pub(crate) struct Home<P: Peer> {
+    number: usize,
+    post: UnboundedSender<Message<P::Own>>,
+    kept: RefCell<HashMap<u64, Rc<Kept<P>>>>,
+    last: Cell<u64>,
+}
+
+/// What was sent to a home and is not read yet.
+pub(crate) struct Inbox<O>(UnboundedReceiver<Message<O>>);
+
+impl<P: Peer> Home<P> {
+    /// A home, the one of the thread numbered `number`, that keeps nothing yet.
+    pub(crate) fn new(number: usize) -> (Self, Inbox<P::Own>) {
+        let (post, inbox) = unbounded_channel();
+        let home = Home { number, post, kept: RefCell::default(), last: Cell::new(0) };
+        (home, Inbox(inbox))
+    }
+
+    /// Connection `id` of this thread, as other threads know it.
+    pub(crate) fn origin(&self, id: u64) -> Origin<P::Own> {
+        Origin::new(id, self.number, self.post.clone())
+    }
+
+    /// Keeps `hook`, hosted by the client of `peer`, whose connection is `origin`, until the last copy
+    /// of the token is dropped or it is [let go](Self::let_go) of.
+    pub(crate) fn keep(
+        &self,
+        peer: &Rc<P>,
+        origin: &Origin<P::Own>,
+        hook: Box<dyn ClientHook>,
+    ) -> Token<P::Own> {
+        let id = self.last.get() + 1;
+        self.last.set(id);
+        let kept = Rc::new(Kept {
+            address: hook.get_ptr(),
+            hook,
+            peer: Rc::downgrade(peer),
+            settled: OnceCell::new(),
+            waiting: RefCell::default(),
+        });
+        self.kept.borrow_mut().insert(id, kept);
+        Token::new(id, origin.clone())
+    }
+
+    /// Lets go of what is kept under `id`, if it still is. Calls that wait for it end.
+    pub(crate) fn let_go(&self, id: u64) {
+        let kept = self.kept.borrow_mut().remove(&id);
+        let Some(kept) = kept else { return };
+        let waiting = kept.waiting.take();
+        drop(waiting);
+        if let Some(peer) = kept.peer.upgrade() {
+            peer.released(id, kept.address);
+        }
+    }
+
+    /// Does what is asked for in `inbox`, for ever.
+    pub(crate) async fn run(&self, mut inbox: Inbox<P::Own>) {
+        while let Some(message) = inbox.0.recv().await {
+            match message {
+                Message::Release(id) => self.let_go(id),
+                Message::Call(call) => self.call(call),
+            }
+        }
+    }
+
+    fn call(&self, call: Call<P::Own>) {
+        let kept = self.kept.borrow().get(&call.token.id()).cloned();
+        match kept {
+            Some(kept) => kept.call(call),
+            None => call.fail(host_is_gone()),
+        }
+    }
+}
+
+impl<P: Peer> Kept<P> {
+    /// Makes a call, or has it wait until it is known what to.
+    fn call(self: Rc<Self>, call: Call<P::Own>) {
+        if let Some(hook) = self.settled.get() {
+            return self.make(&**hook, call);
+        }
+        if let Some(waiting) = &mut *self.waiting.borrow_mut() {
+            return waiting.push(call);
+        }
+        self.waiting.replace(Some(vec![call]));
+        let mut settling = Box::pin(self.clone().settle());
+        // Most are settled: no task for those.
+        if settling.as_mut().now_or_never().is_none() {
+            spawn_local(settling);
+        }
+    }
+
+    /// Waits until it is known what this is, and makes the calls that waited for it.
+    async fn settle(self: Rc<Self>) {
+        let Some(peer) = self.peer.upgrade() else { return drop(self.waiting.take()) };
+        let settled = settle(self.hook.add_ref(), peer.bounds().settle).await;
+        let waiting = self.waiting.take().unwrap_or_default();
+        match settled {
+            Ok(hook) => match peer.known(&*hook) {
+                // A proxy for something hosted elsewhere: calls go there, and never through a proxy.
+                // That is not kept, as it might claim this very capability.
+                Some(Cap::Foreign(token)) => {
+                    waiting.into_iter().for_each(|call| call.hand_on(token.clone()));
+                }
+                _ => {
+                    let hook = self.settled.get_or_init(|| hook);
+                    waiting.into_iter().for_each(|call| self.make(&**hook, call));
+                }
+            },
+            Err(error) => waiting.into_iter().for_each(|call| call.fail(error.clone())),
+        }
+    }
+
+    /// Makes `call` on `hook`.
+    fn make(&self, hook: &dyn ClientHook, call: Call<P::Own>) {
+        let Some(peer) = self.peer.upgrade() else { return call.fail(host_is_gone()) };
+        // A panic that got through would end the thread.
+        if catch_unwind(AssertUnwindSafe(|| make(&peer, hook, call))).is_err() {
+            peer.panicked();
+        }
+    }
+}
+
+/// Makes `call` on `hook`, and has its answer sent when it comes.
+fn make<P: Peer>(peer: &Rc<P>, hook: &dyn ClientHook, call: Call<P::Own>) {
+    let Call { token, method: (interface, method), question, mut reply, .. } = call;
+    let mut request = hook.new_call(interface, method, None);
+    if let Some(question) = question
+        && let Err(error) = question.unpack(peer, request.get())
+    {
+        let _ = reply.send(Err(error));
+        return;
+    }
+    let answered = request.send().promise;
+    let peer = peer.clone();
+    spawn_local(async move {
+        let answer = async {
+            let response = answered.await?;
+            Parcel::pack(&peer, response.get()?)
+        };
+        let answer = tokio::select! {
+            answer = AssertUnwindSafe(answer).catch_unwind() => answer,
+            // The caller has given up, and so the call is.
+            () = reply.closed() => return,
+        };
+        // The capability was held until here.
+        drop(token);
+        match answer {
+            Ok(answer) => drop(reply.send(answer)),
+            Err(_) => peer.panicked(),
+        }
+    });
+}

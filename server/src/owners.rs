@@ -1,0 +1,57 @@
+//! Values die with their owners.
+//!
+//! The owners of a value are the connections whose clients host capabilities in it, and the one that
+//! it was bound to. When the first of them ends, the cell that holds the value is emptied.
+//!
+//! Each session knows the [`Cells`] that hold values of its own, for it is *noted* there when such a
+//! value comes into a cell and when it goes. Whoever writes the cell notes it, after the write, and on
+//! the owner's own thread: by a [`Note`] in the channel of that thread's worker if it is another one.
+//! The call that wrote is answered once all notes have been taken, so that
+//! - a node whose value has been replaced is not kept by a note any more when the caller knows of it;
+//! - the notes under way are no more than the calls under way.
+//!
+//! Notes of different writers come in any order: that of the end of a value may come before that of
+//! its beginning. Each value of a cell has both, once, and has the cell's revision to itself; so the
+//! set of what was noted an odd number of times is, once all have come, the values that are there. A
+//! note that comes after its owner's end finds no session, and has the cell looked at instead: a value
+//! that was stored in that moment goes too.
+
+#![allow(clippy::mutable_key_type, reason = "a node's identity, its key, never changes")]
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use tokio::sync::oneshot;
+
+use crate::cap::Node;
+
+/// The cells that hold, or did a moment ago, values of one owner.
+#[derive(Default)]
+pub(crate) struct Cells(RefCell<HashSet<(Node, u64)>>);
+
+impl Cells {
+    /// A value of this owner came into `node`'s cell, or went from it, where it has `revision`.
+    pub(crate) fn note(&self, node: Node, revision: u64) {
+        let key = (node, revision);
+        let mut cells = self.0.borrow_mut();
+        match cells.take(&key) {
+            // Dropped at the end, and after the borrow: it may be the node's last anchor.
+            Some(known) => drop((cells, known)),
+            None => drop(cells.insert(key)),
+        }
+    }
+
+    /// The nodes of all these cells, which are forgotten.
+    pub(crate) fn take(&self) -> impl Iterator<Item = Node> {
+        self.0.take().into_iter().map(|(node, _)| node)
+    }
+}
+
+/// [`Cells::note`] on its way to the owner's worker.
+pub(crate) struct Note {
+    pub(crate) owner: u64,
+    pub(crate) node: Node,
+    pub(crate) revision: u64,
+    /// Dropped when the note has been taken.
+    pub(crate) taken: oneshot::Sender<()>,
+}
