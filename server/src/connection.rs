@@ -7,11 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use capnp::capability::Client;
-use capnp::message::ReaderOptions;
 use capnp::{Error, ErrorKind};
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::{Disconnector, RpcSystem, twoparty};
-use futures::io::BufWriter;
+use capnp_rpc::{Disconnector, RpcSystem};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -82,8 +80,6 @@ fn reason(error: &Error) -> String {
     }
 }
 
-/// The buffer between the messages and the socket.
-const BUFFER_BYTES: usize = 16 * 1024;
 /// How long the RPC system may take to end after its stream has.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,17 +94,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let words = session.config().message_words();
-    let (gate, read, write) = net::gate(stream, words, session.stats().clone());
-    let mut options = ReaderOptions::new();
-    options.traversal_limit_in_words(Some(words));
-    let network = twoparty::VatNetwork::new(
-        read,
-        BufWriter::with_capacity(BUFFER_BYTES, write),
-        Side::Server,
-        options,
-    );
     let calls = net::Calls::new(session.config().max_calls);
-    let network = net::Counted::new(network, calls.clone());
+    let (gate, network) = net::Network::new(stream, words, calls.clone(), session.stats().clone());
     let rpc = RpcSystem::new(Box::new(network), Some(host));
     let disconnector = rpc.get_disconnector();
     let mut rpc = tokio::task::spawn_local(rpc);

@@ -92,6 +92,8 @@ impl Clients {
 
     /// The calls of all that ever were.
     pub(crate) fn calls(&self) -> u64 {
-        self.with(|table| table.calls + table.open.values().map(|stats| stats.calls.get()).sum::<u64>())
+        self.with(|table| {
+            table.calls + table.open.values().map(|stats| stats.calls.get()).sum::<u64>()
+        })
     }
 }

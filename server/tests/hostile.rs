@@ -133,10 +133,8 @@ fn a_client_that_dies_in_the_middle_of_a_call_ends_alone() {
         // Everything is dropped, with calls on their way and answers unread.
         dying.leave().await;
         drop(calls);
-        eventually("its end", async || {
-            witness.info(|info| info.get_connections()).await == 1
-        })
-        .await;
+        eventually("its end", async || witness.info(|info| info.get_connections()).await == 1)
+            .await;
         witness.tree_is_empty().await;
         assert_eq!(names_of(&witness).await, Vec::<String>::new());
     });

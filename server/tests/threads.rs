@@ -10,8 +10,8 @@ use std::time::Duration;
 use capnp::ErrorKind;
 use killick_schema::api::anchor_capnp::anchor::{self, loader};
 use support::{
-    Harness, Peer, Put, cell, eventually, identity, load, load_cap, lookup, names, put, run, speaker,
-    store, store_bound, swap, walk,
+    Harness, Peer, Put, cell, eventually, identity, load, load_cap, lookup, names, put, run,
+    speaker, store, store_bound, swap, walk,
 };
 
 /// Runs `test` with a host and a caller on one thread, and then on two.
@@ -132,7 +132,8 @@ fn a_call_on_an_answer_that_is_not_there_yet_follows_it() {
         let (speaker, spoken) = speaker("at last");
         let recorder = Recorder::default();
         recorder.next.replace(Some(speaker));
-        put(&host, "recorder", Put::cap(capnp_rpc::new_client::<anchor::Client, _>(recorder))).await;
+        put(&host, "recorder", Put::cap(capnp_rpc::new_client::<anchor::Client, _>(recorder)))
+            .await;
         let proxy: anchor::Client = found(&caller, "recorder").await;
         let loader = proxy.cell_request().send().pipeline.get_loader();
         assert_eq!(load(&loader).await.expect("pipelined"), (Some("at last".into()), 1));

@@ -27,7 +27,8 @@ impl<O> Parcel<O> {
         pointer: any_pointer::Reader<'_>,
     ) -> Result<Option<Self>, Error> {
         let Some((message, hooks)) = copy(pointer, peer.bounds())? else { return Ok(None) };
-        let keep = |hook: Option<_>| hook.map(|hook| peer.import(resolved_so_far(hook))).transpose();
+        let keep =
+            |hook: Option<_>| hook.map(|hook| peer.import(resolved_so_far(hook))).transpose();
         let caps = hooks.into_iter().map(keep).collect::<Result<_, _>>()?;
         Ok(Some(Parcel { message, caps }))
     }

@@ -111,7 +111,8 @@ impl Info {
         output.line(format!("values       {}", bytes(info.stored_bytes)))?;
         output.line(format!("memory       {}", info.memory()))?;
         output.line(format!("threads      {}", info.threads))?;
-        output.line(format!("cpu          {}", duration(Duration::from_micros(info.cpu_micros))))?;
+        output
+            .line(format!("cpu          {}", duration(Duration::from_micros(info.cpu_micros))))?;
         output.line(format!("calls        {}", grouped(info.calls)))?;
         output.line(format!("connections  {}", grouped(info.connections)))?;
         output.line(format!("round trip   {}", duration(round_trip)))

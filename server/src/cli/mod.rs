@@ -8,6 +8,7 @@
 //! | `output`, `text` | standard output, and bytes and numbers as people read them |
 //! | `error` | the one line and the exit code that a command ends with |
 
+mod bench;
 mod clear;
 mod clients;
 mod completions;
@@ -113,6 +114,7 @@ enum Command {
     Info(info::Info),
     Clients(clients::Clients),
     Top(top::Top),
+    Bench(bench::Bench),
     Import(import::Import),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -128,6 +130,8 @@ struct Wait(Option<Duration>);
 struct Context {
     connection: Connection,
     output: Output,
+    /// The longest wait for one answer; none is for ever.
+    timeout: Option<Duration>,
 }
 
 impl Context {
@@ -190,6 +194,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Clear(clear) => connected(global, async |context| clear.run(context).await),
         Command::Info(info) => connected(global, async |context| info.run(context).await),
         Command::Clients(clients) => connected(global, async |context| clients.run(context).await),
+        Command::Bench(bench) => connected(global, async |context| bench.run(context).await),
         Command::Top(top) => connected(global, async |context| top.run(context).await),
         Command::Import(import) => connected(global, async |context| import.run(context).await),
         Command::DemoClient(client) => connected(global, async |context| client.run(context).await),
@@ -212,7 +217,8 @@ fn connected(
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let connection = Connection::open(address, global.timeout.0).await?;
-        let mut context = Context { connection, output: Output::new(global.json) };
+        let (output, timeout) = (Output::new(global.json), global.timeout.0);
+        let mut context = Context { connection, output, timeout };
         let done = command(&mut context).await;
         context.output.flush().and(done)
     })

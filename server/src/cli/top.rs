@@ -151,7 +151,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 impl Top {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let mut interrupt = Interrupt::listen()?;
-        let Context { connection, output } = context;
+        let Context { connection, output, .. } = context;
         let mut before = Look::take(connection).await?;
         let mut taken = 0;
         while self.count.is_none_or(|count| taken < count) {

@@ -9,23 +9,15 @@
 //! - a connection ends when [`HELD`] times as many are *open*, answered ones included: only the
 //!   client could change that, and it does not read its answers or does not do its part.
 //!
-//! What the RPC system disconnects for passes here too, and is kept ([`Calls::cause`]).
-//!
-//! ```text
-//!  RpcSystem ── Counted (network, connection, messages) ── twoparty ── ReadHalf, WriteHalf
-//!                  └──▶ Calls ◀── the connection: stuck, lift
-//! ```
+//! What the RPC system disconnects for is kept here too ([`Calls::cause`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use capnp::capability::Promise;
-use capnp::message::{Builder, HeapAllocator};
 use capnp::{Error, ErrorKind, any_pointer};
 use capnp_rpc::rpc_capnp::message::{Reader, Which};
-use capnp_rpc::{Connection, FlowController, IncomingMessage, OutgoingMessage, VatNetwork};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -82,8 +74,14 @@ impl Calls {
         self.cause.borrow().clone()
     }
 
+    /// The RPC system disconnects, for what `result` says.
+    pub(super) fn ended(&self, result: &Result<(), Error>) {
+        let cause = result.as_ref().err().filter(|error| error.kind != ErrorKind::Disconnected);
+        *self.cause.borrow_mut() = cause.cloned();
+    }
+
     /// Waits until there is room for a call.
-    async fn room(&self) {
+    pub(super) async fn room(&self) {
         while self.unanswered.get() >= self.limit.get() {
             if self.stopped.get().is_none() {
                 self.stopped.set(Some(Instant::now()));
@@ -95,10 +93,8 @@ impl Calls {
     }
 
     /// A message came in. What is malformed is left to the RPC system.
-    fn received(&self, message: &dyn IncomingMessage) -> Result<(), Error> {
-        let Ok(message) = message.get_body().and_then(|body| body.get_as::<Reader<'_>>()) else {
-            return Ok(());
-        };
+    pub(super) fn received(&self, body: any_pointer::Reader<'_>) -> Result<(), Error> {
+        let Ok(message) = body.get_as::<Reader<'_>>() else { return Ok(()) };
         match message.which() {
             Ok(Which::Bootstrap(Ok(bootstrap))) => self.asked(bootstrap.get_question_id()),
             Ok(Which::Call(Ok(call))) => self.asked(call.get_question_id()),
@@ -135,9 +131,8 @@ impl Calls {
     }
 
     /// A message goes out.
-    fn sent(&self, message: &dyn OutgoingMessage) {
-        let body = message.get_body_as_reader();
-        let Ok(message) = body.and_then(|body| body.get_as::<Reader<'_>>()) else { return };
+    pub(super) fn sent(&self, body: any_pointer::Reader<'_>) {
+        let Ok(message) = body.get_as::<Reader<'_>>() else { return };
         let Ok(Which::Return(Ok(answer))) = message.which() else { return };
         let id = answer.get_answer_id();
         let mut open = self.open.borrow_mut();
@@ -154,95 +149,5 @@ impl Calls {
     fn settled(&self) {
         self.unanswered.set(self.unanswered.get() - 1);
         self.room.notify_one();
-    }
-}
-
-/// A network, one of its connections, or a message on one, that counts calls.
-pub(crate) struct Counted<T> {
-    inner: T,
-    calls: Rc<Calls>,
-}
-
-impl<T> Counted<T> {
-    /// Has `calls` count what passes through `inner`.
-    pub(crate) fn new(inner: T, calls: Rc<Calls>) -> Self {
-        Counted { inner, calls }
-    }
-}
-
-type Inner<VatId> = Box<dyn Connection<VatId>>;
-
-impl<VatId: 'static, T: VatNetwork<VatId>> VatNetwork<VatId> for Counted<T> {
-    fn connect(&mut self, host: VatId) -> Option<Inner<VatId>> {
-        let connection = self.inner.connect(host)?;
-        Some(Box::new(Counted::new(connection, self.calls.clone())))
-    }
-
-    fn accept(&mut self) -> Promise<Inner<VatId>, Error> {
-        let (accepted, calls) = (self.inner.accept(), self.calls.clone());
-        Promise::from_future(async move {
-            let connection = accepted.await?;
-            Ok(Box::new(Counted::new(connection, calls)) as Inner<VatId>)
-        })
-    }
-
-    fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
-        self.inner.drive_until_shutdown()
-    }
-}
-
-impl<VatId> Connection<VatId> for Counted<Inner<VatId>> {
-    fn get_peer_vat_id(&self) -> VatId {
-        self.inner.get_peer_vat_id()
-    }
-
-    fn new_outgoing_message(&mut self, first_segment_words: u32) -> Box<dyn OutgoingMessage> {
-        let message = self.inner.new_outgoing_message(first_segment_words);
-        Box::new(Counted::new(message, self.calls.clone()))
-    }
-
-    fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
-        let (received, calls) = (self.inner.receive_incoming_message(), self.calls.clone());
-        Promise::from_future(async move {
-            calls.room().await;
-            let message = received.await?;
-            if let Some(message) = &message {
-                calls.received(&**message)?;
-            }
-            Ok(message)
-        })
-    }
-
-    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), Error>) {
-        self.inner.new_stream()
-    }
-
-    fn shutdown(&mut self, result: Result<(), Error>) -> Promise<(), Error> {
-        let cause = result.as_ref().err().filter(|error| error.kind != ErrorKind::Disconnected);
-        *self.calls.cause.borrow_mut() = cause.cloned();
-        self.inner.shutdown(result)
-    }
-}
-
-impl OutgoingMessage for Counted<Box<dyn OutgoingMessage>> {
-    fn get_body(&mut self) -> Result<any_pointer::Builder<'_>, Error> {
-        self.inner.get_body()
-    }
-
-    fn get_body_as_reader(&self) -> Result<any_pointer::Reader<'_>, Error> {
-        self.inner.get_body_as_reader()
-    }
-
-    fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
-        self.calls.sent(&*self.inner);
-        self.inner.send()
-    }
-
-    fn take(self: Box<Self>) -> Builder<HeapAllocator> {
-        self.inner.take()
-    }
-
-    fn size_in_words(&self) -> usize {
-        self.inner.size_in_words()
     }
 }

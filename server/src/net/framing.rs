@@ -1,11 +1,14 @@
 //! Where a message ends, told before anything is allocated for it.
 //!
 //! A message begins with a table: the number of its segments less one, then the length of each in
-//! words, four bytes each, filled up to a whole word. The RPC system allocates what the table
-//! announces. [`Frames`] holds the bytes of a message back until all of them have come, so that what
-//! is allocated is never more than twice what was sent, and refuses a table over the limits.
+//! words, four bytes each, filled up to a whole word. [`Frames`] allocates a message when all of it
+//! has come, so that what is allocated is never more than some times what was sent, and refuses a
+//! table over the limits.
 
 use std::io;
+
+use capnp::Word;
+use capnp::message::ReaderSegments;
 
 /// The most segments a message may have, as in the RPC system.
 const MAX_SEGMENTS: usize = 512;
@@ -27,12 +30,13 @@ impl Frames {
         Frames { buffer: Vec::new(), start: 0, complete: 0, filled: 0, max_words }
     }
 
-    /// Takes bytes of whole messages; none if there is no whole message.
-    pub(super) fn take(&mut self, out: &mut [u8]) -> usize {
-        let count = out.len().min(self.complete - self.start);
-        out[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
-        self.start += count;
-        count
+    /// The next message, if a whole one is there.
+    pub(super) fn next(&mut self) -> Option<Segments> {
+        let bytes = &self.buffer[self.start..self.complete];
+        // The whole messages have been looked at once already.
+        let (table, len) = frame_len(bytes, self.max_words).ok().flatten()?;
+        self.start += len;
+        Some(Segments::new(&bytes[..table], &bytes[table..len]))
     }
 
     /// Where the next bytes belong.
@@ -59,7 +63,9 @@ impl Frames {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
         }
         self.filled += count;
-        while let Some(len) = frame_len(&self.buffer[self.complete..self.filled], self.max_words)? {
+        while let Some((_, len)) =
+            frame_len(&self.buffer[self.complete..self.filled], self.max_words)?
+        {
             if self.complete + len > self.filled {
                 break;
             }
@@ -69,8 +75,50 @@ impl Frames {
     }
 }
 
-/// The length in bytes of the message that begins with `bytes`, if its table is there.
-fn frame_len(bytes: &[u8], max_words: usize) -> io::Result<Option<usize>> {
+/// The content of a message, in memory of its own.
+pub(super) struct Segments {
+    words: Vec<Word>,
+    /// Where each segment ends, in bytes; empty if there is one, which ends where the words do.
+    ends: Vec<usize>,
+}
+
+impl Segments {
+    fn new(table: &[u8], content: &[u8]) -> Self {
+        let mut words = Word::allocate_zeroed_vec(content.len() / 8);
+        Word::words_to_bytes_mut(&mut words).copy_from_slice(content);
+        let mut ends = Vec::new();
+        let (count, lengths) = table.split_at(4);
+        if count != [0; 4] {
+            let last = count.try_into().map_or(0, u32::from_le_bytes) as usize;
+            let mut end = 0;
+            for length in lengths.chunks_exact(4).take(last + 1) {
+                end += 8 * length.try_into().map_or(0, u32::from_le_bytes) as usize;
+                ends.push(end);
+            }
+        }
+        Segments { words, ends }
+    }
+}
+
+impl ReaderSegments for Segments {
+    fn get_segment(&self, index: u32) -> Option<&[u8]> {
+        let (bytes, index) = (Word::words_to_bytes(&self.words), index as usize);
+        if self.ends.is_empty() {
+            return (index == 0).then_some(bytes);
+        }
+        let end = *self.ends.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        bytes.get(start..end)
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len().max(1)
+    }
+}
+
+/// The lengths in bytes of the table and of the whole message that begins with `bytes`, if its table
+/// is there.
+fn frame_len(bytes: &[u8], max_words: usize) -> io::Result<Option<(usize, usize)>> {
     let number = |index: usize| {
         let bytes = bytes.get(4 * index..4 * index + 4)?;
         bytes.try_into().ok().map(|bytes| u32::from_le_bytes(bytes) as usize)
@@ -94,7 +142,7 @@ fn frame_len(bytes: &[u8], max_words: usize) -> io::Result<Option<usize>> {
     if words == 0 {
         return Err(refused("not a Cap'n Proto message: it is empty".to_owned()));
     }
-    Ok(Some(table_bytes + 8 * words))
+    Ok(Some((table_bytes, table_bytes + 8 * words)))
 }
 
 fn refused(reason: String) -> io::Error {
@@ -126,15 +174,15 @@ mod tests {
         Ok(())
     }
 
+    /// What the messages that are there were on the wire.
     fn drain(frames: &mut Frames) -> Vec<u8> {
         let mut taken = Vec::new();
-        let mut out = [0; 7];
-        loop {
-            match frames.take(&mut out) {
-                0 => return taken,
-                count => taken.extend(&out[..count]),
-            }
+        while let Some(message) = frames.next() {
+            let written = capnp::serialize::write_message_segments(&mut taken, &message);
+            written.expect("a vector takes it");
+            assert!(message.get_segment(message.len() as u32).is_none());
         }
+        taken
     }
 
     #[test]

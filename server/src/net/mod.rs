@@ -1,23 +1,28 @@
-//! The stream below the messages of one connection, and the count of its calls ([`Calls`]).
+//! The network below the RPC system of one connection: messages from and to its stream, and the count
+//! of its calls ([`Calls`]).
 //!
 //! The RPC system reads and writes at will and cannot be stopped from outside: dropping it leaks what
-//! the connection holds. So the stream between it and the socket is ours, and does three things:
+//! the connection holds. So what is between it and the socket is ours:
 //!
-//! - **Back-pressure.** While the socket takes no more, nothing is read: a client that does not read
-//!   its answers gets no further questions answered, and its answers do not pile up.
+//! - **Few writes.** Messages are collected and written together, when all that can be done of what
+//!   was read has been done.
+//! - **Back-pressure.** While the socket takes no more, or [`OUTPUT_LIMIT`] bytes wait for it, nothing
+//!   is read: a client that does not read its answers gets no further questions answered, and its
+//!   answers do not pile up.
 //! - **A time limit.** [`Gate::stalled`] resolves when a write has waited too long.
 //! - **Closing.** After [`Gate::close`] reads are at the end and writes fail, which ends the RPC
 //!   system in its own orderly way. Once it is being disconnected from our side it must not see the
 //!   end of its input any more, so [`Gate::mute`] comes first.
 //!
 //! ```text
-//!  RpcSystem ─────────────── ReadHalf ──┐
-//!      └─────── BufWriter ── WriteHalf ─┴── State ── socket
-//!                                             └───── Gate (the connection's)
+//!  RpcSystem ── Network, Link, Outgoing ──┐
+//!      └─── writes, as a future ──────────┴── State ── socket
+//!                                               └───── Gate (the connection's)
 //! ```
 
 mod calls;
 mod framing;
+mod link;
 
 use std::cell::RefCell;
 use std::io;
@@ -31,21 +36,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use calls::{Calls, Counted};
-use framing::Frames;
+pub(crate) use calls::Calls;
+use framing::{Frames, Segments};
+pub(crate) use link::Network;
 
 use crate::stats::Stats;
+
+/// How many bytes may wait to be written while more is read.
+const OUTPUT_LIMIT: usize = 256 * 1024;
+/// How much memory is kept for what is to be written while there is nothing.
+const OUTPUT_KEPT: usize = 64 * 1024;
 
 struct State<S> {
     /// Taken out by nobody: `None` only after [`Gate::close`].
     stream: Option<S>,
+    input: Frames,
+    /// Messages to be written, and how much of them has been.
+    output: Vec<u8>,
+    written: usize,
     /// Nothing is read any more, not even the end.
     muted: bool,
     /// Since when a write has been waiting for the socket.
     blocked: Option<Instant>,
-    /// Who waits to read until the write went through.
+    /// Who waits to read.
     reader: Option<Waker>,
-    /// Who waits to write.
+    /// Who waits to write, or for something to write.
     writer: Option<Waker>,
 }
 
@@ -55,34 +70,35 @@ pub(crate) struct Gate<S> {
     blocks: Rc<Notify>,
 }
 
-/// What the RPC system reads from: whole messages.
-pub(crate) struct ReadHalf<S> {
-    state: Rc<RefCell<State<S>>>,
-    frames: Frames,
-    stats: Arc<Stats>,
-}
-
-/// What the RPC system writes to.
-pub(crate) struct WriteHalf<S> {
+/// The RPC system's side.
+struct Stream<S> {
     state: Rc<RefCell<State<S>>>,
     blocks: Rc<Notify>,
     stats: Arc<Stats>,
 }
 
-/// Puts a gate before `stream`, which takes messages of up to `max_words` words.
-/// Bytes are counted in `stats`.
-pub(crate) fn gate<S>(
-    stream: S,
-    max_words: usize,
-    stats: Arc<Stats>,
-) -> (Gate<S>, ReadHalf<S>, WriteHalf<S>) {
-    let state =
-        State { stream: Some(stream), muted: false, blocked: None, reader: None, writer: None };
+impl<S> Clone for Stream<S> {
+    fn clone(&self) -> Self {
+        let Stream { state, blocks, stats } = self;
+        Stream { state: state.clone(), blocks: blocks.clone(), stats: stats.clone() }
+    }
+}
+
+/// Puts a gate before `stream`, which takes messages of up to `max_words` words. Bytes are counted in
+/// `stats`.
+fn gate<S>(stream: S, max_words: usize, stats: Arc<Stats>) -> (Gate<S>, Stream<S>) {
+    let state = State {
+        stream: Some(stream),
+        input: Frames::new(max_words),
+        output: Vec::new(),
+        written: 0,
+        muted: false,
+        blocked: None,
+        reader: None,
+        writer: None,
+    };
     let (state, blocks) = (Rc::new(RefCell::new(state)), Rc::new(Notify::new()));
-    let frames = Frames::new(max_words);
-    let read = ReadHalf { state: state.clone(), frames, stats: stats.clone() };
-    let write = WriteHalf { state: state.clone(), blocks: blocks.clone(), stats };
-    (Gate { state, blocks }, read, write)
+    (Gate { state: state.clone(), blocks: blocks.clone() }, Stream { state, blocks, stats })
 }
 
 impl<S> Gate<S> {
@@ -114,87 +130,104 @@ impl<S> Gate<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> futures::AsyncRead for ReadHalf<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let ReadHalf { state, frames, stats } = self.get_mut();
-        let state = &mut *state.borrow_mut();
+impl<S: AsyncRead + Unpin> Stream<S> {
+    /// The next message; none at the end of the stream.
+    fn poll_message(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Segments>>> {
+        let state = &mut *self.state.borrow_mut();
         loop {
             if state.muted {
                 return Poll::Pending;
             }
-            let Some(stream) = &mut state.stream else { return Poll::Ready(Ok(0)) };
-            if state.blocked.is_none() {
-                let count = frames.take(buffer);
-                if count > 0 {
-                    return Poll::Ready(Ok(count));
-                }
-            }
+            let Some(stream) = &mut state.stream else { return Poll::Ready(Ok(None)) };
             // Kept for every wait, so that closing wakes the reader wherever it waits.
-            state.reader = Some(cx.waker().clone());
-            if state.blocked.is_some() {
+            let waits = match &state.reader {
+                Some(waker) => !waker.will_wake(cx.waker()),
+                None => true,
+            };
+            if waits {
+                state.reader = Some(cx.waker().clone());
+            }
+            if state.blocked.is_some() || state.output.len() - state.written > OUTPUT_LIMIT {
                 return Poll::Pending;
             }
-            let mut spare = ReadBuf::new(frames.spare());
+            if let Some(message) = state.input.next() {
+                return Poll::Ready(Ok(Some(message)));
+            }
+            let mut spare = ReadBuf::new(state.input.spare());
             ready!(Pin::new(stream).poll_read(cx, &mut spare))?;
             let count = spare.filled().len();
-            stats.read.add(count as u64);
-            frames.fill(count)?;
+            self.stats.read.add(count as u64);
+            state.input.fill(count)?;
             if count == 0 {
-                return Poll::Ready(Ok(0));
+                return Poll::Ready(Ok(None));
             }
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> WriteHalf<S> {
-    /// Polls the stream by `write`, and notes whether it blocks.
-    fn poll<T>(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let state = &mut *self.state.borrow_mut();
-        let Some(stream) = &mut state.stream else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        let written = write(Pin::new(stream), cx);
-        if written.is_pending() {
-            state.writer = Some(cx.waker().clone());
-            if state.blocked.is_none() {
-                state.blocked = Some(Instant::now());
-                self.blocks.notify_one();
-            }
-        } else if state.blocked.take().is_some()
-            && let Some(reader) = state.reader.take()
+impl<S> Stream<S> {
+    /// Has the message that `write` appends written, some time.
+    fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.borrow_mut();
+        if state.stream.is_none() {
+            return;
+        }
+        write(&mut state.output);
+        // One that waits for the socket is woken by that.
+        if state.blocked.is_none()
+            && let Some(writer) = state.writer.take()
         {
-            reader.wake();
+            drop(state);
+            writer.wake();
         }
-        written
+    }
+
+    /// Whether there is something to write, or nothing ever will be.
+    fn poll_output(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.borrow_mut();
+        if state.stream.is_none() || !state.output.is_empty() {
+            return Poll::Ready(());
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
-impl<S: AsyncWrite + Unpin> futures::AsyncWrite for WriteHalf<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = self.poll(cx, |stream, cx| stream.poll_write(cx, bytes));
-        if let Poll::Ready(Ok(count)) = written {
+impl<S: AsyncWrite + Unpin> Stream<S> {
+    /// Writes what there is, all of it.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = &mut *self.state.borrow_mut();
+        loop {
+            let Some(stream) = &mut state.stream else {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            };
+            if state.written == state.output.len() {
+                state.output.clear();
+                state.output.shrink_to(OUTPUT_KEPT);
+                state.written = 0;
+                return Poll::Ready(Ok(()));
+            }
+            let rest = &state.output[state.written..];
+            let written = match Pin::new(stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(written) => written,
+                Poll::Pending => {
+                    state.writer = Some(cx.waker().clone());
+                    if state.blocked.is_none() {
+                        state.blocked = Some(Instant::now());
+                        self.blocks.notify_one();
+                    }
+                    return Poll::Pending;
+                }
+            };
+            let wakes =
+                state.blocked.take().is_some() || state.output.len() - state.written > OUTPUT_LIMIT;
+            if wakes && let Some(reader) = state.reader.take() {
+                reader.wake();
+            }
+            let count = written?;
             self.stats.written.add(count as u64);
+            state.written += count;
         }
-        written
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, |stream, cx| stream.poll_flush(cx))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, |stream, cx| stream.poll_shutdown(cx))
     }
 }

@@ -1,0 +1,356 @@
+//! One connection of a load: what it holds, what it sends again and again, how long that takes.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use capnp::any_pointer;
+use capnp::traits::HasTypeId;
+use clap::ValueEnum;
+use hdrhistogram::Histogram;
+use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
+use killick_server::ListenAddr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::frames::{self, Answer, Incoming, NAME, QUESTIONS, Target, Template};
+
+/// What a load does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Workload {
+    /// Walk to a path that is there, and release it.
+    Walk,
+    /// Walk to a path, ask for its cell and load it: three calls, one round trip.
+    Get,
+    /// Load by a loader that is held.
+    Load,
+    /// Store 16 bytes by a storer that is held.
+    Store,
+    /// Walk to a path that is not there, which creates it, and release it, which lets it go.
+    Create,
+    /// List an anchor's children, and release them.
+    Ls,
+    /// 18 of 20 are 'get', one is 'store' and one 'create'.
+    Mixed,
+}
+
+/// What went wrong in a load.
+pub(super) enum LoadError {
+    Call(capnp::Error),
+    Io(io::Error),
+}
+
+impl From<capnp::Error> for LoadError {
+    fn from(error: capnp::Error) -> Self {
+        LoadError::Call(error)
+    }
+}
+
+impl From<io::Error> for LoadError {
+    fn from(error: io::Error) -> Self {
+        LoadError::Io(error)
+    }
+}
+
+/// How many operations were done, and how long those took that began after the load was up to speed.
+pub(super) struct Measured {
+    /// In nanoseconds.
+    pub(super) latency: Histogram<u64>,
+    pub(super) done: u64,
+}
+
+impl Measured {
+    pub(super) fn new() -> Self {
+        // A minute is the most that can be told apart, to a thousandth.
+        let latency = Histogram::new_with_max(60_000_000_000, 3).expect("valid bounds");
+        Measured { latency, done: 0 }
+    }
+}
+
+/// When a load is measured, and when it ends.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) from: Instant,
+    pub(super) until: Instant,
+}
+
+/// One kind of operation: what is sent, and what each of its questions is ended with.
+struct Operation {
+    ask: Template,
+    questions: u32,
+    finish: Vec<Template>,
+}
+
+/// An operation under way, or none.
+#[derive(Clone, Copy)]
+struct Slot {
+    started: Instant,
+    operation: usize,
+    /// Questions without an answer yet.
+    left: u32,
+    /// Whether the server has to be told that a question is done with, by its bit.
+    finish: u32,
+}
+
+/// A connection with what a load needs in place.
+pub(super) struct Load {
+    wire: Wire,
+    /// Which operation comes when, by its place in `operations`.
+    cycle: Vec<usize>,
+    operations: Vec<Operation>,
+    next: u64,
+}
+
+impl Load {
+    /// Connects, and prepares for `workload`, below a path of this connection's own.
+    pub(super) async fn prepare(
+        address: &ListenAddr,
+        workload: Workload,
+        path: &str,
+        children: u32,
+    ) -> Result<Self, LoadError> {
+        let mut wire = Wire::connect(address).await?;
+        let host = wire.ask(frames::bootstrap)?.await?.export(0)?;
+        let folder = wire.walk(host, path).await?;
+        let node = wire.walk(folder, "node").await?;
+        let of_cell = |_: any_pointer::Builder<'_>| Ok(());
+        let cell = wire.ask(|id| frames::single(id, node, CELL, of_cell))?.await?;
+        let (load_from, store_to) = (cell.export(0)?, cell.export(1)?);
+        wire.ask(|id| frames::single(id, store_to, STORE, fill_store))?.await?;
+        let operation = match workload {
+            Workload::Walk => walk(folder)?,
+            Workload::Get => get(folder)?,
+            Workload::Load => one(load_from, LOAD, |_| Ok(()))?,
+            Workload::Store => store(store_to)?,
+            Workload::Create => create(folder)?,
+            Workload::Mixed => {
+                let operations = vec![get(folder)?, store(store_to)?, create(folder)?];
+                let mut cycle = vec![0; 20];
+                (cycle[5], cycle[15]) = (1, 2);
+                return Ok(Load { wire, cycle, operations, next: 0 });
+            }
+            Workload::Ls => {
+                let list = wire.walk(folder, "list").await?;
+                for child in 0..children {
+                    wire.walk(list, &format!("child-{child:08}")).await?;
+                }
+                one(list, LS, |_| Ok(()))?
+            }
+        };
+        Ok(Load { wire, cycle: vec![0], operations: vec![operation], next: 0 })
+    }
+
+    /// Keeps `in_flight` operations under way until the end of `span`, and waits for the last ones.
+    pub(super) async fn run(&mut self, in_flight: u32, span: Span) -> Result<Measured, LoadError> {
+        let mut measured = Measured::new();
+        let begun = Instant::now();
+        let idle = Slot { started: begun, operation: 0, left: 0, finish: 0 };
+        let mut slots = vec![idle; in_flight as usize];
+        for (number, slot) in (0..).zip(&mut slots) {
+            self.issue(number, slot, begun);
+        }
+        let mut under_way = slots.len();
+        while under_way > 0 || !self.wire.is_flushed() {
+            self.wire.exchange().await?;
+            let now = Instant::now();
+            while let Some(answer) = self.wire.incoming.answer(false)? {
+                let index = (answer.question.wrapping_sub(FIRST) / QUESTIONS) as usize;
+                let stray = || capnp::Error::failed("an answer to no question".into());
+                let slot = slots.get_mut(index).filter(|slot| slot.left > 0).ok_or_else(stray)?;
+                slot.left -= 1;
+                if !answer.finished {
+                    slot.finish |= 1 << (answer.question % QUESTIONS);
+                }
+                if slot.left > 0 {
+                    continue;
+                }
+                self.finish(index as u32, slot);
+                measured.done += 1;
+                if slot.started >= span.from && now <= span.until {
+                    let took = u64::try_from((now - slot.started).as_nanos()).unwrap_or(u64::MAX);
+                    measured.latency.saturating_record(took);
+                }
+                match now < span.until {
+                    true => self.issue(index as u32, slot, now),
+                    false => under_way -= 1,
+                }
+            }
+        }
+        Ok(measured)
+    }
+
+    fn issue(&mut self, slot: u32, state: &mut Slot, now: Instant) {
+        let kind = self.cycle[self.next as usize % self.cycle.len()];
+        let operation = &self.operations[kind];
+        *state = Slot { started: now, operation: kind, left: operation.questions, finish: 0 };
+        operation.ask.write(FIRST + slot * QUESTIONS, self.next, &mut self.wire.outgoing);
+        self.next += 1;
+    }
+
+    fn finish(&mut self, slot: u32, state: &Slot) {
+        let operation = &self.operations[state.operation];
+        for (question, finish) in operation.finish.iter().enumerate() {
+            if state.finish & (1 << question) != 0 {
+                finish.write(FIRST + slot * QUESTIONS, 0, &mut self.wire.outgoing);
+            }
+        }
+    }
+}
+
+/// The first question of the first operation: far above those that the preparation asks, and a
+/// multiple of [`QUESTIONS`].
+const FIRST: u32 = 1 << 24;
+
+const ANCHOR: u64 = <anchor::Client as HasTypeId>::TYPE_ID;
+const LS: (u64, u16) = (ANCHOR, 0);
+const WALK: (u64, u16) = (ANCHOR, 1);
+const CELL: (u64, u16) = (ANCHOR, 2);
+const LOAD: (u64, u16) = (<loader::Client as HasTypeId>::TYPE_ID, 0);
+const STORE: (u64, u16) = (<storer::Client as HasTypeId>::TYPE_ID, 0);
+
+fn fill_walk(path: &str) -> impl FnOnce(any_pointer::Builder<'_>) -> capnp::Result<()> {
+    move |content| {
+        content.init_as::<anchor::walk_params::Builder<'_>>().set_path(path);
+        Ok(())
+    }
+}
+
+fn fill_store(content: any_pointer::Builder<'_>) -> capnp::Result<()> {
+    let mut store = content.init_as::<storer::store_params::Builder<'_>>();
+    store.set_overwrite(true);
+    store.init_value().set_as(NAME)
+}
+
+/// An operation of one call to an export.
+fn one(
+    target: u32,
+    method: (u64, u16),
+    fill: impl FnOnce(any_pointer::Builder<'_>) -> capnp::Result<()>,
+) -> capnp::Result<Operation> {
+    let mut ask = Template::default();
+    ask.call(0, Target::Export(target), method, fill)?;
+    operation(ask, 1)
+}
+
+fn operation(ask: Template, questions: u32) -> capnp::Result<Operation> {
+    let finish = |question| {
+        let mut finish = Template::default();
+        finish.finish(question)?;
+        Ok(finish)
+    };
+    let finish = (0..questions).map(finish).collect::<capnp::Result<_>>()?;
+    Ok(Operation { ask, questions, finish })
+}
+
+fn walk(folder: u32) -> capnp::Result<Operation> {
+    one(folder, WALK, fill_walk("node"))
+}
+
+fn create(folder: u32) -> capnp::Result<Operation> {
+    one(folder, WALK, fill_walk(NAME))
+}
+
+fn store(storer: u32) -> capnp::Result<Operation> {
+    one(storer, STORE, fill_store)
+}
+
+fn get(folder: u32) -> capnp::Result<Operation> {
+    let mut ask = Template::default();
+    ask.call(0, Target::Export(folder), WALK, fill_walk("node"))?;
+    ask.call(1, Target::Answer { question: 0, pointer: 0 }, CELL, |_| Ok(()))?;
+    ask.call(2, Target::Answer { question: 1, pointer: 0 }, LOAD, |_| Ok(()))?;
+    operation(ask, 3)
+}
+
+impl Answer {
+    fn export(&self, index: usize) -> Result<u32, LoadError> {
+        let missing = || capnp::Error::failed("an answer without its capability".into());
+        self.exports.get(index).copied().ok_or_else(|| missing().into())
+    }
+}
+
+/// A stream, and what goes over it.
+struct Wire {
+    reader: Box<dyn AsyncRead + Unpin>,
+    writer: Box<dyn AsyncWrite + Unpin>,
+    incoming: Incoming,
+    outgoing: Vec<u8>,
+    /// How much of `outgoing` has been written.
+    written: usize,
+    questions: u32,
+}
+
+impl Wire {
+    async fn connect(address: &ListenAddr) -> io::Result<Self> {
+        let (reader, writer): (Box<dyn AsyncRead + Unpin>, Box<dyn AsyncWrite + Unpin>) =
+            match address {
+                ListenAddr::Unix(path) => {
+                    let (reader, writer) = UnixStream::connect(path).await?.into_split();
+                    (Box::new(reader), Box::new(writer))
+                }
+                ListenAddr::Tcp(at) => {
+                    let stream = TcpStream::connect(at).await?;
+                    stream.set_nodelay(true)?;
+                    let (reader, writer) = stream.into_split();
+                    (Box::new(reader), Box::new(writer))
+                }
+            };
+        let (incoming, outgoing) = (Incoming::new(), Vec::new());
+        Ok(Wire { reader, writer, incoming, outgoing, written: 0, questions: 0 })
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.written == self.outgoing.len()
+    }
+
+    /// Writes or reads what can be, at least something.
+    async fn exchange(&mut self) -> io::Result<()> {
+        let flushed = self.is_flushed();
+        tokio::select! {
+            biased;
+            written = self.writer.write(&self.outgoing[self.written..]), if !flushed => {
+                self.written += written?;
+                if self.is_flushed() {
+                    self.outgoing.clear();
+                    self.written = 0;
+                }
+            }
+            count = self.reader.read(self.incoming.spare()) => match count? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.incoming.fill(count),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks one question, whose answer's capabilities are kept.
+    fn ask(
+        &mut self,
+        message: impl FnOnce(u32) -> capnp::Result<Vec<u8>>,
+    ) -> capnp::Result<impl Future<Output = Result<Answer, LoadError>>> {
+        let question = self.questions;
+        self.questions += 1;
+        self.outgoing.extend(message(question)?);
+        Ok(async move {
+            loop {
+                if let Some(answer) = self.incoming.answer(true)? {
+                    if !answer.finished {
+                        self.outgoing.extend(frames::keep(question)?);
+                    }
+                    return Ok(answer);
+                }
+                self.exchange().await?;
+            }
+        })
+    }
+
+    /// The export of the anchor at `path`.
+    async fn walk(&mut self, from: u32, path: &str) -> Result<u32, LoadError> {
+        let answer = self.ask(|id| frames::single(id, from, WALK, fill_walk(path)))?.await?;
+        answer.export(0)
+    }
+}
+
+/// How long a load runs before it is measured, of the time that it is measured.
+pub(super) fn warm_up(duration: Duration) -> Duration {
+    (duration / 5).min(Duration::from_secs(1))
+}

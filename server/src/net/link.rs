@@ -1,0 +1,233 @@
+//! The RPC system's view of a stream: a network with two parties, of which we are the server.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use capnp::capability::Promise;
+use capnp::message::{Builder, HeapAllocator, Reader, ReaderOptions};
+use capnp::{Error, any_pointer};
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
+use futures::channel::oneshot;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Calls, Gate, Segments, Stream, gate};
+use crate::stats::Stats;
+
+/// The most words that are allocated for a message before it is known how many it takes: the RPC
+/// system asks for a kilobyte and more for a call, which most do not use.
+const FIRST_SEGMENT_WORDS: u32 = 64;
+
+/// The network of one connection: its link to the client, until the RPC system takes it, and the future
+/// that writes.
+pub(crate) struct Network<S> {
+    link: Option<Link<S>>,
+    writes: Option<Promise<(), Error>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Network<S> {
+    /// The network over `stream`, and the gate before that. Messages may have `max_words` words; calls
+    /// are counted in `calls`, bytes in `stats`.
+    pub(crate) fn new(
+        stream: S,
+        max_words: usize,
+        calls: Rc<Calls>,
+        stats: Arc<Stats>,
+    ) -> (Gate<S>, Self) {
+        let (gate, stream) = gate(stream, max_words, stats);
+        let (ended, end) = oneshot::channel();
+        let shutdown = Shutdown::default();
+        let writes = Promise::from_future(write(stream.clone(), shutdown.clone(), end));
+        let link = Link { stream, max_words, calls, shutdown, _ended: ended };
+        (gate, Network { link: Some(link), writes: Some(writes) })
+    }
+}
+
+/// Where the link tells what writes that nothing more will come.
+type Shutdown = Rc<RefCell<Asked>>;
+
+#[derive(Default)]
+enum Asked {
+    #[default]
+    No,
+    /// What for, and who is to be told when everything is written.
+    Yes(Result<(), Error>, oneshot::Sender<()>),
+    /// Nothing is written any more.
+    Over,
+}
+
+/// Writes what is sent until the RPC system shuts it down, or it fails. Resolves after the link has been
+/// dropped too.
+async fn write<S: AsyncWrite + Unpin>(
+    stream: Stream<S>,
+    shutdown: Shutdown,
+    link_ended: oneshot::Receiver<()>,
+) -> Result<(), Error> {
+    let writing = async {
+        loop {
+            let asked = poll_fn(|cx| match shutdown.take() {
+                Asked::Yes(result, done) => Poll::Ready(Some((result, done))),
+                Asked::No | Asked::Over => stream.poll_output(cx).map(|()| None),
+            });
+            let asked = asked.await;
+            // What else can be done of what was read comes first, and goes with this.
+            for _ in 0..COLLECT_ROUNDS {
+                yield_once().await;
+            }
+            poll_fn(|cx| stream.poll_flush(cx)).await?;
+            if let Some((result, done)) = asked {
+                // An error means that nobody waits for it.
+                let _ = done.send(());
+                return result;
+            }
+        }
+    };
+    let written = writing.await;
+    // Whoever asked and was not heard is told by the end of the channel.
+    shutdown.replace(Asked::Over);
+    // An error: the link is dropped, which is what is waited for.
+    let _ = link_ended.await;
+    written
+}
+
+/// How often others run before a message is written: once to make the calls that were read, once more
+/// for answers that come a step later.
+const COLLECT_ROUNDS: usize = 2;
+
+/// Lets the other tasks that can run do so.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| match std::mem::replace(&mut yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> VatNetwork<Side> for Network<S> {
+    fn connect(&mut self, _: Side) -> Option<Box<dyn Connection<Side>>> {
+        // The server asks its clients for nothing: they have no bootstrap capability for it.
+        None
+    }
+
+    fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, Error> {
+        match self.link.take() {
+            Some(link) => Promise::ok(Box::new(link)),
+            None => Promise::from_future(std::future::pending()),
+        }
+    }
+
+    fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
+        // Asked for once, when the RPC system is made.
+        self.writes.take().unwrap_or_else(|| Promise::from_future(std::future::pending()))
+    }
+}
+
+/// The connection to the client.
+struct Link<S> {
+    stream: Stream<S>,
+    max_words: usize,
+    calls: Rc<Calls>,
+    shutdown: Shutdown,
+    /// Dropped with the link.
+    _ended: oneshot::Sender<()>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
+    fn get_peer_vat_id(&self) -> Side {
+        Side::Client
+    }
+
+    fn new_outgoing_message(&mut self, first_segment_words: u32) -> Box<dyn OutgoingMessage> {
+        let words = match first_segment_words {
+            0 => FIRST_SEGMENT_WORDS,
+            words => words.min(FIRST_SEGMENT_WORDS),
+        };
+        let message = Builder::new(HeapAllocator::new().first_segment_words(words));
+        Box::new(Outgoing { message, stream: self.stream.clone(), calls: self.calls.clone() })
+    }
+
+    fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
+        let (stream, calls, words) = (self.stream.clone(), self.calls.clone(), self.max_words);
+        Promise::from_future(async move {
+            calls.room().await;
+            let Some(segments) = poll_fn(|cx| stream.poll_message(cx)).await? else {
+                return Ok(None);
+            };
+            let mut options = ReaderOptions::new();
+            options.traversal_limit_in_words(Some(words));
+            let message = Incoming(Reader::new(segments, options));
+            // What is malformed is left to the RPC system.
+            if let Ok(body) = message.get_body() {
+                calls.received(body)?;
+            }
+            Ok(Some(Box::new(message) as Box<dyn IncomingMessage>))
+        })
+    }
+
+    fn shutdown(&mut self, result: Result<(), Error>) -> Promise<(), Error> {
+        self.calls.ended(&result);
+        let (done, written) = oneshot::channel();
+        let mut asked = self.shutdown.borrow_mut();
+        if !matches!(*asked, Asked::Over) {
+            *asked = Asked::Yes(result, done);
+        }
+        drop(asked);
+        self.stream.send(|_| ());
+        Promise::from_future(async move {
+            let failed = |_| Error::disconnected("the stream has ended".into());
+            written.await.map_err(failed)
+        })
+    }
+}
+
+struct Incoming(Reader<Segments>);
+
+impl IncomingMessage for Incoming {
+    fn get_body(&self) -> Result<any_pointer::Reader<'_>, Error> {
+        self.0.get_root()
+    }
+}
+
+/// A message that is being made.
+struct Outgoing<S> {
+    message: Builder<HeapAllocator>,
+    stream: Stream<S>,
+    calls: Rc<Calls>,
+}
+
+impl<S: 'static> OutgoingMessage for Outgoing<S> {
+    fn get_body(&mut self) -> Result<any_pointer::Builder<'_>, Error> {
+        self.message.get_root()
+    }
+
+    fn get_body_as_reader(&self) -> Result<any_pointer::Reader<'_>, Error> {
+        self.message.get_root_as_reader()
+    }
+
+    fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
+        let Outgoing { message, stream, calls } = *self;
+        if let Ok(body) = message.get_root_as_reader() {
+            calls.sent(body);
+        }
+        stream.send(|output| {
+            // A vector takes whatever is written.
+            let _: Result<(), Error> = capnp::serialize::write_message(output, &message);
+        });
+        (Promise::ok(()), Rc::new(message))
+    }
+
+    fn take(self: Box<Self>) -> Builder<HeapAllocator> {
+        self.message
+    }
+
+    fn size_in_words(&self) -> usize {
+        self.message.size_in_words()
+    }
+}
