@@ -1,5 +1,6 @@
 //! Nodes and counted references to them.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::block::{BlockRef, Packed};
@@ -162,11 +163,23 @@ unsafe fn free_shared(ptr: *mut ()) {
 
 /// A counted reference, without a destructor: whoever holds it gives it to [`Held::release`] or to a
 /// type that does.
+///
+/// Invariant in `V`, as a cell both takes values and gives them: a handle to longer-lived values is no
+/// handle to shorter-lived ones, nor the reverse.
+///
+/// ```compile_fail
+/// use killick::{Anchor, Limits, Tree, WalkError};
+///
+/// let tree = Tree::<for<'a> fn(&'a str)>::new(Limits::default());
+/// let any: Anchor<for<'a> fn(&'a str)> = tree.root();
+/// // With this, a function that keeps its argument could be stored, and called with one that ends.
+/// let forever: Anchor<fn(&'static str)> = any.clone();
+/// ```
 #[must_use]
 pub(crate) struct Held<V> {
     node: NonNull<()>,
     tree: NonNull<Shared>,
-    _owns: std::marker::PhantomData<V>,
+    _owns: PhantomData<(V, fn(V) -> V)>,
 }
 
 // SAFETY: a counted reference gives shared access to a node, whose fields are atomic or immutable,
@@ -193,7 +206,7 @@ impl<V> Held<V> {
         let node = node.0.as_ptr();
         // SAFETY: `as_ptr` never returns null.
         let node = unsafe { NonNull::new_unchecked(node) };
-        Held { node, tree: NonNull::from_ref(tree), _owns: std::marker::PhantomData }
+        Held { node, tree: NonNull::from_ref(tree), _owns: PhantomData }
     }
 
     #[inline]

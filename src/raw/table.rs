@@ -46,12 +46,17 @@ impl Census {
 
     /// Takes room for one child, if less than `limit` is taken.
     pub(crate) fn reserve(&self, limit: usize) -> bool {
-        // Relaxed: a count that publishes nothing; the limit needs only the atomicity.
-        let room = (self.taken.fetch_add(1, Relaxed) as usize) < limit;
-        if !room {
-            self.give_back();
+        // Relaxed: a count that publishes nothing; the limit needs only the atomicity. Nothing is taken
+        // in vain: that would keep others out of room that there is.
+        let mut taken = self.taken.load(Relaxed);
+        while (taken as usize) < limit {
+            match self.taken.compare_exchange_weak(taken, taken + 1, Relaxed, Relaxed) {
+                Ok(_) => return true,
+                // Lost to a concurrent walk or release: retry from the new count.
+                Err(now) => taken = now,
+            }
         }
-        room
+        false
     }
 
     /// Gives back the room of one child, which is unlinked, or was not linked.

@@ -109,6 +109,26 @@ fn room_in_a_table_goes_from_a_last_release_to_a_walker() {
 }
 
 #[test]
+fn walker_that_is_refused_keeps_no_other_out_of_a_table() {
+    check("walker_that_is_refused_keeps_no_other_out_of_a_table", Some(3), || {
+        let tree = tree_of_so_many_children(2);
+        let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
+        let other = spawn({
+            let tree = tree.clone();
+            move || tree.root().walk("c").is_ok()
+        });
+        drop(b);
+        // There is room for one from here on, and nobody but these two wants it; the other may have had
+        // it and be gone.
+        let mine = tree.root().walk("d");
+        let theirs = other.join().unwrap();
+        assert!(mine.is_ok() || theirs, "both were refused beside a free place");
+        drop((a, mine));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
 fn limit_of_children_in_a_table_is_never_exceeded() {
     check("limit_of_children_in_a_table_is_never_exceeded", Some(2), || {
         let tree = tree_of_so_many_children(2);

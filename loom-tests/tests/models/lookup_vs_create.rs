@@ -1,4 +1,4 @@
-//! A look-up of what another thread is about to create.
+//! A look-up of what another thread creates, or keeps by a value, or lets go with one.
 
 use killick::model::check;
 
@@ -53,6 +53,39 @@ fn lookup_below_a_held_node_sees_its_child_or_none() {
         assert!(found.as_ref().is_none_or(|found| *found == theirs));
         assert_eq!(walk(&tree, "a/b"), theirs);
         drop((found, theirs));
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn lookup_beside_a_store_finds_the_node_that_the_value_keeps() {
+    check("lookup_beside_a_store_finds_the_node_that_the_value_keeps", Some(4), || {
+        let tree = tree();
+        let held = walk(&tree, "a");
+        let other = spawn(move || {
+            held.store(1, true).unwrap();
+        });
+        let found = tree.root().lookup("a").unwrap().expect("kept by its handle, then by its value");
+        other.join().unwrap();
+        assert_eq!(found.clear().value.as_deref(), Some(&1));
+        drop(found);
+        assert_empty(&tree);
+    });
+}
+
+#[test]
+fn lookup_beside_a_clear_finds_a_live_node_or_none() {
+    check("lookup_beside_a_clear_finds_a_live_node_or_none", Some(4), || {
+        let tree = tree();
+        let held = walk(&tree, "a");
+        held.store(1, true).unwrap();
+        let other = spawn(move || {
+            held.clear();
+        });
+        let found = tree.root().lookup("a").unwrap();
+        other.join().unwrap();
+        assert_eq!(tree.root().lookup("a").unwrap(), found);
+        drop(found);
         assert_empty(&tree);
     });
 }

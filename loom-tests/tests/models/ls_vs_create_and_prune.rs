@@ -102,3 +102,21 @@ fn names_in_a_table_never_miss_both_of_two_that_take_turns() {
         assert_empty(&tree);
     });
 }
+
+#[test]
+fn pages_are_of_one_moment() {
+    check("pages_are_of_one_moment", Some(2), || {
+        let tree = tree();
+        let b = walk(&tree, "b");
+        let other = spawn({
+            let tree = tree.clone();
+            move || (walk(&tree, "c"), drop(b)).0
+        });
+        let names = tree.root().names_after("a", 1);
+        let names: Vec<_> = names.iter().collect();
+        assert!(matches!(names[..], ["b"] | ["c"]), "no moment had {names:?} first after 'a'");
+        let c = other.join().unwrap();
+        assert_eq!(tree.root().ls_after("b", 1), [c]);
+        assert_empty(&tree);
+    });
+}

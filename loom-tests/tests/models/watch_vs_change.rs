@@ -1,5 +1,11 @@
 //! A watcher that begins to look, and a change.
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
+
 use killick::model::{check, tells_of_children};
 
 use crate::{assert_empty, spawn, tree, walk};
@@ -237,6 +243,47 @@ fn last_child_of_a_table_and_its_watcher_leave_nothing() {
         let other = spawn(move || drop(watch));
         drop(a);
         other.join().unwrap();
+        assert_empty(&tree);
+    });
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn waiter_gets_the_value_at_once_or_is_woken() {
+    check("waiter_gets_the_value_at_once_or_is_woken", Some(3), || {
+        let tree = tree();
+        let (mine, theirs) = (walk(&tree, "a"), walk(&tree, "a"));
+        let other = spawn(move || theirs.store(1, true).unwrap());
+        {
+            let woken = Arc::new(Woken::default());
+            let waker = woken.clone().into();
+            let mut context = Context::from_waker(&waker);
+            let mut wait = pin!(mine.wait());
+            let first = wait.as_mut().poll(&mut context);
+            other.join().unwrap();
+            let value = match first {
+                Poll::Ready(value) => value,
+                Poll::Pending => {
+                    assert!(woken.0.load(Ordering::SeqCst), "asleep beside a value");
+                    match wait.poll(&mut context) {
+                        Poll::Ready(value) => value,
+                        Poll::Pending => panic!("woken for nothing"),
+                    }
+                }
+            };
+            assert_eq!(value.as_deref(), Some(&1));
+        }
+        mine.clear();
+        drop(mine);
         assert_empty(&tree);
     });
 }

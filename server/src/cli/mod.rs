@@ -20,6 +20,7 @@ mod info;
 mod load;
 mod lookup;
 mod ls;
+mod man;
 mod output;
 mod serve;
 mod signal;
@@ -118,6 +119,7 @@ enum Command {
     Import(import::Import),
     Demo(demo::Demo),
     Completions(completions::Completions),
+    Man(man::Man),
     #[command(hide = true)]
     DemoClient(demo::DemoClient),
 }
@@ -184,6 +186,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Serve(serve) => serve.run(global.json),
         Command::Demo(demo) => demo.run(global.json),
         Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Ls(ls) => connected(global, async |context| ls.run(context).await),
         Command::Tree(tree) => connected(global, async |context| tree.run(context).await),
         Command::Walk(walk) => connected(global, async |context| walk.run(context).await),

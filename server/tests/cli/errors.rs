@@ -200,8 +200,12 @@ fn help_and_version_go_to_stdout_and_every_command_has_an_example() {
         "lookup",
         "clear",
         "info",
+        "clients",
+        "top",
+        "bench",
         "import",
         "completions",
+        "man",
     ] {
         assert!(help.ok().contains(&format!("\n  {command} ")), "{command}: {}", help.ok());
         let help = killick(&[command, "--help"]);

@@ -6,6 +6,7 @@ mod errors;
 mod holding;
 mod import;
 mod listing;
+mod operating;
 mod paths;
 mod support;
 mod values;

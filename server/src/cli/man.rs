@@ -1,0 +1,78 @@
+//! `killick man`: the manual, as `man` reads it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command, CommandFactory};
+use clap_mangen::Man as Page;
+
+use super::Cli;
+use super::error::CliError;
+use super::output::Output;
+
+const AFTER_HELP: &str = "\
+Examples:
+  killick man | man -l -                             this program
+  killick man store | man -l -                       one command
+  killick man --all ~/.local/share/man/man1          a file for each; then 'man killick-store'";
+
+/// Print the manual page of this program or of one of its commands.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Man {
+    /// The command; the whole program if there is none.
+    command: Option<String>,
+
+    /// Write every page into this folder instead.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    all: Option<PathBuf>,
+}
+
+impl Man {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let pages = pages();
+        match (&self.all, &self.command) {
+            (Some(folder), _) => write_all(folder, pages),
+            (None, command) => {
+                let wanted = match command {
+                    Some(command) => format!("killick-{command}"),
+                    None => "killick".to_owned(),
+                };
+                let page = pages.into_iter().find(|page| page.get_name() == wanted);
+                let unknown = || CliError::usage("man", format!("there is no page {wanted}"));
+                let mut output = Output::new(false);
+                output.bytes(&render(page.ok_or_else(unknown)?)?)?;
+                output.flush()
+            }
+        }
+    }
+}
+
+/// The program, and each command that its help shows, by the names of their pages.
+fn pages() -> Vec<Command> {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
+    let commands = commands.map(|command| {
+        let page = format!("killick-{}", command.get_name());
+        command.clone().bin_name(format!("killick {}", command.get_name())).name(clap::Id::from(page))
+    });
+    let commands: Vec<_> = commands.collect();
+    [program].into_iter().chain(commands).collect()
+}
+
+fn render(page: Command) -> Result<Vec<u8>, CliError> {
+    let mut text = Vec::new();
+    Page::new(page).render(&mut text).map_err(|error| CliError::failed("man", error))?;
+    Ok(text)
+}
+
+fn write_all(folder: &Path, pages: Vec<Command>) -> Result<(), CliError> {
+    let failed = |path: &Path, error| CliError::failed(path.display().to_string(), error);
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    for page in pages {
+        let path = folder.join(format!("{}.1", page.get_name()));
+        fs::write(&path, render(page)?).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! info, clients, top, bench, man: a server as those who run it see it.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value as Json;
+
+use super::support::{Server, eventually, program, run, wait};
+
+fn count(json: &Json, key: &str) -> u64 {
+    json[key].as_u64().unwrap_or_else(|| panic!("{key} in {json}"))
+}
+
+#[test]
+fn clients_lists_who_is_connected_and_what_they_hold() {
+    let server = Server::start();
+    let mut holder =
+        server.command(&["walk", "held"]).stdout(Stdio::piped()).spawn().expect("to start");
+    let mut said = String::new();
+    let stdout = holder.stdout.as_mut().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut said).expect("a line");
+    let listed = server.run(&["clients", "--json"]).json();
+    let [held, asks] = &listed[..] else { panic!("{listed:#?}") };
+    assert!(count(held, "id") < count(asks, "id"));
+    assert!(held["peer"].as_str().expect("text").contains(&holder.id().to_string()), "{held}");
+    // The host and the anchor.
+    assert_eq!((count(held, "handles"), count(held, "calls"), count(held, "running")), (2, 1, 0));
+    assert_eq!((count(held, "hosted"), count(asks, "running")), (0, 1));
+    assert!(count(held, "bytesRead") > 100 && count(held, "bytesWritten") > 50, "{held}");
+    let text = server.run(&["clients"]);
+    let lines: Vec<_> = text.ok().lines().collect();
+    assert!(lines[0].starts_with("id  peer") && lines.len() == 3, "{lines:#?}");
+    holder.kill().expect("to kill");
+    wait(&mut holder);
+    eventually("its end", || server.run(&["clients", "--json"]).json().len() == 1);
+    let info = &server.run(&["info", "--json"]).json()[0];
+    assert!(count(info, "calls") > 3 && count(info, "cpuMicros") > 0, "{info}");
+    assert!(count(info, "threads") > 0, "{info}");
+}
+
+#[test]
+fn info_tells_the_bytes_of_values() {
+    let server = Server::start();
+    server.run(&["store", "a", &"x".repeat(1000)]).ok();
+    let info = &server.run(&["info", "--json"]).json()[0];
+    assert!((1000..1100).contains(&count(info, "storedBytes")), "{info}");
+    server.run(&["clear", "a"]).ok();
+    eventually("the room given back", || {
+        count(&server.run(&["info", "--json"]).json()[0], "storedBytes") == 0
+    });
+}
+
+#[test]
+fn top_shows_what_happens_between_two_looks() {
+    let server = Server::start();
+    let looks = server.run(&["top", "--interval", "50ms", "--count", "2", "--json"]).json();
+    assert_eq!(looks.len(), 2);
+    for look in &looks {
+        // It looks itself: two calls each time.
+        assert!(look["callsPerSecond"].as_f64().expect("a number") > 0.0, "{look}");
+        assert_eq!(count(&look["host"], "connections"), 1);
+        assert_eq!(look["clients"].as_array().expect("a list").len(), 1);
+    }
+    let text = server.run(&["top", "--interval", "10ms", "--count", "1", "--clients", "0"]);
+    assert!(text.ok().contains("calls/s") && text.ok().contains("and 1 more"), "{text:?}");
+    assert!(!text.ok().contains('\x1b'), "only a terminal is cleared");
+    server.run(&["top", "--interval", "0"]).error(2);
+}
+
+#[test]
+fn bench_measures_every_workload_and_leaves_nothing() {
+    let server = Server::start();
+    let file = server.folder().join("all.hgrm");
+    let path = file.to_str().expect("UTF-8");
+    let bench = ["bench", "--duration", "50ms", "--children", "10", "--connections", "1,3"];
+    let rest = ["--in-flight", "1,40", "--histogram", path, "--json"];
+    let rows = server.run(&[&bench[..], &rest[..]].concat()).json();
+    let workloads = ["walk", "get", "load", "store", "create", "ls", "mixed"];
+    let expected = workloads.iter().flat_map(|workload| {
+        [(1, 1), (1, 40), (3, 1), (3, 40)].map(|(all, each)| (workload.to_string(), all, each))
+    });
+    let told = rows.iter().map(|row| {
+        let workload = row["workload"].as_str().expect("text").to_owned();
+        assert!(count(row, "operations") > 0 && count(row, "perSecond") > 0, "{row}");
+        assert!(row["p50Micros"].as_f64() <= row["p99Micros"].as_f64(), "{row}");
+        assert!(row["serverCpuMicros"].as_f64().expect("a number") > 0.0, "{row}");
+        (workload, count(row, "connections"), count(row, "inFlight"))
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    let histograms = std::fs::read_to_string(&file).expect("a file");
+    assert_eq!(histograms.matches("#[Max").count(), rows.len());
+    eventually("an empty tree", || server.nodes() == 1);
+
+    let text = server.run(&["bench", "walk", "--duration", "10ms", "--in-flight", "2"]);
+    let lines: Vec<_> = text.ok().lines().collect();
+    assert!(lines.len() == 2 && lines[0].contains("server cpu"), "{lines:#?}");
+}
+
+#[test]
+fn bench_ends_with_the_error_that_it_meets() {
+    let server = Server::with(&["--max-children", "5"]);
+    let ran = server.run(&["bench", "ls", "--children", "10", "--duration", "10ms"]);
+    assert!(ran.error(1).contains("children"), "{ran:?}");
+    let ran = server.run(&["bench", "--histogram", "/nowhere/at/all"]);
+    assert!(ran.error(1).starts_with("killick: /nowhere/at/all: "), "{ran:?}");
+    server.run(&["bench", "--in-flight", "0"]).error(2);
+    server.run(&["bench", "--duration", "0"]).error(2);
+    server.run(&["bench", "run"]).error(2);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let page = run(program().args(["man"]), b"");
+    assert!(page.ok().contains(".TH killick 1"), "{page:?}");
+    let page = run(program().args(["man", "store"]), b"");
+    assert!(page.ok().contains("if\\-revision"), "{page:?}");
+    run(program().args(["man", "nothing"]), b"").error(2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = folder.path().join("man1");
+    run(program().args(["man", "--all"]).arg(&all), b"").ok();
+    let names: Vec<_> = std::fs::read_dir(&all).expect("made").flatten().collect();
+    assert!(names.len() > 15 && all.join("killick-bench.1").exists(), "{names:?}");
+    assert!(!all.join("killick-demo-client.1").exists(), "a hidden command shows");
+}
