@@ -161,7 +161,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         ls::handles(self.held(), Page::ALL, &guard).into_iter().map(Anchor::new).collect()
     }
 
-    /// The names of the children as they were at one moment, sorted. Writes no shared memory.
+    /// The names of the children as they were at one moment, sorted. Takes no handles, and writes shared
+    /// memory only if it has to stop the changes.
     ///
     /// Progress, complexity and ordering are those of [`ls`](Self::ls); it cannot fail.
     ///
@@ -232,6 +233,9 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// # Complexity
     /// O(1) for up to some thousand children, one count for each of the tables beyond.
     ///
+    /// # Ordering
+    /// None: it orders nothing that the caller does before or after it.
+    ///
     /// # Examples
     /// ```
     /// # use killick::{Limits, Tree, WalkError};
@@ -289,7 +293,7 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// What the cell holds, and its revision.
     ///
     /// # Progress
-    /// Wait-free. Writes the value's own count; see [`load_with`](Self::load_with).
+    /// Wait-free, O(1). Writes the value's own count; see [`load_with`](Self::load_with).
     ///
     /// # Ordering
     /// Linearizable with every other operation on this cell; what happened before the value was
@@ -343,7 +347,8 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// Storing `None` into an empty cell succeeds either way, and changes nothing.
     ///
     /// # Progress
-    /// Lock-free: it tries again only after another thread's change of the same cell. The value that
+    /// Lock-free: it tries again only after another thread's change of the same cell, or of whether that
+    /// is watched. The value that
     /// it replaces is dropped later, perhaps on another thread.
     ///
     /// # Complexity
@@ -636,6 +641,14 @@ impl<V: Send + Sync + 'static> Clone for Anchor<V> {
 }
 
 impl<V: Send + Sync + 'static> Drop for Anchor<V> {
+    /// Gives the reference back. With the last one, a node without children and value is out of the tree
+    /// when this returns, and so is each ancestor that nothing else keeps.
+    ///
+    /// # Progress
+    /// Lock-free: see [`guarantees`](crate::docs::guarantees).
+    ///
+    /// # Complexity
+    /// O(1) if other references remain, else O(1) for each node that goes.
     fn drop(&mut self) {
         prune::release(self.0.hand_over());
     }

@@ -97,7 +97,7 @@ pub enum StoreAtError<V> {
 }
 
 impl<V> StoreAtError<V> {
-    /// What was to be stored.
+    /// What was to be stored: nothing is lost by an error.
     pub fn into_value(self) -> Option<V> {
         match self {
             StoreAtError::Walk(_, value) => value,

@@ -97,17 +97,17 @@ impl Names {
         Names { text: String::from_utf8(text).expect("names are ASCII"), ends }
     }
 
-    /// How many there are.
+    /// How many there are, in O(1).
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are none, in O(1).
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The names, in order.
+    /// The names, in order: each in O(1), without an allocation.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator {
         (0..self.len()).map(|i| {
             let start = if i == 0 { 0 } else { self.ends[i - 1] };

@@ -11,7 +11,8 @@ use crate::node::state::Release;
 use crate::raw::node::{Dead, Held, NodeRef};
 use crate::sync::{Guard, mutated};
 
-/// How many nodes a cascade prunes under one epoch: a long one does not hold back reclamation.
+/// How many nodes a cascade prunes under one epoch: a long one does not hold back reclamation, unless it
+/// runs inside an operation that does, as a destructor's may.
 const REPIN_EVERY: usize = 64;
 
 /// Gives a reference back and prunes what that leaves without any.

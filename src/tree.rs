@@ -33,7 +33,8 @@ pub struct Tree<V: Send + Sync + 'static> {
 }
 
 impl<V: Send + Sync + 'static> Tree<V> {
-    /// An empty tree with its own bounds and its own seed for hashing names.
+    /// An empty tree with its own bounds and its own seed for hashing names. It cannot fail: bounds that a
+    /// node's layout does not allow are lowered ([`limits`](Self::limits)).
     ///
     /// # Complexity
     /// O(1), four allocations, some 6 KiB, or 2 with a limit of nodes.
@@ -41,15 +42,26 @@ impl<V: Send + Sync + 'static> Tree<V> {
         Tree { root: Anchor::new(Held::new_root(Shared::new(limits))) }
     }
 
-    /// The anchor at the root.
+    /// The anchor at the root: a new handle, which like any other may outlive the tree.
     ///
     /// # Progress
-    /// Wait-free.
+    /// Wait-free, O(1): one reference is taken.
     pub fn root(&self) -> Anchor<V> {
         self.root.clone()
     }
 
-    /// The bounds in force: those the tree was made with, as far as a node's layout allows.
+    /// The bounds in force: those the tree was made with, as far as a node's layout allows. They never
+    /// change.
+    ///
+    /// # Progress
+    /// Wait-free, O(1).
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree};
+    /// let tree = Tree::<()>::new(Limits { name_bytes: 1000, ..Limits::default() });
+    /// assert_eq!(tree.limits().name_bytes, 255);
+    /// ```
     pub fn limits(&self) -> Limits {
         self.shared().limits
     }
@@ -65,6 +77,9 @@ impl<V: Send + Sync + 'static> Tree<V> {
     ///
     /// # Complexity
     /// O(1): with a limit one load, without 32.
+    ///
+    /// # Ordering
+    /// None: it orders nothing that the caller does before or after it.
     pub fn nodes(&self) -> usize {
         self.shared().nodes()
     }
@@ -75,10 +90,19 @@ impl<V: Send + Sync + 'static> Tree<V> {
 }
 
 impl<V: Send + Sync + 'static> Drop for Tree<V> {
-    /// Empties every cell.
+    /// Empties every cell, for good: a store from here on is refused as
+    /// [`Closed`](crate::StoreErrorKind::Closed), and watches end. Nodes without a handle go with that;
+    /// handles that are left stay usable, and walks from them still create nodes.
+    ///
+    /// Other threads may go on meanwhile. They see some cells empty already and others not; when this
+    /// returns all are.
+    ///
+    /// # Progress
+    /// Lock-free: a step is done again only after another thread's change of the same node.
     ///
     /// # Complexity
-    /// O(nodes), without recursion; needs memory for one handle per sibling on the way.
+    /// O(n) for n nodes, and O(k log k) for those with more than 64 children, k of them; without
+    /// recursion. Needs memory for one handle per sibling on the way.
     fn drop(&mut self) {
         self.shared().close();
         prune::take_down(self.root.held());

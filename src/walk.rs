@@ -18,6 +18,10 @@
 //!   non-empty children word, whose owner was therefore alive and linked, and so on up to the base.
 //! - W3: a dead node is replaced only while it is linked; if somebody else has unlinked or replaced
 //!   it, the walk begins again.
+//! - W4: room is reserved for the nodes of a chain before it is made, and is theirs once it is linked.
+//!   Whoever reserved gives it back at every other end: `create` if the chain was not linked, before it
+//!   hands the names on to `revive`, which reserves for itself, one less: the dead node's room goes to the
+//!   one in its place.
 
 use std::fmt;
 

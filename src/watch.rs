@@ -166,7 +166,11 @@ impl<V: Send + Sync + 'static> Watch<V> {
     /// The next state, as [`Stream::poll_next`]: for callers without a stream library.
     ///
     /// # Progress
-    /// Wait-free.
+    /// Wait-free, O(1).
+    ///
+    /// # Ordering
+    /// A change that happens before this is shown by it, or was overtaken by one that is; what happened
+    /// before the shown value was stored happens before the return.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Loaded<V>>> {
         self.advance(Some(context.waker()))
     }
@@ -182,7 +186,7 @@ impl<V: Send + Sync + 'static> Watch<V> {
     /// The next state, once there is one that was not shown yet; nothing at the end.
     ///
     /// # Progress
-    /// Blocks the calling thread until then, and nobody else.
+    /// Blocks the calling thread until then, and nobody else. Otherwise as [`poll`](Self::poll).
     pub fn blocking_next(&mut self) -> Option<Loaded<V>> {
         block(|context| self.poll(context))
     }
@@ -191,7 +195,7 @@ impl<V: Send + Sync + 'static> Watch<V> {
     /// registered.
     ///
     /// # Progress
-    /// Wait-free.
+    /// Wait-free. Otherwise as [`poll`](Self::poll).
     pub fn try_next(&mut self) -> Option<Loaded<V>> {
         match self.advance(None) {
             Poll::Ready(state) => state,
@@ -255,7 +259,11 @@ impl<V: Send + Sync + 'static> Wait<V> {
     /// The value, once there is one; nothing if the tree is dropped before.
     ///
     /// # Progress
-    /// Blocks the calling thread until then, and nobody else.
+    /// Blocks the calling thread until then, and nobody else. Each look is O(1), and lock-free: it is
+    /// repeated only after another thread has filled the cell and emptied it again.
+    ///
+    /// # Ordering
+    /// As [`Anchor::load`](crate::Anchor::load) that finds the value.
     pub fn blocking(mut self) -> Option<Value<V>> {
         block(|context| self.poll_value(context))
     }
@@ -284,7 +292,7 @@ pub struct ChildrenChange {
 }
 
 impl ChildrenChange {
-    /// Whether nothing is different.
+    /// Whether nothing is different, in O(1).
     pub fn is_empty(&self) -> bool {
         self.added.is_empty()
             && self.removed.is_empty()

@@ -134,7 +134,10 @@ impl Drop for Batch {
 /// still holds back, and runs the destructors of those values on this thread.
 ///
 /// # Progress
-/// Wait-free apart from the destructors that it runs; never needed for correctness.
+/// Lock-free apart from the destructors that it runs; never needed for correctness.
+///
+/// # Complexity
+/// That of freeing what this thread has put off, and some of what others have.
 ///
 /// # Examples
 /// ```

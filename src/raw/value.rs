@@ -80,12 +80,12 @@ impl<V> Value<V> {
 
     /// The revision at which the value was stored: its cell's, from then until the next change.
     ///
-    /// An associated function, so that it does not hide a method of the value's own.
+    /// An associated function, so that it does not hide a method of the value's own. Wait-free, O(1).
     pub fn revision(this: &Self) -> u64 {
         this.stored().revision
     }
 
-    /// Whether the two came from one and the same store.
+    /// Whether the two came from one and the same store. Wait-free, O(1).
     pub fn ptr_eq(a: &Self, b: &Self) -> bool {
         a.block == b.block
     }

@@ -164,6 +164,11 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[(Loom, "limits::limit_of_children_in_a_table_is_never_exceeded")],
     },
     Mutant {
+        name: "room_taken_in_vain",
+        breaks: "A walk that is refused takes room for a moment, and keeps another out of what there is.",
+        caught_by: &[(Loom, "limits::walker_that_is_refused_keeps_no_other_out_of_a_table")],
+    },
+    Mutant {
         name: "seal_changes_nothing",
         breaks: "The tree's end leaves the word of an empty cell as it was, so a store that read it before succeeds after.",
         caught_by: &[(Loom, "store_vs_drop::no_value_is_left_when_a_tree_has_been_dropped")],

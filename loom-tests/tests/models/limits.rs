@@ -110,7 +110,7 @@ fn room_in_a_table_goes_from_a_last_release_to_a_walker() {
 
 #[test]
 fn walker_that_is_refused_keeps_no_other_out_of_a_table() {
-    check("walker_that_is_refused_keeps_no_other_out_of_a_table", Some(3), || {
+    check("walker_that_is_refused_keeps_no_other_out_of_a_table", Some(2), || {
         let tree = tree_of_so_many_children(2);
         let (a, b) = (walk(&tree, "a"), walk(&tree, "b"));
         let other = spawn({

@@ -65,7 +65,8 @@ fn lookup_beside_a_store_finds_the_node_that_the_value_keeps() {
         let other = spawn(move || {
             held.store(1, true).unwrap();
         });
-        let found = tree.root().lookup("a").unwrap().expect("kept by its handle, then by its value");
+        let found =
+            tree.root().lookup("a").unwrap().expect("kept by its handle, then by its value");
         other.join().unwrap();
         assert_eq!(found.clear().value.as_deref(), Some(&1));
         drop(found);

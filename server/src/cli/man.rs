@@ -38,7 +38,7 @@ impl Man {
                     Some(command) => format!("killick-{command}"),
                     None => "killick".to_owned(),
                 };
-                let page = pages.into_iter().find(|page| page.get_name() == wanted);
+                let page = pages.into_iter().find(|page| name(page) == wanted);
                 let unknown = || CliError::usage("man", format!("there is no page {wanted}"));
                 let mut output = Output::new(false);
                 output.bytes(&render(page.ok_or_else(unknown)?)?)?;
@@ -48,17 +48,18 @@ impl Man {
     }
 }
 
-/// The program, and each command that its help shows, by the names of their pages.
+/// The program, and each command that its help shows.
 fn pages() -> Vec<Command> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
-    let commands = commands.map(|command| {
-        let page = format!("killick-{}", command.get_name());
-        command.clone().bin_name(format!("killick {}", command.get_name())).name(clap::Id::from(page))
-    });
-    let commands: Vec<_> = commands.collect();
+    let commands: Vec<_> = commands.cloned().collect();
     [program].into_iter().chain(commands).collect()
+}
+
+/// What a page is called: `killick`, `killick-store`.
+fn name(page: &Command) -> &str {
+    page.get_display_name().unwrap_or(page.get_name())
 }
 
 fn render(page: Command) -> Result<Vec<u8>, CliError> {
@@ -71,7 +72,7 @@ fn write_all(folder: &Path, pages: Vec<Command>) -> Result<(), CliError> {
     let failed = |path: &Path, error| CliError::failed(path.display().to_string(), error);
     fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     for page in pages {
-        let path = folder.join(format!("{}.1", page.get_name()));
+        let path = folder.join(format!("{}.1", name(&page)));
         fs::write(&path, render(page)?).map_err(|error| failed(&path, error))?;
     }
     Ok(())
