@@ -211,12 +211,14 @@ fn a_replaced_value_keeps_nothing_once_the_caller_knows() {
         let (client, _spoken) = speaker("hello");
         for round in 0..100 {
             put(&host, "a", Put::cap(client.clone())).await;
+            // Its releases have arrived with this call.
+            host.nodes().await;
             let anchor = walk(&caller.anchor(), "a").await.unwrap();
             let (_, storer) = cell(&anchor).await;
             drop(anchor);
             assert!(store(&storer, Put::Nothing, true).await.unwrap().0);
             drop(storer);
-            // The releases have arrived with this call.
+            // So have these.
             assert!(lookup(&caller.anchor(), "a").await.unwrap().is_none(), "round {round}");
         }
     });

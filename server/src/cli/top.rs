@@ -90,12 +90,12 @@ impl<'a> Change<'a> {
     fn json(&self) -> serde_json::Value {
         let clients = self.clients.iter().map(|(client, rate)| {
             let mut line = client.json();
-            line["callsPerSecond"] = json!(rate.round());
+            line["callsPerSecond"] = json!(rate.round() as u64);
             line
         });
         json!({
             "host": self.now.info.json(),
-            "callsPerSecond": self.calls_per_second.round(),
+            "callsPerSecond": self.calls_per_second.round() as u64,
             "cpu": (self.cpu * 1e3).round() / 1e3,
             "clients": clients.collect::<Vec<_>>(),
         })

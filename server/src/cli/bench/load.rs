@@ -98,6 +98,7 @@ pub(super) struct Load {
     cycle: Vec<usize>,
     operations: Vec<Operation>,
     next: u64,
+    storer: u32,
 }
 
 impl Load {
@@ -126,7 +127,7 @@ impl Load {
                 let operations = vec![get(folder)?, store(store_to)?, create(folder)?];
                 let mut cycle = vec![0; 20];
                 (cycle[5], cycle[15]) = (1, 2);
-                return Ok(Load { wire, cycle, operations, next: 0 });
+                return Ok(Load { wire, cycle, operations, next: 0, storer: store_to });
             }
             Workload::Ls => {
                 let list = wire.walk(folder, "list").await?;
@@ -136,7 +137,8 @@ impl Load {
                 one(list, LS, |_| Ok(()))?
             }
         };
-        Ok(Load { wire, cycle: vec![0], operations: vec![operation], next: 0 })
+        let (cycle, operations) = (vec![0], vec![operation]);
+        Ok(Load { wire, cycle, operations, next: 0, storer: store_to })
     }
 
     /// Keeps `in_flight` operations under way until the end of `span`, and waits for the last ones.
@@ -176,6 +178,16 @@ impl Load {
             }
         }
         Ok(measured)
+    }
+
+    /// Leaves no value behind: the anchors go with the connection.
+    pub(super) async fn end(mut self) -> Result<(), LoadError> {
+        let clear = |content: any_pointer::Builder<'_>| {
+            content.init_as::<storer::store_params::Builder<'_>>().set_overwrite(true);
+            Ok(())
+        };
+        self.wire.ask(|id| frames::single(id, self.storer, STORE, clear))?.await?;
+        Ok(())
     }
 
     fn issue(&mut self, slot: u32, state: &mut Slot, now: Instant) {

@@ -134,7 +134,7 @@ impl Row {
             "inFlight": self.in_flight,
             "seconds": self.duration.as_secs_f64(),
             "operations": self.measured.latency.len(),
-            "perSecond": self.per_second().round(),
+            "perSecond": self.per_second().round() as u64,
             "p50Micros": self.micros(0.5),
             "p90Micros": self.micros(0.9),
             "p99Micros": self.micros(0.99),
@@ -237,6 +237,7 @@ impl Bench {
         let stuck = || CliError::failed(&what, "the last operations were not answered");
         let runs = within(limit, runs).await.ok_or_else(stuck)?.map_err(failed)?;
         let after = HostInfo::ask(connection).await?;
+        try_join_all(loads.into_iter().map(Load::end)).await.map_err(failed)?;
         let mut measured = Measured::new();
         for run in runs {
             measured.done += run.done;
