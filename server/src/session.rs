@@ -173,6 +173,7 @@ impl Session {
 
     /// The connection has ended: empties the cells whose value dies with it, drops every anchor that
     /// it held, and lets go of what its client hosted. Lets others run in between.
+    #[allow(clippy::mutable_key_type, reason = "a capability's identity, its key, never changes")]
     pub(crate) async fn close(&self) {
         self.origin.close();
         self.worker.remove_session(self.id());

@@ -179,7 +179,7 @@ unsafe fn free_shared(ptr: *mut ()) {
 pub(crate) struct Held<V> {
     node: NonNull<()>,
     tree: NonNull<Shared>,
-    _owns: PhantomData<(V, fn(V) -> V)>,
+    _takes_and_gives: PhantomData<fn(V) -> V>,
 }
 
 // SAFETY: a counted reference gives shared access to a node, whose fields are atomic or immutable,
@@ -206,7 +206,7 @@ impl<V> Held<V> {
         let node = node.0.as_ptr();
         // SAFETY: `as_ptr` never returns null.
         let node = unsafe { NonNull::new_unchecked(node) };
-        Held { node, tree: NonNull::from_ref(tree), _owns: PhantomData }
+        Held { node, tree: NonNull::from_ref(tree), _takes_and_gives: PhantomData }
     }
 
     #[inline]
