@@ -1,0 +1,69 @@
+//! A client of another implementation: pycapnp, which is the C++ one.
+//!
+//! Needs a Python that can `import capnp`: `python3`, or what KILLICK_PYTHON names. Without it the test
+//! is skipped, but if KILLICK_PYTHON is set.
+
+mod support;
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use killick_schema::api::anchor_capnp::anchor::loader;
+use killick_server::ListenAddr;
+use support::{Harness, Peer, Put, cell, eventually, load, load_cap, put, run, speaker, walk};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+fn python() -> Option<String> {
+    let python = env::var("KILLICK_PYTHON").unwrap_or_else(|_| "python3".into());
+    let found = Command::new(&python).args(["-c", "import capnp"]).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    assert!(env::var_os("KILLICK_PYTHON").is_none(), "{python} cannot import capnp");
+    println!("skipped: {python} has no pycapnp");
+    None
+}
+
+#[test]
+fn a_python_client_does_everything_hosts_and_calls() {
+    let Some(python) = python() else { return };
+    let harness = Harness::start();
+    run(async {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let ListenAddr::Unix(socket) = harness.unix() else { panic!("a Unix socket") };
+        let peer = Peer::connect(harness.unix()).await;
+        let (client, spoken) = speaker("from Rust");
+        put(&peer, "rust/speaker", Put::cap(client)).await;
+        let mut client = tokio::process::Command::new(python)
+            .arg(package.join("tests/interop/client.py"))
+            .args([&package.join("../schema"), socket])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("to start");
+        let mut said = BufReader::new(client.stdout.take().expect("a pipe")).lines();
+        let mut checks = Vec::new();
+        loop {
+            let line = said.next_line().await.expect("text");
+            match line.unwrap_or_else(|| panic!("it fails after {checks:?}")).as_str() {
+                "hosting" => break,
+                check => checks.push(check.to_owned()),
+            }
+        }
+        assert_eq!(checks, ["anchors", "cells", "capabilities", "cancelled", "owners"]);
+        assert_eq!(spoken.get(), 50);
+
+        let (at, _) = cell(&walk(&peer.anchor(), "python/speaker").await.unwrap()).await;
+        let hosted: loader::Client = load_cap(&at).await.unwrap().expect("there");
+        for count in 1..=50 {
+            assert_eq!(load(&hosted).await.unwrap(), (Some("from Python".into()), count));
+        }
+        drop(client.stdin.take());
+        assert!(client.wait().await.expect("ends").success());
+        drop((at, hosted));
+        put(&peer, "rust/speaker", Put::Nothing).await;
+        eventually("all of it gone", async || peer.nodes().await == 1).await;
+    });
+}

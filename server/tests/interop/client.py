@@ -1,0 +1,161 @@
+"""A client on the C++ implementation of Cap'n Proto: everything that the schema offers.
+
+Called by tests/interop.rs: client.py SCHEMA_FOLDER SOCKET. Fails if anything is not as it should be. Says
+`hosting` once it hosts what the test calls, and goes on until its input ends.
+"""
+
+import asyncio
+import sys
+
+import capnp
+
+folder, socket = sys.argv[1:]
+capnp.remove_import_hook()
+Anchor = capnp.load(f"{folder}/anchor.capnp", imports=[folder]).Anchor
+Host = capnp.load(f"{folder}/host.capnp", imports=[folder]).Host
+
+
+class Speaker(Anchor.Loader.Server):
+    """Says its text, and how often it has."""
+
+    def __init__(self, text):
+        self.text, self.spoken = text, 0
+
+    async def load(self, _context, **_):
+        self.spoken += 1
+        _context.results.value = self.text
+        _context.results.revision = self.spoken
+
+
+async def connect():
+    stream = await capnp.AsyncIoStream.create_unix_connection(socket)
+    return capnp.TwoPartyClient(stream).bootstrap().cast_as(Host)
+
+
+async def fails(call, *words):
+    try:
+        await call
+    except capnp.KjException as error:
+        assert all(word in str(error) for word in words), (error, words)
+    else:
+        raise AssertionError(f"no error with {words}")
+
+
+async def names(anchor):
+    return [child.name for child in (await anchor.ls()).children]
+
+
+def store(storer, value, **how):
+    request = storer.store_request(**({"overwrite": True} | how))
+    if value is not None:
+        request.value = value
+    return request.send()
+
+
+async def anchors(host):
+    made = (await host.walk("python/a")).anchor
+    assert await names(host.walk("python").anchor) == ["a"]
+    assert (await host.lookup("python/a"))._has("anchor")
+    assert not (await host.lookup("python/b"))._has("anchor")
+    await fails(host.walk("a//../b"), "..")
+    await fails(made.walk("x" * 300), "255")
+    cluster = (await host.root()).root
+    [child] = (await cluster.ls()).children
+    info = (await host.info()).info
+    assert child.name == f"{info.id:016x}", child
+    assert (await child.anchor.lookup("python/a"))._has("anchor")
+    assert (await cluster.lookup("self/python/a"))._has("anchor")
+    await fails(cluster.walk("nohost/x"), "nohost")
+    del made, child
+    assert not (await host.lookup("python"))._has("anchor"), "released and gone"
+
+
+async def cells(host):
+    anchor = host.walk("python/cell").anchor
+    cell = await anchor.cell()
+    loader, storer = cell.loader, cell.storer
+    empty = await loader.load()
+    assert not empty._has("value") and empty.revision == 0
+    stored = await store(storer, "one", overwrite=False)
+    assert (stored.succeeded, stored.revision) == (True, 1)
+    refused = await store(storer, "two", overwrite=False)
+    assert (refused.succeeded, refused.revision) == (False, 1)
+    request = storer.compareAndStore_request(expected=7)
+    request.value = "three"
+    refused = await request.send()
+    assert (refused.succeeded, refused.revision) == (False, 1)
+    request = storer.compareAndStore_request(expected=1)
+    request.value = b"\x00\xff"
+    stored = await request.send()
+    assert (stored.succeeded, stored.revision) == (True, 2)
+    assert (await loader.load()).revision == 2
+    request = anchor.swap_request()
+    request.value = "four"
+    swapped = await request.send()
+    assert swapped.revision == 3
+    [child] = (await host.walk("python").anchor.ls()).children
+    assert (child.name, child.filled, child.childCount) == ("cell", True, 0)
+    # One round trip: each call is made on the answer to the one before.
+    loaded = await host.walk("python/cell").anchor.cell().loader.load()
+    assert (loaded.value.as_text(), loaded.revision) == ("four", 3)
+    await store(storer, None)
+    assert not (await loader.load())._has("value")
+
+
+async def capabilities(host):
+    # What the server offers comes back as itself.
+    target = (await host.walk("python/target")).anchor
+    await store(host.walk("python/box").anchor.cell().storer, target)
+    found = (await host.walk("python/box").anchor.cell().loader.load()).value.as_interface(Anchor)
+    await found.walk("child")
+    held = (await found.walk("child")).anchor
+    assert await names(target) == ["child"]
+    await store(host.walk("python/box").anchor.cell().storer, None)
+    del held
+
+    # What a client in Rust hosts, on another thread of the server.
+    loaded = await host.walk("rust/speaker").anchor.cell().loader.load()
+    speaker = loaded.value.as_interface(Anchor.Loader)
+    answers = await asyncio.gather(*(speaker.load() for _ in range(50)))
+    assert [answer.revision for answer in answers] == list(range(1, 51))
+    assert answers[0].value.as_text() == "from Rust"
+
+
+async def owners(host):
+    other = await connect()
+    await store(other.walk("python/bound").anchor.cell().storer, "mine", bound=True)
+    await store(other.walk("python/hosted").anchor.cell().storer, Speaker("gone"))
+    await store(other.walk("python/stays").anchor.cell().storer, "stays")
+    clients = (await host.clients()).clients
+    assert len(clients) >= 2 and any(client.hosted == 1 for client in clients), clients
+    del other
+    for _ in range(500):
+        if await names(host.walk("python").anchor) == ["stays"]:
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError(await names(host.walk("python").anchor))
+    await store(host.walk("python/stays").anchor.cell().storer, None)
+
+
+async def cancelled(host):
+    """A call that is given up, and a connection that goes on."""
+    calls = [asyncio.ensure_future(host.walk(f"python/{number}")) for number in range(100)]
+    await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert (await host.info()).info.nodes >= 1
+
+
+async def main():
+    host = await connect()
+    for check in (anchors, cells, capabilities, cancelled, owners):
+        await check(host)
+        print(check.__name__, flush=True)
+    await store(host.walk("python/speaker").anchor.cell().storer, Speaker("from Python"))
+    print("hosting", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+asyncio.run(capnp.run(main()))
