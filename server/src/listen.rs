@@ -271,7 +271,7 @@ pub(crate) async fn accept(
                 }
             }
             Err(error) => {
-                shared.config.log.line(format_args!("accepting failed: {error}"));
+                shared.config().log.line(format_args!("accepting failed: {error}"));
                 tokio::time::sleep(back_off).await;
                 back_off = (back_off * 2).min(longest);
             }
@@ -281,9 +281,9 @@ pub(crate) async fn accept(
 
 /// Tells a client that the server is full, in the protocol's own words, and closes.
 fn refuse(socket: Socket, peer: &str, shared: &Shared) {
-    let limit = shared.config.max_connections;
+    let limit = shared.config().max_connections;
     let reason = format!("the server already has its limit of {limit} connections");
-    shared.config.log.line(format_args!("{peer} closed: {reason}"));
+    shared.config().log.line(format_args!("{peer} closed: {reason}"));
     let mut message = capnp::message::Builder::new_default();
     let rpc = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
     let mut abort = rpc.init_abort();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Runtime};
@@ -84,10 +85,9 @@ impl Drop for Guard {
 }
 
 /// A running server, on threads of its own. It stops when it is dropped.
-#[derive(Debug)]
 pub struct Server {
     addresses: Vec<ListenAddr>,
-    host_id: u64,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     /// The name of a thread that panicked.
     panicked: watch::Sender<Option<String>>,
@@ -117,8 +117,8 @@ impl Server {
         let count = config.threads.get();
         let (shared, notes) = Shared::new(config, count);
         let (stop, stopped) = watch::channel(false);
-        let (host_id, panicked) = (shared.host_id, watch::Sender::new(None));
-        let mut server = Server { addresses, host_id, stop, panicked, threads: Vec::new() };
+        let (panicked, threads) = (watch::Sender::new(None), Vec::new());
+        let mut server = Server { addresses, shared: shared.clone(), stop, panicked, threads };
         let mut workers = Vec::new();
         for (number, notes) in notes.into_iter().enumerate() {
             let (worker, incoming) = unbounded_channel();
@@ -158,7 +158,35 @@ impl Server {
 
     /// The number of this host, which its absolute paths begin with as 16 hex digits.
     pub fn host_id(&self) -> u64 {
-        self.host_id
+        self.shared.host_id
+    }
+
+    /// Has the server go by `config`: its own bounds for connections from now on, the bounds of what all
+    /// share, and the log, at once. [`listen`](Config::listen), [`threads`](Config::threads) and
+    /// [`limits`](Config::limits) stay as they are until the next start; if they differ, the log says so.
+    pub fn reload(&self, config: Config) {
+        let before = self.shared.config();
+        let differ = [
+            ("addresses", config.listen != before.listen),
+            ("threads", config.threads != before.threads),
+            ("bounds of the tree", config.limits != before.limits),
+        ];
+        let stay: Vec<_> =
+            differ.iter().filter_map(|&(what, differ)| differ.then_some(what)).collect();
+        let (listen, threads, limits) = (before.listen.clone(), before.threads, before.limits);
+        self.shared.set_config(Config { listen, threads, limits, ..config });
+        match stay.is_empty() {
+            true => self.log(format_args!("reloaded")),
+            false => self.log(format_args!(
+                "reloaded, but until the next start the {} stay",
+                stay.join(", ")
+            )),
+        }
+    }
+
+    /// Writes a line to the server's log.
+    pub fn log(&self, line: impl fmt::Display) {
+        self.shared.config().log.line(line);
     }
 
     /// Resolves if one of the server's threads panics, when the others have been told to stop: the
@@ -180,6 +208,12 @@ impl Server {
     /// all that is done.
     pub fn stop(self) {
         drop(self);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }
 

@@ -34,6 +34,8 @@ use crate::worker::{Shared, Worker};
 /// The state of one connection.
 pub(crate) struct Session {
     origin: Origin,
+    /// As it was when the connection came.
+    config: Arc<Config>,
     stats: Arc<Stats>,
     worker: Rc<Worker>,
     /// Our objects that the client holds, by what they stand for: one for each.
@@ -68,6 +70,7 @@ impl Session {
         let (shared, id) = (worker.shared(), worker.shared().next_connection());
         let session = Rc::new(Session {
             origin: worker.home().origin(id),
+            config: shared.config(),
             stats: shared.clients.open(id, peer.to_owned(), worker.number()),
             worker: worker.clone(),
             objects: RefCell::default(),
@@ -110,7 +113,7 @@ impl Session {
     }
 
     pub(crate) fn config(&self) -> &Config {
-        &self.worker.shared().config
+        &self.config
     }
 
     /// This connection's object for `cap`: the same one each time, as long as the client holds it.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use capnp::Error;
 use killick::Tree;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -31,7 +32,7 @@ use crate::wire::Stored;
 
 /// What all threads of a server share.
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    config: ArcSwap<Config>,
     pub(crate) tree: Tree<Stored>,
     pub(crate) host_id: u64,
     pub(crate) started: Instant,
@@ -76,9 +77,19 @@ impl Shared {
             stored: Arc::default(),
             clients: Clients::default(),
             notes,
-            config,
+            config: ArcSwap::from_pointee(config),
         };
         (Arc::new(shared), noted)
+    }
+
+    /// What the server was told last.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Has connections from now on, and what all share, go by `config`.
+    pub(crate) fn set_config(&self, config: Config) {
+        self.config.store(Arc::new(config));
     }
 
     /// The number of the next connection.
@@ -99,14 +110,14 @@ impl Shared {
                 self.try_room(bytes)
             })
             .ok_or_else(|| {
-                let limit = self.config.max_stored_bytes;
+                let limit = self.config.load().max_stored_bytes;
                 let error = "values here would exceed their limit of";
                 Error::overloaded(format!("{bytes} bytes more: {error} {limit} bytes in all"))
             })
     }
 
     fn try_room(&self, bytes: usize) -> Option<Room> {
-        let limit = self.config.max_stored_bytes;
+        let limit = self.config.load().max_stored_bytes;
         let more = |stored: usize| stored.checked_add(bytes).filter(|after| *after <= limit);
         // Relaxed: the count alone is decided by; it publishes nothing.
         self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
@@ -146,7 +157,7 @@ pub(crate) struct Permit {
 impl Permit {
     /// Takes a place, if one is free.
     pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let limit = shared.config.max_connections;
+        let limit = shared.config().max_connections;
         // Relaxed, here and below: the counts alone are decided by; they publish nothing.
         let open = shared.connections.fetch_add(1, Ordering::Relaxed);
         let shares = shared.shares.iter().map(|share| share.load(Ordering::Relaxed));
@@ -351,7 +362,7 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
     match stream {
         Ok(Stream::Unix(stream)) => connection::run(stream, &peer, &worker, &mut stop).await,
         Ok(Stream::Tcp(stream)) => connection::run(stream, &peer, &worker, &mut stop).await,
-        Err(error) => worker.shared().config.log.line(format_args!("{peer} closed: {error}")),
+        Err(error) => worker.shared().config().log.line(format_args!("{peer} closed: {error}")),
     }
     drop(permit);
 }

@@ -1,9 +1,8 @@
 //! `killick completions`: what a shell needs to complete our arguments.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::Cli;
 use super::error::CliError;
 use super::output::Output;
 
@@ -24,7 +23,7 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self) -> Result<(), CliError> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "killick", &mut script);
+        clap_complete::generate(self.shell, &mut super::command(), "killick", &mut script);
         let mut output = Output::new(false);
         output.bytes(&script)?;
         output.flush()

@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man as Page;
 
-use super::Cli;
 use super::error::CliError;
 use super::output::Output;
 
@@ -50,7 +49,7 @@ impl Man {
 
 /// The program, and each command that its help shows.
 fn pages() -> Vec<Command> {
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let mut program = super::command().disable_help_subcommand(true);
     program.build();
     let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
     let commands: Vec<_> = commands.cloned().collect();

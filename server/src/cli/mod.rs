@@ -23,6 +23,7 @@ mod ls;
 mod man;
 mod output;
 mod serve;
+mod settings;
 mod signal;
 mod store;
 mod swap;
@@ -165,8 +166,13 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// The command line, with the defaults of settings in its help.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("serve", settings::Settings::explained)
+}
+
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let mut command = command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let why = match cli.command {
@@ -264,7 +270,7 @@ fn refuse(error: &clap::Error) -> Exit {
     let text = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => text,
         // The error would list the hidden commands as well.
-        ErrorKind::MissingSubcommand => Cli::command().render_help().to_string(),
+        ErrorKind::MissingSubcommand => command().render_help().to_string(),
         // The value and what is wrong with it say it all.
         ErrorKind::ValueValidation => {
             format!(

@@ -8,5 +8,6 @@ mod import;
 mod listing;
 mod operating;
 mod paths;
+mod settings;
 mod support;
 mod values;

@@ -92,11 +92,17 @@ impl Server {
 
     /// Starts a server with these arguments besides its address.
     pub(crate) fn with(arguments: &[&str]) -> Self {
+        Self::start_in(&[], arguments)
+    }
+
+    /// The same, in an environment that says these things too.
+    pub(crate) fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let address = format!("unix:{}", folder.path().join("k.sock").display());
         let mut process = program()
             .args(["serve", "--listen", &address])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -108,6 +114,10 @@ impl Server {
         let server = Server { process, folder };
         assert!(line.contains(&address), "the server said {line:?}");
         server
+    }
+
+    pub(crate) fn process(&self) -> &Child {
+        &self.process
     }
 
     pub(crate) fn socket(&self) -> std::path::PathBuf {

@@ -1,0 +1,353 @@
+//! What `killick serve` can be told: by flags, by the environment, by a file.
+
+use std::fmt;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Command, ValueEnum};
+use killick::Limits;
+use killick_server::{Config, ListenAddr, Log};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::error::CliError;
+use super::wait;
+
+/// One name for each setting: `max-nodes` in the file, `--max-nodes` as a flag, and in the environment
+/// `KILLICK_MAX_NODES`. What is not set here may be set elsewhere.
+#[derive(Args, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Settings {
+    /// Where to listen: unix:/path/to/socket or tcp:HOST:PORT; may be given several times.
+    ///
+    /// The default is killick.sock in $XDG_RUNTIME_DIR, or in a private folder of yours in the
+    /// temporary directory: where the other commands look for a server without --connect.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "KILLICK_LISTEN",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    listen: Option<Vec<Address>>,
+
+    /// How many threads serve connections: as many as there are cores, unless told otherwise.
+    #[arg(long, value_name = "N", env = "KILLICK_THREADS", hide_env = true)]
+    threads: Option<NonZeroUsize>,
+
+    /// The most connections at a time.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTIONS", hide_env = true)]
+    max_connections: Option<usize>,
+
+    /// The most capabilities that one connection may hold at a time, and that it may host.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_CAPABILITIES", hide_env = true)]
+    max_capabilities: Option<usize>,
+
+    /// The most calls of one connection that may be unanswered at a time.
+    ///
+    /// While they are, nothing more is read from it. With four times as many answered and not yet
+    /// finished by the client it is closed.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_CALLS", hide_env = true)]
+    max_calls: Option<usize>,
+
+    /// The largest value, in bytes.
+    #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_VALUE_BYTES", hide_env = true)]
+    max_value_bytes: Option<usize>,
+
+    /// The most bytes that all values together may take.
+    #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_STORED_BYTES", hide_env = true)]
+    max_stored_bytes: Option<usize>,
+
+    /// The most capabilities inside one value.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_VALUE_CAPABILITIES", hide_env = true)]
+    max_value_capabilities: Option<usize>,
+
+    /// The most nodes in the tree, its root included.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_NODES", hide_env = true)]
+    max_nodes: Option<usize>,
+
+    /// The most children of one node.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_CHILDREN", hide_env = true)]
+    max_children: Option<usize>,
+
+    /// The deepest that a node may lie below the root.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_DEPTH", hide_env = true)]
+    max_depth: Option<usize>,
+
+    /// The longest name of one node, in bytes; 255 at most.
+    #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_NAME_BYTES", hide_env = true)]
+    max_name_bytes: Option<usize>,
+
+    /// The longest path in one call, in bytes.
+    #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_PATH_BYTES", hide_env = true)]
+    max_path_bytes: Option<usize>,
+
+    /// How long to wait for a capability that is still a promise when it is stored or called.
+    #[arg(long, value_name = "TIME", env = "KILLICK_SETTLE_TIMEOUT", hide_env = true)]
+    settle_timeout: Option<Time>,
+
+    /// How long a client may leave unread what is written to it, or its limit of calls may stay
+    /// unanswered, before its connection is closed.
+    #[arg(long, value_name = "TIME", env = "KILLICK_WRITE_TIMEOUT", hide_env = true)]
+    write_timeout: Option<Time>,
+
+    /// How long a stopping server waits for its connections to end by themselves.
+    #[arg(long, value_name = "TIME", env = "KILLICK_DRAIN_TIMEOUT", hide_env = true)]
+    drain_timeout: Option<Time>,
+
+    /// How much to log.
+    #[arg(long, value_name = "LEVEL", env = "KILLICK_LOG", hide_env = true)]
+    log: Option<Level>,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Level {
+    /// Nothing.
+    Quiet,
+    /// Connections that had to be closed, and whatever else is not as it should be.
+    Normal,
+    /// Connections that end in order as well.
+    Verbose,
+}
+
+/// A time as it is written: `500ms`, `2s`, `1m` or plain seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+struct Time(Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        wait(text)?.0.map(Time).ok_or_else(|| "it has to be longer than 0".to_owned())
+    }
+}
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Time> for String {
+    fn from(time: Time) -> String {
+        time.to_string()
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.subsec_nanos() {
+            0 => write!(f, "{}s", self.0.as_secs()),
+            _ => write!(f, "{}ms", self.0.as_secs_f64() * 1e3),
+        }
+    }
+}
+
+/// An address as it is written.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+struct Address(ListenAddr);
+
+impl FromStr for Address {
+    type Err = <ListenAddr as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Address)
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = <ListenAddr as FromStr>::Err;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> String {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Settings {
+    /// What the file at `path` says.
+    pub(super) fn read(path: &Path) -> Result<Self, CliError> {
+        let at = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| CliError::failed(&at, error))?;
+        toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text[..start.min(text.len())].matches('\n').count();
+            let key = text.lines().nth(line).and_then(|line| line.split_once('='));
+            let key = key.map(|(key, _)| format!(" {}:", key.trim())).unwrap_or_default();
+            CliError::failed(
+                format!("{at}:{}", line + 1),
+                format!("{key} {}", error.message()).trim(),
+            )
+        })
+    }
+
+    pub(super) fn set_level(&mut self, level: Level) {
+        self.log = Some(level);
+    }
+
+    /// These, and `others` where these say nothing.
+    pub(super) fn or(&self, others: &Settings) -> Settings {
+        let mut all = others.fields();
+        all.extend(self.fields());
+        // Both came from settings, and field by field so does the whole.
+        serde_json::from_value(all.into()).unwrap_or_default()
+    }
+
+    /// What is set, by name.
+    fn fields(&self) -> serde_json::Map<String, Json> {
+        match serde_json::to_value(self) {
+            Ok(Json::Object(fields)) => {
+                fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
+            }
+            _ => serde_json::Map::new(),
+        }
+    }
+
+    /// What they come to, with the defaults for what is not set but the address.
+    pub(super) fn config(self) -> Config {
+        let default = Config::default();
+        let limits = default.limits;
+        let level = self.log.unwrap_or(Level::Normal);
+        let time = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
+        Config {
+            listen: self.listen.into_iter().flatten().map(|Address(address)| address).collect(),
+            threads: self.threads.unwrap_or(default.threads),
+            limits: Limits {
+                name_bytes: self.max_name_bytes.unwrap_or(limits.name_bytes),
+                path_bytes: self.max_path_bytes.unwrap_or(limits.path_bytes),
+                depth: self.max_depth.unwrap_or(limits.depth),
+                children: self.max_children.unwrap_or(limits.children),
+                nodes: self.max_nodes.unwrap_or(limits.nodes),
+            },
+            max_connections: self.max_connections.unwrap_or(default.max_connections),
+            max_capabilities: self.max_capabilities.unwrap_or(default.max_capabilities),
+            max_calls: self.max_calls.unwrap_or(default.max_calls),
+            max_value_bytes: self.max_value_bytes.unwrap_or(default.max_value_bytes),
+            max_stored_bytes: self.max_stored_bytes.unwrap_or(default.max_stored_bytes),
+            max_value_capabilities: self
+                .max_value_capabilities
+                .unwrap_or(default.max_value_capabilities),
+            settle_timeout: time(self.settle_timeout, default.settle_timeout),
+            write_timeout: time(self.write_timeout, default.write_timeout),
+            drain_timeout: time(self.drain_timeout, default.drain_timeout),
+            verbose: level == Level::Verbose,
+            log: if level == Level::Quiet { Log::none() } else { Log::stderr() },
+        }
+    }
+
+    /// The settings that come to the defaults.
+    fn defaults() -> Self {
+        let Config {
+            listen: _,
+            threads,
+            limits: Limits { name_bytes, path_bytes, depth, children, nodes },
+            max_connections,
+            max_capabilities,
+            max_calls,
+            max_value_bytes,
+            max_stored_bytes,
+            max_value_capabilities,
+            settle_timeout,
+            write_timeout,
+            drain_timeout,
+            verbose: _,
+            log: _,
+        } = Config::default();
+        Settings {
+            listen: None,
+            threads: Some(threads),
+            max_connections: Some(max_connections),
+            max_capabilities: Some(max_capabilities),
+            max_calls: Some(max_calls),
+            max_value_bytes: Some(max_value_bytes),
+            max_stored_bytes: Some(max_stored_bytes),
+            max_value_capabilities: Some(max_value_capabilities),
+            max_nodes: Some(nodes),
+            max_children: Some(children),
+            max_depth: Some(depth),
+            max_name_bytes: Some(name_bytes),
+            max_path_bytes: Some(path_bytes),
+            settle_timeout: Some(Time(settle_timeout)),
+            write_timeout: Some(Time(write_timeout)),
+            drain_timeout: Some(Time(drain_timeout)),
+            log: Some(Level::Normal),
+        }
+    }
+
+    /// As a file, with the defaults for what is not set.
+    pub(super) fn to_toml(&self) -> Result<String, CliError> {
+        let all = self.or(&Settings::defaults());
+        toml::to_string(&all).map_err(|error| CliError::failed("check-config", error))
+    }
+
+    /// Has the help of a command that takes settings tell the defaults.
+    pub(super) fn explained(command: Command) -> Command {
+        let defaults = Settings::defaults().fields();
+        defaults.into_iter().fold(command, |command, (name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            command.mut_arg(name.replace('-', "_"), |argument| {
+                let help = argument.get_help().map(|help| format!("{help} [default: {value}]"));
+                let long = argument.get_long_help();
+                let long = long.map(|help| format!("{help}\n\n[default: {value}]"));
+                let argument =
+                    help.into_iter().fold(argument, |argument, help| argument.help(help));
+                long.into_iter().fold(argument, |argument, help| argument.long_help(help))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_survives_a_file() {
+        let all = Settings {
+            listen: Some(vec![Address("unix:/tmp/k".parse().unwrap())]),
+            ..Settings::defaults()
+        };
+        let text = all.to_toml().expect("text");
+        assert_eq!(toml::from_str::<Settings>(&text).expect("the same"), all);
+        assert!(text.contains("write-timeout = \"30s\"\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_set_first_goes_first() {
+        let first = Settings { max_nodes: Some(1), ..Settings::default() };
+        let second = Settings { max_nodes: Some(2), max_calls: Some(3), ..Settings::default() };
+        let both = first.or(&second);
+        assert_eq!((both.max_nodes, both.max_calls, both.max_depth), (Some(1), Some(3), None));
+        let config = both.config();
+        assert_eq!((config.limits.nodes, config.max_calls), (1, 3));
+        assert_eq!(config.limits.depth, Config::default().limits.depth);
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for text in ["1s", "90s", "250ms"] {
+            assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
+        }
+        assert!("0".parse::<Time>().is_err());
+    }
+}

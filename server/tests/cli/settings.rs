@@ -1,0 +1,170 @@
+//! serve: its settings as flags, in the environment and in a file; read again on SIGHUP.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use super::support::{Server, eventually, program, run, signal};
+
+fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> super::support::Ran {
+    let mut command = program();
+    command.args(["serve", "--check-config"]).args(arguments).envs(environment.iter().copied());
+    run(&mut command, b"")
+}
+
+#[test]
+fn flags_go_before_the_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("killick.toml");
+    fs::write(&file, "max-nodes = 1\nmax-children = 1\nmax-depth = 1\nlog = \"quiet\"\n").unwrap();
+    let path = file.to_str().unwrap();
+    let environment = [("KILLICK_MAX_NODES", "2"), ("KILLICK_MAX_CHILDREN", "2")];
+    let ran = checked(&["--config", path, "--max-nodes", "3"], &environment);
+    for line in ["max-nodes = 3", "max-children = 2", "max-depth = 1", "log = \"quiet\""] {
+        assert!(ran.ok().lines().any(|told| told == line), "{line}: {ran:?}");
+    }
+    // What is shown is a file that says the same.
+    fs::write(&file, ran.ok()).unwrap();
+    assert_eq!(checked(&[], &[("KILLICK_CONFIG", path)]).ok(), ran.ok());
+    assert!(checked(&["-v"], &[]).ok().contains("log = \"verbose\""));
+}
+
+#[test]
+fn a_bad_setting_is_told_with_its_file_line_and_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("killick.toml");
+    let path = file.to_str().unwrap();
+    for (text, place, words) in [
+        ("# one\nmax-nodes = \"many\"\n", "2: max-nodes:", "invalid type"),
+        ("max-nodes = -1\n", "1: max-nodes:", "-1"),
+        ("threads = 0\n", "1: threads:", "zero"),
+        ("\n\nmax-knots = 1\n", "3: max-knots:", "max-nodes"),
+        ("write-timeout = \"soon\"\n", "1: write-timeout:", "no unit of time"),
+        ("listen = [\"nowhere\"]\n", "1: listen:", "nowhere"),
+        ("max-nodes 1\n", "1:", ""),
+    ] {
+        fs::write(&file, text).unwrap();
+        let ran = checked(&["--config", path], &[]);
+        let line = ran.error(1);
+        assert!(line.starts_with(&format!("killick: {path}:{place}")), "{text:?}: {line}");
+        assert!(line.contains(words), "{text:?}: {line}");
+    }
+    let ran = checked(&["--config", "/nowhere/killick.toml"], &[]);
+    assert!(ran.error(1).starts_with("killick: /nowhere/killick.toml: "), "{ran:?}");
+    let ran = checked(&[], &[("KILLICK_MAX_NODES", "many")]);
+    assert!(ran.error(2).contains("many"), "{ran:?}");
+    assert_eq!(checked(&["-v", "-q"], &[]).code, Some(2));
+}
+
+#[test]
+fn help_tells_the_defaults() {
+    let ran = run(program().args(["serve", "--help"]), b"");
+    for default in ["[default: 1048576]", "[default: 30s]", "[default: normal]"] {
+        assert!(ran.ok().contains(default), "{default}: {}", ran.ok());
+    }
+}
+
+#[test]
+fn the_file_is_read_again_on_a_signal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, socket) = (folder.path().join("killick.toml"), folder.path().join("k.sock"));
+    fs::write(&file, "max-value-bytes = 10000\n").unwrap();
+    let address = format!("unix:{}", socket.display());
+    let mut server = program()
+        .args(["serve", "--listen", &address, "--config"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("to start");
+    let mut said = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).expect("a line");
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut next = |server: &std::process::Child| {
+        signal(server, Signal::HUP);
+        let mut line = String::new();
+        log.read_line(&mut line).expect("a line");
+        line
+    };
+    let store = || {
+        let value = "x".repeat(5000);
+        run(program().env("KILLICK_ADDR", &address).args(["store", "a", &value]), b"")
+    };
+    store().ok();
+    fs::write(&file, "max-value-bytes = 100\nmax-nodes = 5\nthreads = 9\n").unwrap();
+    let line = next(&server);
+    assert!(line.contains("reloaded, but"), "{line}");
+    assert!(line.contains("threads, bounds of the tree stay"), "{line}");
+    assert!(store().error(1).contains("exceeds the limit of 100"));
+    let mut broken = fs::OpenOptions::new().append(true).open(&file).unwrap();
+    broken.write_all(b"max-calls = true\n").unwrap();
+    let line = next(&server);
+    assert!(line.contains("not reloaded") && line.contains("killick.toml:4: max-calls:"), "{line}");
+    assert!(store().error(1).contains("exceeds the limit of 100"));
+    fs::write(&file, "max-value-bytes = 10000\n").unwrap();
+    assert_eq!(next(&server), "killick: reloaded\n");
+    store().ok();
+    signal(&server, Signal::TERM);
+    assert!(server.wait().expect("ends").success());
+}
+
+#[test]
+fn a_server_takes_its_bounds_from_the_environment() {
+    let server = Server::start_in(&[("KILLICK_MAX_CHILDREN", "1"), ("KILLICK_THREADS", "3")], &[]);
+    server.run(&["store", "a", "1"]).ok();
+    assert!(server.run(&["store", "b", "1"]).error(1).contains("limit of 1 children"));
+    eventually("three threads", || server.run(&["info", "--json"]).json()[0]["threads"] == 3);
+}
+
+/// The values of `key` in a unit file, checked to be made of sections, settings and comments.
+fn unit<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if line.starts_with('[') {
+            assert!(["[Unit]", "[Service]", "[Install]"].contains(&line), "{line}");
+            continue;
+        }
+        let (name, value) = line.split_once('=').unwrap_or_else(|| panic!("{line}"));
+        assert!(name.chars().all(char::is_alphanumeric), "{line}");
+        if name == key {
+            found.push(value);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_unit_file_calls_the_program_as_it_is() {
+    let text = include_str!("../../examples/killick.service");
+    let [start] = unit(text, "ExecStart")[..] else { panic!("one command") };
+    let arguments: Vec<_> = start.split(' ').skip(1).collect();
+    let ran = run(program().args(&arguments).arg("--check-config"), b"");
+    // All of it is understood; the file is not there.
+    assert!(ran.error(1).starts_with("killick: /etc/killick.toml: "), "{ran:?}");
+    assert_eq!(unit(text, "Type"), ["notify"]);
+    assert_eq!(unit(text, "NoNewPrivileges"), ["yes"]);
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_server_is_ready_and_when_it_stops() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).expect("bound");
+    manager.set_read_timeout(Some(super::support::PATIENCE)).expect("an option");
+    let next = || {
+        let mut bytes = [0; 1000];
+        let count = manager.recv(&mut bytes).expect("told");
+        String::from_utf8(bytes[..count].to_vec()).expect("text")
+    };
+    let server = Server::start_in(&[("NOTIFY_SOCKET", path.to_str().expect("UTF-8"))], &[]);
+    assert!(next().contains("READY=1"));
+    server.run(&["info"]).ok();
+    signal(server.process(), Signal::HUP);
+    assert!(next().contains("RELOADING=1"));
+    assert!(next().contains("READY=1"));
+    signal(server.process(), Signal::TERM);
+    assert!(next().contains("STOPPING=1"));
+}
