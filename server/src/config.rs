@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Config {
     /// Where to listen. At least one; a TCP address must be a loopback one, as anybody who reaches
     /// the server may do anything to the tree.
     pub listen: Vec<ListenAddr>,
+    /// Where to answer HTTP with metrics and health: a loopback address; nowhere by default.
+    pub metrics: Option<SocketAddr>,
     /// How many threads serve connections; each connection stays on one of them. By default as many
     /// as there are cores for this process.
     pub threads: NonZeroUsize,
@@ -103,6 +106,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: Vec::new(),
+            metrics: None,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             limits: server_limits(),
             max_connections: 1024,

@@ -11,6 +11,7 @@
 //!  owners      the values that die with a connection
 //!  bridge      capabilities that clients host: kept by their worker, called from any other through a
 //!              proxy of ours; knows nothing of anchors, which `cap` tells it of
+//!  stats       what is counted of connections and calls; `metrics` tells it by HTTP
 //!  net         the stream below the messages: back-pressure, time limits, closing
 //! ```
 //! A node lives as long as a client holds a capability to it: the release of the last one, or the
@@ -34,6 +35,7 @@ mod cap;
 mod config;
 mod connection;
 mod listen;
+mod metrics;
 mod net;
 mod owners;
 mod server;
@@ -41,6 +43,7 @@ mod service;
 mod session;
 mod shutdown;
 mod stats;
+mod system;
 mod wire;
 mod worker;
 

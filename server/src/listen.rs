@@ -281,6 +281,7 @@ pub(crate) async fn accept(
 
 /// Tells a client that the server is full, in the protocol's own words, and closes.
 fn refuse(socket: Socket, peer: &str, shared: &Shared) {
+    shared.count_refused();
     let limit = shared.config().max_connections;
     let reason = format!("the server already has its limit of {limit} connections");
     shared.config().log.line(format_args!("{peer} closed: {reason}"));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use crate::address::ListenAddr;
 use crate::config::Config;
 use crate::listen::{self, ListenError, Listener};
+use crate::metrics;
 use crate::worker::{self, Shared};
 
 /// Why a server did not start, or did not go on.
@@ -23,6 +25,13 @@ pub enum StartError {
     NoAddress,
     /// One of the addresses cannot be listened on.
     Listen(ListenError),
+    /// [`Config::metrics`] cannot be listened on.
+    Metrics {
+        /// The address as given.
+        address: SocketAddr,
+        /// What is wrong with it, or what the system said.
+        error: io::Error,
+    },
     /// The system refused a thread or a runtime.
     Io(io::Error),
     /// One of the server's threads panicked while it ran.
@@ -37,6 +46,9 @@ impl fmt::Display for StartError {
         match self {
             StartError::NoAddress => f.write_str("no address to listen on"),
             StartError::Listen(error) => error.fmt(f),
+            StartError::Metrics { address, error } => {
+                write!(f, "cannot answer HTTP at {address}: {error}")
+            }
             StartError::Io(error) => write!(f, "cannot start a thread: {error}"),
             StartError::Panicked { thread } => {
                 write!(f, "the thread {thread} of the server panicked")
@@ -50,7 +62,7 @@ impl std::error::Error for StartError {
         match self {
             StartError::NoAddress | StartError::Panicked { .. } => None,
             StartError::Listen(error) => error.source(),
-            StartError::Io(error) => Some(error),
+            StartError::Metrics { error, .. } | StartError::Io(error) => Some(error),
         }
     }
 }
@@ -87,6 +99,7 @@ impl Drop for Guard {
 /// A running server, on threads of its own. It stops when it is dropped.
 pub struct Server {
     addresses: Vec<ListenAddr>,
+    metrics: Option<SocketAddr>,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     /// The name of a thread that panicked.
@@ -106,6 +119,7 @@ impl Server {
         let acceptor = runtime()?;
         let mut addresses = Vec::new();
         let mut listeners = Vec::new();
+        let mut metrics = None;
         {
             let _within = acceptor.enter();
             for address in &config.listen {
@@ -113,12 +127,19 @@ impl Server {
                 listeners.push(listener);
                 addresses.push(bound);
             }
+            if let Some(address) = config.metrics {
+                let failed = |error| StartError::Metrics { address, error };
+                metrics = Some(metrics::bind(address).map_err(failed)?);
+            }
         }
         let count = config.threads.get();
         let (shared, notes) = Shared::new(config, count);
         let (stop, stopped) = watch::channel(false);
         let (panicked, threads) = (watch::Sender::new(None), Vec::new());
-        let mut server = Server { addresses, shared: shared.clone(), stop, panicked, threads };
+        let at = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
+        let shared_too = shared.clone();
+        let mut server =
+            Server { addresses, metrics: at, shared: shared_too, stop, panicked, threads };
         let mut workers = Vec::new();
         for (number, notes) in notes.into_iter().enumerate() {
             let (worker, incoming) = unbounded_channel();
@@ -133,7 +154,10 @@ impl Server {
                 let accept = |listener| {
                     listen::accept(listener, shared.clone(), workers.clone(), stopped.clone())
                 };
-                futures::future::join_all(listeners.into_iter().map(accept)).await
+                let accept = futures::future::join_all(listeners.into_iter().map(accept));
+                let metrics = metrics
+                    .map(|listener| metrics::serve(listener, shared.clone(), stopped.clone()));
+                tokio::join!(accept, futures::future::OptionFuture::from(metrics));
             });
         })?;
         Ok(server)
@@ -156,6 +180,11 @@ impl Server {
         &self.addresses
     }
 
+    /// Where the server answers HTTP, if it does: a port of 0 is replaced by the one that the system chose.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
     /// The number of this host, which its absolute paths begin with as 16 hex digits.
     pub fn host_id(&self) -> u64 {
         self.shared.host_id
@@ -168,13 +197,14 @@ impl Server {
         let before = self.shared.config();
         let differ = [
             ("addresses", config.listen != before.listen),
+            ("metrics", config.metrics != before.metrics),
             ("threads", config.threads != before.threads),
             ("bounds of the tree", config.limits != before.limits),
         ];
         let stay: Vec<_> =
             differ.iter().filter_map(|&(what, differ)| differ.then_some(what)).collect();
-        let (listen, threads, limits) = (before.listen.clone(), before.threads, before.limits);
-        self.shared.set_config(Config { listen, threads, limits, ..config });
+        let Config { listen, metrics, threads, limits, .. } = (*before).clone();
+        self.shared.set_config(Config { listen, metrics, threads, limits, ..config });
         match stay.is_empty() {
             true => self.log(format_args!("reloaded")),
             false => self.log(format_args!(

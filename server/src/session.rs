@@ -17,10 +17,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
-use capnp::Error;
 use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
+use capnp::{Error, ErrorKind};
 use tokio::sync::Notify;
 
 use crate::bridge::{Bounds, Peer};
@@ -28,7 +29,7 @@ use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::config::Config;
 use crate::owners::Cells;
 use crate::service::Object;
-use crate::stats::Stats;
+use crate::stats::{OUTCOMES, Stats};
 use crate::worker::{Shared, Worker};
 
 /// The state of one connection.
@@ -51,15 +52,39 @@ pub(crate) struct Session {
     idle: Notify,
 }
 
-/// Counts one running call.
-pub(crate) struct Running(Rc<Session>);
+/// One running call.
+pub(crate) struct Running {
+    session: Rc<Session>,
+    method: usize,
+    started: Instant,
+    /// An index of [`OUTCOMES`](crate::stats::OUTCOMES): at first that of a call that is given up.
+    outcome: usize,
+}
+
+impl Running {
+    /// The call has ended.
+    pub(crate) fn ended(mut self, result: &Result<(), Error>) {
+        self.outcome = match result {
+            Ok(()) => 0,
+            Err(error) => match error.kind {
+                ErrorKind::Overloaded => 2,
+                ErrorKind::Disconnected => 3,
+                ErrorKind::Unimplemented => 4,
+                _ => 1,
+            },
+        };
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let left = self.0.calls.get() - 1;
-        self.0.set_calls(left);
+        let Running { session, method, started, outcome } = self;
+        let worker = session.worker();
+        worker.shared().calls[worker.number()].count(*method, *outcome, started.elapsed());
+        let left = session.calls.get() - 1;
+        session.set_calls(left);
         if left == 0 {
-            self.0.idle.notify_waiters();
+            session.idle.notify_waiters();
         }
     }
 }
@@ -155,11 +180,13 @@ impl Session {
         self.stats.handles.set(self.objects.borrow().len() as u64);
     }
 
-    /// Counts a call as running until the guard is dropped.
-    pub(crate) fn running(self: &Rc<Self>) -> Running {
+    /// Counts a call of `method`, an index of [`METHODS`](crate::stats::METHODS), as running until what
+    /// this returns is dropped.
+    pub(crate) fn running(self: &Rc<Self>, method: usize) -> Running {
         self.stats.calls.add(1);
         self.set_calls(self.calls.get() + 1);
-        Running(self.clone())
+        let outcome = OUTCOMES.len() - 1;
+        Running { session: self.clone(), method, started: Instant::now(), outcome }
     }
 
     fn set_calls(&self, running: usize) {

@@ -1,9 +1,9 @@
-//! What is counted of each connection, for people to see.
+//! What is counted of connections and calls, for people to see.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A number that one thread changes and others read: no read-modify-write, so it costs that thread
 /// what a variable of its own does.
@@ -49,8 +49,9 @@ pub(crate) struct Clients(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     open: BTreeMap<u64, Arc<Stats>>,
-    /// The calls of connections that have ended.
+    /// The calls, and the bytes read and written, of connections that have ended.
     calls: u64,
+    bytes: (u64, u64),
 }
 
 impl Clients {
@@ -81,6 +82,8 @@ impl Clients {
     pub(crate) fn close(&self, stats: &Stats) {
         self.with(|table| {
             table.calls += stats.calls.get();
+            table.bytes.0 += stats.read.get();
+            table.bytes.1 += stats.written.get();
             table.open.remove(&stats.id)
         });
     }
@@ -90,10 +93,71 @@ impl Clients {
         self.with(|table| table.open.values().cloned().collect())
     }
 
+    /// The bytes read from and written to all that ever were.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        self.with(|table| {
+            table.open.values().fold(table.bytes, |(read, written), stats| {
+                (read + stats.read.get(), written + stats.written.get())
+            })
+        })
+    }
+
     /// The calls of all that ever were.
     pub(crate) fn calls(&self) -> u64 {
         self.with(|table| {
             table.calls + table.open.values().map(|stats| stats.calls.get()).sum::<u64>()
         })
+    }
+}
+
+/// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
+/// and those to no method of ours.
+pub(crate) const METHODS: [&str; 13] = [
+    "ls",
+    "walk",
+    "cell",
+    "lookup",
+    "swap",
+    "load",
+    "store",
+    "compareAndStore",
+    "root",
+    "info",
+    "clients",
+    "forwarded",
+    "unknown",
+];
+
+/// How a call can end.
+pub(crate) const OUTCOMES: [&str; 6] =
+    ["ok", "failed", "overloaded", "disconnected", "unimplemented", "cancelled"];
+
+/// The bounds of the buckets that times of calls are counted in, in microseconds; the last has none.
+pub(crate) const BUCKETS: [u64; 18] = [
+    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
+    500_000, 1_000_000, 2_000_000, 5_000_000,
+];
+
+/// The counts of the calls of one method that one worker has served.
+#[derive(Debug, Default)]
+pub(crate) struct Method {
+    pub(crate) outcomes: [Count; OUTCOMES.len()],
+    pub(crate) buckets: [Count; BUCKETS.len() + 1],
+    pub(crate) micros: Count,
+}
+
+/// Those of all methods; its worker changes them.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(pub(crate) [Method; METHODS.len()]);
+
+impl Calls {
+    /// Counts a call of `method`, an index of [`METHODS`], that took `time` and ended with `outcome`, an
+    /// index of [`OUTCOMES`].
+    pub(crate) fn count(&self, method: usize, outcome: usize, time: Duration) {
+        let method = &self.0[method];
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        method.outcomes[outcome].add(1);
+        method.micros.add(micros);
+        method.buckets[BUCKETS.partition_point(|&bound| bound < micros)].add(1);
     }
 }

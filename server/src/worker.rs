@@ -27,7 +27,7 @@ use crate::connection;
 use crate::listen::{Incoming, Socket};
 use crate::owners::Note;
 use crate::session::Session;
-use crate::stats::Clients;
+use crate::stats::{Calls, Clients};
 use crate::wire::Stored;
 
 /// What all threads of a server share.
@@ -44,8 +44,12 @@ pub(crate) struct Shared {
     /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
     stored: Arc<AtomicUsize>,
     pub(crate) clients: Clients,
+    /// The calls that each worker has served.
+    pub(crate) calls: Vec<Calls>,
+    /// Connections that were told that there are too many.
+    refused: AtomicU64,
     /// How each worker is told of its clients' values.
-    notes: Vec<UnboundedSender<Note>>,
+    notes: Vec<UnboundedSender<Letter>>,
 }
 
 /// Room for one value among all that a server stores; given back with the value.
@@ -64,7 +68,10 @@ impl Drop for Room {
 
 impl Shared {
     /// What as many workers share, and what each of them, in turn, is told of its clients' values.
-    pub(crate) fn new(config: Config, workers: usize) -> (Arc<Self>, Vec<UnboundedReceiver<Note>>) {
+    pub(crate) fn new(
+        config: Config,
+        workers: usize,
+    ) -> (Arc<Self>, Vec<UnboundedReceiver<Letter>>) {
         let (notes, noted) = (0..workers).map(|_| unbounded_channel()).unzip();
         let shared = Shared {
             tree: Tree::new(config.limits),
@@ -76,6 +83,8 @@ impl Shared {
             last_connection: AtomicU64::new(0),
             stored: Arc::default(),
             clients: Clients::default(),
+            calls: (0..workers).map(|_| Calls::default()).collect(),
+            refused: AtomicU64::new(0),
             notes,
             config: ArcSwap::from_pointee(config),
         };
@@ -135,6 +144,37 @@ impl Shared {
         self.shares.len()
     }
 
+    /// How many connections there have been, those that were refused apart.
+    pub(crate) fn all_connections(&self) -> (u64, u64) {
+        // Relaxed: counts for people to read.
+        (self.last_connection.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Counts a connection that is refused.
+    pub(crate) fn count_refused(&self) {
+        // Relaxed: as above.
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether every worker does what it is asked to within `limit`: the number of the first that does
+    /// not.
+    pub(crate) async fn stuck_worker(&self, limit: Duration) -> Option<usize> {
+        let asked = self.notes.iter().map(|notes| {
+            let (answer, answered) = oneshot::channel();
+            // An error means that the worker has ended, and drops the answer.
+            let _ = notes.send(Letter::Ping(answer));
+            answered
+        });
+        let asked: Vec<_> = asked.collect();
+        let until = tokio::time::Instant::now() + limit;
+        for (number, answered) in asked.into_iter().enumerate() {
+            if !matches!(tokio::time::timeout_at(until, answered).await, Ok(Ok(()))) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
         // Relaxed: a count for people to read.
@@ -190,10 +230,17 @@ pub(crate) struct Worker {
     tidy: Notify,
 }
 
+/// What a worker is told, or asked, by other threads.
+pub(crate) enum Letter {
+    Note(Note),
+    /// Whether it still does what it is asked to.
+    Ping(oneshot::Sender<()>),
+}
+
 /// What comes to a worker from other threads.
 pub(crate) struct Inboxes {
     home: Inbox<Own>,
-    notes: UnboundedReceiver<Note>,
+    notes: UnboundedReceiver<Letter>,
 }
 
 impl Worker {
@@ -201,7 +248,7 @@ impl Worker {
     pub(crate) fn new(
         shared: Arc<Shared>,
         number: usize,
-        notes: UnboundedReceiver<Note>,
+        notes: UnboundedReceiver<Letter>,
     ) -> (Rc<Self>, Inboxes) {
         let (home, inbox) = Home::new(number);
         let sessions = RefCell::default();
@@ -249,7 +296,7 @@ impl Worker {
             let (taken, taking) = oneshot::channel();
             let note = Note { owner: id, node, revision, taken };
             // An error means that the worker has ended, as the server does.
-            if self.shared.notes[owner.home()].send(note).is_ok() {
+            if self.shared.notes[owner.home()].send(Letter::Note(note)).is_ok() {
                 pending.push(taking);
             }
         }
@@ -295,9 +342,15 @@ impl Worker {
     pub(crate) async fn keep_house(&self, inboxes: Inboxes) {
         let Inboxes { home, mut notes } = inboxes;
         let take_notes = async {
-            while let Some(Note { owner, node, revision, taken }) = notes.recv().await {
-                self.noted(owner, node, revision);
-                drop(taken);
+            while let Some(letter) = notes.recv().await {
+                match letter {
+                    Letter::Note(Note { owner, node, revision, taken }) => {
+                        self.noted(owner, node, revision);
+                        drop(taken);
+                    }
+                    // An error means that nobody waits for it any more.
+                    Letter::Ping(answer) => drop(answer.send(())),
+                }
             }
         };
         let reclaim = async {
@@ -324,7 +377,7 @@ const TIDY_PAUSE: Duration = Duration::from_millis(2);
 /// for the connections to end.
 pub(crate) fn run(
     runtime: &tokio::runtime::Runtime,
-    (shared, number, notes): (Arc<Shared>, usize, UnboundedReceiver<Note>),
+    (shared, number, notes): (Arc<Shared>, usize, UnboundedReceiver<Letter>),
     mut incoming: UnboundedReceiver<Incoming>,
     stop: watch::Receiver<bool>,
 ) {

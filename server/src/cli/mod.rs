@@ -104,7 +104,7 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Ls(ls::Ls),
     Tree(tree::Tree),
     Walk(walk::Walk),

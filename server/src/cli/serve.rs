@@ -85,6 +85,12 @@ impl Serve {
                 false => output.line(format!("listening on {address}"))?,
             }
         }
+        if let Some(address) = server.metrics() {
+            match json {
+                true => output.line(json!({"metrics": format!("http://{address}/metrics")}))?,
+                false => output.line(format!("metrics at http://{address}/metrics"))?,
+            }
+        }
         output.flush()?;
         tell(&[NotifyState::Ready]);
         let end = runtime.block_on(async {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::str::FromStr;
@@ -33,6 +34,11 @@ pub(super) struct Settings {
         value_delimiter = ','
     )]
     listen: Option<Vec<Address>>,
+
+    /// Answer HTTP at this loopback address: /metrics for Prometheus, /health for those who watch over the
+    /// process.
+    #[arg(long, value_name = "IP:PORT", env = "KILLICK_METRICS", hide_env = true)]
+    metrics: Option<SocketAddr>,
 
     /// How many threads serve connections: as many as there are cores, unless told otherwise.
     #[arg(long, value_name = "N", env = "KILLICK_THREADS", hide_env = true)]
@@ -231,6 +237,7 @@ impl Settings {
         let time = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
         Config {
             listen: self.listen.into_iter().flatten().map(|Address(address)| address).collect(),
+            metrics: self.metrics,
             threads: self.threads.unwrap_or(default.threads),
             limits: Limits {
                 name_bytes: self.max_name_bytes.unwrap_or(limits.name_bytes),
@@ -259,6 +266,7 @@ impl Settings {
     fn defaults() -> Self {
         let Config {
             listen: _,
+            metrics: _,
             threads,
             limits: Limits { name_bytes, path_bytes, depth, children, nodes },
             max_connections,
@@ -275,6 +283,7 @@ impl Settings {
         } = Config::default();
         Settings {
             listen: None,
+            metrics: None,
             threads: Some(threads),
             max_connections: Some(max_connections),
             max_capabilities: Some(max_capabilities),

@@ -1,6 +1,5 @@
 //! `Host`: the bootstrap capability, which is the anchor of this host, the root of its tree.
 
-use std::fs;
 use std::rc::Rc;
 
 use capnp::Error;
@@ -12,11 +11,10 @@ use killick_schema::api::host_capnp::host::{
     ClientsParams, ClientsResults, InfoParams, InfoResults, RootParams, RootResults, Server,
 };
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::anchor::AnchorService;
 use crate::cap::Own;
 use crate::session::Session;
+use crate::system;
 
 pub(crate) struct HostService {
     pub(crate) session: Rc<Session>,
@@ -71,10 +69,10 @@ impl Server for HostService {
         info.set_hostname(&shared.hostname);
         info.set_uptime_millis(u64::try_from(uptime).unwrap_or(u64::MAX));
         info.set_nodes(shared.tree.nodes() as u64);
-        info.set_resident_bytes(resident_bytes().unwrap_or(0));
+        info.set_resident_bytes(system::resident_bytes());
         info.set_connections(shared.connections() as u64);
         info.set_threads(u32::try_from(shared.workers()).unwrap_or(u32::MAX));
-        info.set_cpu_micros(cpu_micros());
+        info.set_cpu_micros(system::cpu_micros());
         info.set_calls(shared.clients.calls());
         info.set_stored_bytes(shared.stored_bytes() as u64);
         Ok(())
@@ -104,18 +102,4 @@ impl Server for HostService {
         }
         Ok(())
     }
-}
-
-/// The processor time that this process has taken, in microseconds.
-fn cpu_micros() -> u64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1_000;
-    u64::try_from(micros).unwrap_or(0)
-}
-
-/// The resident memory of this process, where the system tells it.
-fn resident_bytes() -> Option<u64> {
-    let sizes = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = sizes.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }

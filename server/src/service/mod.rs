@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use capnp::capability::{Client, DispatchCallResult, FromServer, Params, Promise, Results, Server};
+use capnp::traits::HasTypeId;
 use capnp::{Error, any_pointer};
 use futures::FutureExt;
 use killick_schema::api::anchor_capnp::anchor as anchor_api;
@@ -140,13 +141,15 @@ impl Server for Dispatch {
         params: Params<any_pointer::Owned>,
         results: Results<any_pointer::Owned>,
     ) -> DispatchCallResult {
-        let running = self.session.running();
+        let method = (interface_id, method_id);
+        let running = self.session.running(counted_as(self.cap().as_ref(), method));
         let session = self.session.clone();
         let panicked = move || {
             session.panicked();
             Error::failed("internal error of the server".into())
         };
-        contain(running, panicked, || self.0.call((interface_id, method_id), params, results))
+        let ended = move |result: &Result<(), Error>| running.ended(result);
+        contain(ended, panicked, || self.0.call(method, params, results))
     }
 
     fn as_ptr(&self) -> usize {
@@ -154,25 +157,44 @@ impl Server for Dispatch {
     }
 }
 
-/// Makes a call so that a panic in it becomes the error that `panicked` gives. Holds `running` until
-/// the call has ended.
+/// What a call is counted as: an index of [`METHODS`](crate::stats::METHODS).
+fn counted_as(cap: Option<&Cap>, (interface, method): (u64, u16)) -> usize {
+    const FORWARDED: usize = 11;
+    const UNKNOWN: usize = 12;
+    let (first, methods) = match interface {
+        _ if matches!(cap, Some(Cap::Foreign(_))) => return FORWARDED,
+        anchor_api::Client::TYPE_ID => (0, 5),
+        anchor_api::loader::Client::TYPE_ID => (5, 1),
+        anchor_api::storer::Client::TYPE_ID => (6, 2),
+        host_api::Client::TYPE_ID => (8, 3),
+        _ => return UNKNOWN,
+    };
+    let method = usize::from(method);
+    if method < methods { first + method } else { UNKNOWN }
+}
+
+/// Makes a call so that a panic in it becomes the error that `panicked` gives. Tells `ended` how it has
+/// ended, unless it is given up before.
 ///
 /// A panic that got through would take the connection's RPC system with it and leak all that the
 /// connection holds. Unwinding is safe here: no borrow outlives a statement, and what a call has half
 /// done is its own.
-fn contain<T: 'static>(
-    running: T,
+fn contain(
+    ended: impl FnOnce(&Result<(), Error>) + 'static,
     panicked: impl FnOnce() -> Error + 'static,
     call: impl FnOnce() -> DispatchCallResult,
 ) -> DispatchCallResult {
     let Ok(DispatchCallResult { promise, is_streaming }) = catch_unwind(AssertUnwindSafe(call))
     else {
-        return DispatchCallResult::new(Promise::err(panicked()), false);
+        let result = Err(panicked());
+        ended(&result);
+        return DispatchCallResult::new(result.into(), false);
     };
     let promise = Promise::from_future(async move {
-        let ended = AssertUnwindSafe(promise).catch_unwind().await;
-        drop(running);
-        ended.unwrap_or_else(|_| Err(panicked()))
+        let result = AssertUnwindSafe(promise).catch_unwind().await;
+        let result = result.unwrap_or_else(|_| Err(panicked()));
+        ended(&result);
+        result
     });
     DispatchCallResult::new(promise, is_streaming)
 }
@@ -182,12 +204,16 @@ mod tests {
     use super::*;
 
     fn error_of(call: impl FnOnce() -> DispatchCallResult) -> Option<String> {
-        let held = Rc::new(());
-        let panicked = || Error::failed("contained".into());
-        let result = contain(held.clone(), panicked, call);
-        let ended = result.promise.now_or_never().expect("ready");
-        assert_eq!(Rc::strong_count(&held), 1, "no longer running");
-        ended.err().map(|error| error.to_string())
+        let told = Rc::new(RefCell::new(None));
+        let tell = told.clone();
+        let ended = move |result: &Result<(), Error>| drop(tell.replace(Some(result.clone())));
+        let result = contain(ended, || Error::failed("contained".into()), call);
+        let result = result.promise.now_or_never().expect("ready");
+        let text = |result: Result<(), Error>| result.err().map(|error| error.to_string());
+        let told = told.take().map(text);
+        let result = text(result);
+        assert_eq!(told.as_ref(), Some(&result));
+        result
     }
 
     #[test]

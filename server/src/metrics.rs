@@ -1,0 +1,220 @@
+//! Metrics and health, by HTTP: `/metrics` in the text form of OpenMetrics, `/health` for those who watch
+//! over the process.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::stats::{BUCKETS, METHODS, OUTCOMES};
+use crate::system;
+use crate::worker::Shared;
+
+/// How long a worker may take to answer before the server is called unhealthy.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most requests at a time; more wait to be accepted.
+const MAX_REQUESTS: usize = 16;
+
+/// Answers requests until the server stops.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut registry = Registry::with_prefix("killick");
+    registry.register_collector(Box::new(Scrape(shared.clone())));
+    let registry = Arc::new(registry);
+    let places = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let mut requests = JoinSet::new();
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            accepted = accepted => accepted,
+            Some(_) = requests.join_next() => continue,
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                shared.config().log.line(format_args!("metrics: accepting failed: {error}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (shared, registry) = (shared.clone(), registry.clone());
+        requests.spawn(async move {
+            let answer = service_fn(|request| answer(request, &shared, &registry));
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).keep_alive(false);
+            // An error is the client's: it has gone, or does not speak HTTP.
+            let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    shared: &Shared,
+    registry: &Registry,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, kind, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => {
+            let mut text = String::new();
+            match prometheus_client::encoding::text::encode(&mut text, registry) {
+                Ok(()) => (StatusCode::OK, METRICS, text),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+            }
+        }
+        (&Method::GET, "/health") => match shared.stuck_worker(HEALTH_TIMEOUT).await {
+            None => (StatusCode::OK, TEXT, "ok\n".into()),
+            Some(number) => {
+                let text = format!("worker {number} does not answer\n");
+                (StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+            }
+        },
+        (_, "/metrics" | "/health") => (StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n".into()),
+        _ => (StatusCode::NOT_FOUND, TEXT, "there are /metrics and /health\n".into()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    Ok(response)
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Binds the address for [`serve`].
+///
+/// # Errors
+/// It is not a loopback address, or the system refuses.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().to_canonical().is_loopback() {
+        let error =
+            "metrics are for loopback addresses only: anybody who reaches them may read them";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+    }
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Reads what is counted when it is asked for.
+struct Scrape(Arc<Shared>);
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let shared = &self.0;
+        let build = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder
+            .encode_descriptor("build", "What runs", None, MetricType::Info)?
+            .encode_info(&build)?;
+
+        let clients = shared.clients.list();
+        let sum =
+            |of: fn(&crate::stats::Stats) -> u64| clients.iter().map(|client| of(client)).sum();
+        let gauges: [(&str, &str, u64); 11] = [
+            ("uptime_seconds", "Since the start", shared.started.elapsed().as_secs()),
+            ("threads", "Threads that serve connections", shared.workers() as u64),
+            ("connections", "Connections that are open", shared.connections() as u64),
+            ("running_calls", "Calls that are not done", sum(|client| client.running.get())),
+            ("handles", "Capabilities that clients hold", sum(|client| client.handles.get())),
+            (
+                "hosted",
+                "Capabilities that clients host for others",
+                sum(|client| client.hosted.get()),
+            ),
+            ("nodes", "Nodes in the tree, its root included", shared.tree.nodes() as u64),
+            ("stored_bytes", "Bytes of values", shared.stored_bytes() as u64),
+            ("resident_bytes", "Resident memory of the process", system::resident_bytes()),
+            ("max_connections", "The limit of connections", shared.config().max_connections as u64),
+            (
+                "max_stored_bytes",
+                "The limit of stored bytes",
+                shared.config().max_stored_bytes as u64,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+
+        let (accepted, refused) = shared.all_connections();
+        let (read, written) = shared.clients.bytes();
+        let counters = [
+            ("accepted_connections", "Connections that were served", accepted as f64),
+            ("refused_connections", "Connections over the limit", refused as f64),
+            ("read_bytes", "Bytes read from clients", read as f64),
+            ("written_bytes", "Bytes written to clients", written as f64),
+            ("cpu_seconds", "Processor time of the process", system::cpu_micros() as f64 / 1e6),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
+        }
+
+        let help = "Calls that have ended, by method and how";
+        let mut calls = encoder.encode_descriptor("calls", help, None, MetricType::Counter)?;
+        for (index, method) in METHODS.into_iter().enumerate() {
+            for (number, outcome) in OUTCOMES.into_iter().enumerate() {
+                let counts = shared.calls.iter().map(|calls| &calls.0[index].outcomes[number]);
+                let count = ConstCounter::new(counts.map(|count| count.get()).sum::<u64>());
+                let labels = [("method", method), ("outcome", outcome)];
+                count.encode(calls.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Time from a call's arrival to its answer";
+        let mut times =
+            encoder.encode_descriptor("call_seconds", help, None, MetricType::Histogram)?;
+        for (index, method) in METHODS.into_iter().enumerate() {
+            let all = || shared.calls.iter().map(|calls| &calls.0[index]);
+            let bucket =
+                |number: usize| all().map(|method| method.buckets[number].get()).sum::<u64>();
+            let bounds = BUCKETS.iter().map(|&micros| micros as f64 / 1e6).chain([f64::INFINITY]);
+            let buckets: Vec<_> =
+                bounds.enumerate().map(|(number, bound)| (bound, bucket(number))).collect();
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            let seconds = all().map(|method| method.micros.get()).sum::<u64>() as f64 / 1e6;
+            let labels = [("method", method)];
+            let mut family = times.encode_family(&labels)?;
+            family.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+}

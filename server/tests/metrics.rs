@@ -1,0 +1,157 @@
+//! Metrics and health by HTTP.
+
+mod support;
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use capnp_rpc::new_client;
+use killick_schema::api::anchor_capnp::anchor::loader;
+use killick_server::{Config, ListenAddr, Server, StartError};
+use support::{
+    Harness, PATIENCE, Peer, Put, cell, eventually, load, load_cap, put, run, speaker, walk,
+};
+
+fn harness() -> Harness {
+    Harness::with(|config| {
+        config.metrics = Some("127.0.0.1:0".parse().expect("an address"));
+        config.limits.children = 2;
+    })
+}
+
+fn address(harness: &Harness) -> SocketAddr {
+    harness.server.metrics().expect("asked for")
+}
+
+/// What is answered to a request: the first line, and the text after the head.
+fn http(address: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    (head.lines().next().unwrap_or_default().to_owned(), text.to_owned())
+}
+
+fn get(address: SocketAddr, path: &str) -> (String, String) {
+    http(address, &format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n"))
+}
+
+/// Every sample, by its name with labels.
+fn samples(harness: &Harness) -> HashMap<String, f64> {
+    let (status, text) = get(address(harness), "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let samples = lines.map(|line| {
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
+        (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line:?}")))
+    });
+    samples.collect()
+}
+
+#[test]
+fn what_clients_do_is_counted() {
+    let harness = harness();
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let other = Peer::connect(harness.unix()).await;
+        let (client, _spoken) = speaker("hello");
+        put(&peer, "a", Put::cap(client)).await;
+        let (loader, _) = cell(&walk(&other.anchor(), "a").await.unwrap()).await;
+        let hosted: loader::Client = load_cap(&loader).await.unwrap().expect("there");
+        load(&hosted).await.expect("forwarded");
+        let _held = walk(&other.anchor(), "b").await.unwrap();
+        assert!(walk(&other.anchor(), "c").await.is_err());
+        let told = samples(&harness);
+        let sample = |name: &str| *told.get(name).unwrap_or_else(|| panic!("{name} in {told:#?}"));
+        assert_eq!(sample("killick_connections"), 2.0);
+        assert_eq!(sample("killick_accepted_connections_total"), 2.0);
+        assert_eq!(sample("killick_refused_connections_total"), 0.0);
+        assert_eq!(sample("killick_nodes"), 3.0);
+        assert_eq!(sample("killick_hosted"), 1.0);
+        assert_eq!(sample("killick_running_calls"), 0.0);
+        assert!(sample("killick_stored_bytes") > 0.0 && sample("killick_resident_bytes") > 0.0);
+        assert!(sample("killick_read_bytes_total") > 500.0);
+        let calls = |method: &str, outcome: &str| {
+            sample(&format!("killick_calls_total{{method=\"{method}\",outcome=\"{outcome}\"}}"))
+        };
+        assert_eq!(calls("walk", "ok"), 3.0);
+        assert_eq!(calls("walk", "overloaded"), 1.0);
+        assert_eq!(calls("cell", "ok"), 2.0);
+        assert_eq!((calls("store", "ok"), calls("load", "ok")), (1.0, 1.0));
+        assert_eq!(calls("forwarded", "ok"), 1.0);
+        assert_eq!(sample("killick_call_seconds_count{method=\"walk\"}"), 4.0);
+        assert_eq!(sample("killick_call_seconds_bucket{le=\"+Inf\",method=\"walk\"}"), 4.0);
+        assert!(sample("killick_call_seconds_sum{method=\"walk\"}") < 10.0);
+
+        // What has ended stays counted, and what was held does not.
+        drop((loader, hosted));
+        peer.leave().await;
+        other.leave().await;
+        eventually("their ends", async || samples(&harness)["killick_connections"] == 0.0).await;
+        let told = samples(&harness);
+        assert_eq!((told["killick_handles"], told["killick_hosted"]), (0.0, 0.0));
+        assert!(told["killick_written_bytes_total"] > 500.0);
+    });
+}
+
+#[test]
+fn a_call_that_is_given_up_is_counted_as_that() {
+    struct Silent;
+    impl loader::Server for Silent {
+        async fn load(
+            self: std::rc::Rc<Self>,
+            _: loader::LoadParams,
+            _: loader::LoadResults,
+        ) -> capnp::Result<()> {
+            std::future::pending().await
+        }
+    }
+    let harness = harness();
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        put(&peer, "a", Put::cap(new_client::<loader::Client, _>(Silent))).await;
+        let other = Peer::connect(harness.unix()).await;
+        let (loader, _) = cell(&walk(&other.anchor(), "a").await.unwrap()).await;
+        let hosted: loader::Client = load_cap(&loader).await.unwrap().expect("there");
+        let call = hosted.load_request().send();
+        eventually("the call", async || samples(&harness)["killick_running_calls"] == 1.0).await;
+        drop(call);
+        let given_up = "killick_calls_total{method=\"forwarded\",outcome=\"cancelled\"}";
+        eventually("its end", async || samples(&harness)[given_up] == 1.0).await;
+        assert_eq!(samples(&harness)["killick_running_calls"], 0.0);
+    });
+}
+
+#[test]
+fn health_is_that_of_all_workers() {
+    let harness = harness();
+    assert_eq!(get(address(&harness), "/health"), ("HTTP/1.1 200 OK".into(), "ok\n".into()));
+}
+
+#[test]
+fn what_is_no_request_for_these_is_told_so_and_takes_nothing_else() {
+    let harness = harness();
+    let at = address(&harness);
+    assert!(get(at, "/").0.starts_with("HTTP/1.1 404"));
+    assert!(http(at, "POST /metrics HTTP/1.1\r\nhost: x\r\n\r\n").0.starts_with("HTTP/1.1 405"));
+    assert!(http(at, "what is this?\r\n\r\n").0.starts_with("HTTP/1.1 400"));
+    // One that sends nothing does not keep the next one out, and is closed with the server.
+    let silent = TcpStream::connect(at).expect("connected");
+    assert_eq!(get(at, "/health").1, "ok\n");
+    drop(harness);
+    drop(silent);
+}
+
+#[test]
+fn only_a_loopback_address_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = Config::for_test([ListenAddr::Unix(folder.path().join("s"))]);
+    config.metrics = Some("0.0.0.0:0".parse().expect("an address"));
+    let error = Server::start(config).expect_err("refused");
+    assert!(matches!(error, StartError::Metrics { .. }), "{error:?}");
+    assert!(error.to_string().contains("loopback"), "{error}");
+}
