@@ -13,7 +13,7 @@ use capnp::schema_capnp::field;
 use capnp::traits::HasTypeId;
 use futures::executor::block_on;
 use killick_schema::api::anchor_capnp::anchor::{self, child, loader, storer};
-use killick_schema::api::host_capnp::{host, host_info};
+use killick_schema::api::host_capnp::{client_info, host, host_info};
 
 const ANCHOR: u64 = 0xe412_37e4_098e_d922;
 const CHILD: u64 = 0xc718_781c_b255_3199;
@@ -147,8 +147,9 @@ fn host_methods_are_called_by_their_numbers() {
     let calls = recorded::<host::Client>(async |host| {
         let _ = host.root_request().send().promise.await;
         let _ = host.info_request().send().promise.await;
+        let _ = host.clients_request().send().promise.await;
     });
-    assert_eq!(calls, [(host::Client::TYPE_ID, 0), (host::Client::TYPE_ID, 1)]);
+    assert_eq!(calls, (0..3).map(|number| (host::Client::TYPE_ID, number)).collect::<Vec<_>>());
     assert_ne!(host::Client::TYPE_ID, ANCHOR);
 }
 
@@ -163,7 +164,7 @@ fn fields_of_wetware_lie_where_it_puts_them() {
     assert_eq!(fields::<anchor::cell_results::Owned>(), cell);
     let load = owned(&[("value", 0), ("revision", 0)]);
     assert_eq!(fields::<loader::load_results::Owned>(), load);
-    let store = owned(&[("value", 0), ("overwrite", 0)]);
+    let store = owned(&[("value", 0), ("overwrite", 0), ("bound", 1)]);
     assert_eq!(fields::<storer::store_params::Owned>(), store);
     let stored = owned(&[("succeeded", 0), ("revision", 1)]);
     assert_eq!(fields::<storer::store_results::Owned>(), stored);
@@ -179,6 +180,23 @@ fn fields_of_host_info_keep_their_places() {
         ("nodes", 2),
         ("residentBytes", 3),
         ("connections", 4),
+        ("threads", 10),
+        ("cpuMicros", 6),
+        ("calls", 7),
+        ("storedBytes", 8),
     ];
     assert_eq!(fields::<host_info::Owned>(), owned(&info));
+    let client = [
+        ("id", 0),
+        ("peer", 0),
+        ("ageMillis", 1),
+        ("thread", 4),
+        ("calls", 3),
+        ("running", 5),
+        ("bytesRead", 4),
+        ("bytesWritten", 5),
+        ("handles", 12),
+        ("hosted", 13),
+    ];
+    assert_eq!(fields::<client_info::Owned>(), owned(&client));
 }
