@@ -83,6 +83,11 @@ pub struct Config {
     /// How long a client may leave unread what is written to it, or its limit of calls may stay
     /// unanswered, before its connection is closed.
     pub write_timeout: Duration,
+    /// How long the rest of a message may take to come before its connection is closed.
+    pub read_timeout: Duration,
+    /// How long a client may send nothing at all before its connection is closed; for ever if there is no
+    /// limit. Clients that only hold something send nothing.
+    pub idle_timeout: Option<Duration>,
     /// How long a stopping server waits for its connections to end by themselves.
     pub drain_timeout: Duration,
     /// Whether connections that end in order are logged as well: by themselves, they say little.
@@ -119,6 +124,8 @@ impl Default for Config {
             max_value_capabilities: 256,
             settle_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(30),
+            idle_timeout: None,
             drain_timeout: Duration::from_secs(2),
             verbose: false,
             log: Log::stderr(),

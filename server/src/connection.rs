@@ -31,6 +31,10 @@ enum End {
     Stalled,
     /// The limit of calls stayed unanswered.
     Stuck,
+    /// A message began to come and did not end.
+    Trickled,
+    /// Nothing came for long.
+    Idle,
     /// The RPC system failed inside.
     Panicked,
 }
@@ -67,6 +71,16 @@ pub(crate) async fn run<S>(
                 "connection {id} ({peer}) closed: its limit of {max_calls} calls stayed unanswered \
                  for {write_timeout:?}"
             ));
+        }
+        End::Trickled => {
+            let limit = session.config().read_timeout;
+            log.line(format_args!(
+                "connection {id} ({peer}) closed: the rest of a message did not come for {limit:?}"
+            ));
+        }
+        End::Idle => {
+            let limit = session.config().idle_timeout.unwrap_or_default();
+            log.line(format_args!("connection {id} ({peer}) closed: sent nothing for {limit:?}"));
         }
         End::Panicked => log.line(format_args!("connection {id} ({peer}) closed: internal error")),
     }
@@ -113,6 +127,18 @@ where
             calls.lift();
             let _ = timeout(END_TIMEOUT, rpc).await;
             End::Stuck
+        }
+        () = gate.trickles(config.read_timeout) => {
+            gate.close();
+            calls.lift();
+            let _ = timeout(END_TIMEOUT, rpc).await;
+            End::Trickled
+        }
+        () = gate.idle(config.idle_timeout) => {
+            return match say_good_bye(&gate, &calls, rpc, disconnector, config).await {
+                End::Orderly => End::Idle,
+                end => end,
+            };
         }
         _ = stop.wait_for(|stopped| *stopped) => {
             let _ = timeout(config.drain_timeout, session.drained()).await;

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use capnp::ErrorKind;
 use killick_server::ListenAddr;
-use support::{Harness, Peer, Put, cell, eventually, load, raw, run, store, walk, walk_error};
+use support::{
+    Harness, Peer, Put, bootstrap_messages, cell, eventually, load, raw, run, store, walk,
+    walk_error,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Sends `bytes`, and waits until the server has closed the connection.
@@ -224,4 +227,48 @@ fn a_session_in_memory_ends_whatever_it_is_fed() {
             killick_server::fuzz_session(&spoilt);
         }
     }
+}
+
+#[test]
+fn a_message_that_does_not_end_ends_its_connection() {
+    let harness = Harness::with(|config| config.read_timeout = Duration::from_millis(100));
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        let bytes = bootstrap_messages(3);
+        let len = bytes.len() / 3;
+        for cut in [1, 4, len - 1] {
+            let mut stream = raw(harness.unix()).await;
+            // Whole messages, however far apart, are no half ones.
+            for whole in bytes.chunks(len).take(2) {
+                stream.write_all(whole).await.expect("written");
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            stream.write_all(&bytes[2 * len..][..cut]).await.expect("written");
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.expect("closed");
+        }
+        let log = harness.logged(3).await;
+        let line = "closed: the rest of a message did not come for 100ms";
+        assert!(log.iter().all(|told| told.ends_with(line)), "{log:#?}");
+        witness.nodes().await;
+    });
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_let_go_if_so_wanted() {
+    let harness = Harness::with(|config| config.idle_timeout = Some(Duration::from_millis(200)));
+    run(async {
+        let busy = Peer::connect(harness.unix()).await;
+        let idle = Peer::connect(harness.unix()).await;
+        let held = walk(&idle.anchor(), "held").await.expect("walked");
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            busy.nodes().await;
+        }
+        idle.ended().await;
+        drop(held);
+        busy.tree_is_empty().await;
+        let log = harness.logged(1).await;
+        assert!(log[0].ends_with("closed: sent nothing for 200ms"), "{log:#?}");
+    });
 }

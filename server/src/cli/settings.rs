@@ -100,6 +100,16 @@ pub(super) struct Settings {
     #[arg(long, value_name = "TIME", env = "KILLICK_WRITE_TIMEOUT", hide_env = true)]
     write_timeout: Option<Time>,
 
+    /// How long the rest of a message may take to come before its connection is closed.
+    #[arg(long, value_name = "TIME", env = "KILLICK_READ_TIMEOUT", hide_env = true)]
+    read_timeout: Option<Time>,
+
+    /// How long a client may send nothing at all before its connection is closed; for ever by default.
+    ///
+    /// A client that only holds something, such as 'killick walk', sends nothing.
+    #[arg(long, value_name = "TIME", env = "KILLICK_IDLE_TIMEOUT", hide_env = true)]
+    idle_timeout: Option<Time>,
+
     /// How long a stopping server waits for its connections to end by themselves.
     #[arg(long, value_name = "TIME", env = "KILLICK_DRAIN_TIMEOUT", hide_env = true)]
     drain_timeout: Option<Time>,
@@ -256,6 +266,8 @@ impl Settings {
                 .unwrap_or(default.max_value_capabilities),
             settle_timeout: time(self.settle_timeout, default.settle_timeout),
             write_timeout: time(self.write_timeout, default.write_timeout),
+            read_timeout: time(self.read_timeout, default.read_timeout),
+            idle_timeout: self.idle_timeout.map(|Time(time)| time),
             drain_timeout: time(self.drain_timeout, default.drain_timeout),
             verbose: level == Level::Verbose,
             log: if level == Level::Quiet { Log::none() } else { Log::stderr() },
@@ -277,6 +289,8 @@ impl Settings {
             max_value_capabilities,
             settle_timeout,
             write_timeout,
+            read_timeout,
+            idle_timeout,
             drain_timeout,
             verbose: _,
             log: _,
@@ -298,6 +312,8 @@ impl Settings {
             max_path_bytes: Some(path_bytes),
             settle_timeout: Some(Time(settle_timeout)),
             write_timeout: Some(Time(write_timeout)),
+            read_timeout: Some(Time(read_timeout)),
+            idle_timeout: idle_timeout.map(Time),
             drain_timeout: Some(Time(drain_timeout)),
             log: Some(Level::Normal),
         }

@@ -55,8 +55,15 @@ impl Frames {
         &mut self.buffer[self.filled..]
     }
 
-    /// Notes that `count` bytes were written to [`spare`](Self::spare); none is the end.
-    pub(super) fn fill(&mut self, count: usize) -> io::Result<()> {
+    /// Whether the last bytes begin a message that has not all come.
+    pub(super) fn is_partial(&self) -> bool {
+        self.filled > self.complete
+    }
+
+    /// Notes that `count` bytes were written to [`spare`](Self::spare); none is the end. Whether a message
+    /// is whole now that was not.
+    pub(super) fn fill(&mut self, count: usize) -> io::Result<bool> {
+        let before = self.complete - self.start;
         if count == 0 && self.filled > self.complete {
             let left = self.filled - self.complete;
             let error = format!("the connection ended {left} bytes into a message");
@@ -71,7 +78,7 @@ impl Frames {
             }
             self.complete += len;
         }
-        Ok(())
+        Ok(self.complete - self.start > before)
     }
 }
 

@@ -9,7 +9,8 @@
 //! - **Back-pressure.** While the socket takes no more, or [`OUTPUT_LIMIT`] bytes wait for it, nothing
 //!   is read: a client that does not read its answers gets no further questions answered, and its
 //!   answers do not pile up.
-//! - **A time limit.** [`Gate::stalled`] resolves when a write has waited too long.
+//! - **Time limits.** [`Gate::stalled`] resolves when a write has waited too long, [`Gate::trickles`] when
+//!   the rest of a message has, and [`Gate::idle`] when nothing has come for long.
 //! - **Closing.** After [`Gate::close`] reads are at the end and writes fail, which ends the RPC
 //!   system in its own orderly way. Once it is being disconnected from our side it must not see the
 //!   end of its input any more, so [`Gate::mute`] comes first.
@@ -58,6 +59,10 @@ struct State<S> {
     muted: bool,
     /// Since when a write has been waiting for the socket.
     blocked: Option<Instant>,
+    /// Since when the rest of a message has been waited for.
+    partial: Option<Instant>,
+    /// When something came last.
+    heard: Instant,
     /// Who waits to read.
     reader: Option<Waker>,
     /// Who waits to write, or for something to write.
@@ -68,19 +73,22 @@ struct State<S> {
 pub(crate) struct Gate<S> {
     state: Rc<RefCell<State<S>>>,
     blocks: Rc<Notify>,
+    parts: Rc<Notify>,
 }
 
 /// The RPC system's side.
 struct Stream<S> {
     state: Rc<RefCell<State<S>>>,
     blocks: Rc<Notify>,
+    parts: Rc<Notify>,
     stats: Arc<Stats>,
 }
 
 impl<S> Clone for Stream<S> {
     fn clone(&self) -> Self {
-        let Stream { state, blocks, stats } = self;
-        Stream { state: state.clone(), blocks: blocks.clone(), stats: stats.clone() }
+        let Stream { state, blocks, parts, stats } = self;
+        let (state, stats) = (state.clone(), stats.clone());
+        Stream { state, blocks: blocks.clone(), parts: parts.clone(), stats }
     }
 }
 
@@ -94,11 +102,15 @@ fn gate<S>(stream: S, max_words: usize, stats: Arc<Stats>) -> (Gate<S>, Stream<S
         written: 0,
         muted: false,
         blocked: None,
+        partial: None,
+        heard: Instant::now(),
         reader: None,
         writer: None,
     };
-    let (state, blocks) = (Rc::new(RefCell::new(state)), Rc::new(Notify::new()));
-    (Gate { state: state.clone(), blocks: blocks.clone() }, Stream { state, blocks, stats })
+    let state = Rc::new(RefCell::new(state));
+    let (blocks, parts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+    let gate = Gate { state: state.clone(), blocks: blocks.clone(), parts: parts.clone() };
+    (gate, Stream { state, blocks, parts, stats })
 }
 
 impl<S> Gate<S> {
@@ -119,13 +131,40 @@ impl<S> Gate<S> {
 
     /// Resolves when one write has waited for longer than `limit`.
     pub(crate) async fn stalled(&self, limit: Duration) {
+        self.lasts(|state| state.blocked, &self.blocks, limit).await;
+    }
+
+    /// Resolves when the rest of a message has been waited for for longer than `limit`.
+    pub(crate) async fn trickles(&self, limit: Duration) {
+        self.lasts(|state| state.partial, &self.parts, limit).await;
+    }
+
+    /// Resolves when something has lasted for longer than `limit`, of which `begins` tells that it does.
+    async fn lasts(
+        &self,
+        since: impl Fn(&State<S>) -> Option<Instant>,
+        begins: &Notify,
+        limit: Duration,
+    ) {
         loop {
-            let since = self.state.borrow().blocked;
+            let since = since(&self.state.borrow());
             match since {
-                None => self.blocks.notified().await,
+                None => begins.notified().await,
                 Some(since) if since.elapsed() >= limit => return,
                 Some(since) => tokio::time::sleep_until(since + limit).await,
             }
+        }
+    }
+
+    /// Resolves when nothing has come for longer than `limit`, if there is one.
+    pub(crate) async fn idle(&self, limit: Option<Duration>) {
+        let Some(limit) = limit else { return std::future::pending().await };
+        loop {
+            let heard = self.state.borrow().heard;
+            if heard.elapsed() >= limit {
+                return;
+            }
+            tokio::time::sleep_until(heard + limit).await;
         }
     }
 }
@@ -148,16 +187,26 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 state.reader = Some(cx.waker().clone());
             }
             if state.blocked.is_some() || state.output.len() - state.written > OUTPUT_LIMIT {
+                // It is not the client that is waited for.
+                state.partial = None;
                 return Poll::Pending;
             }
             if let Some(message) = state.input.next() {
                 return Poll::Ready(Ok(Some(message)));
             }
             let mut spare = ReadBuf::new(state.input.spare());
-            ready!(Pin::new(stream).poll_read(cx, &mut spare))?;
+            let read = Pin::new(stream).poll_read(cx, &mut spare);
             let count = spare.filled().len();
+            if read.is_pending() && state.partial.is_none() && state.input.is_partial() {
+                state.partial = Some(Instant::now());
+                self.parts.notify_one();
+            }
+            ready!(read)?;
             self.stats.read.add(count as u64);
-            state.input.fill(count)?;
+            state.heard = Instant::now();
+            if state.input.fill(count)? {
+                state.partial = None;
+            }
             if count == 0 {
                 return Poll::Ready(Ok(None));
             }
