@@ -272,3 +272,20 @@ fn a_client_that_sends_nothing_is_let_go_if_so_wanted() {
         assert!(log[0].ends_with("closed: sent nothing for 200ms"), "{log:#?}");
     });
 }
+
+#[test]
+fn a_promise_that_resolves_to_itself_ends_its_connection() {
+    let harness = Harness::start();
+    run(async {
+        let mut message = capnp::message::Builder::new_default();
+        let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+        let mut resolve = root.init_resolve();
+        resolve.set_promise_id(5);
+        resolve.init_cap().set_sender_promise(5);
+        let mut bytes = bootstrap_messages(1);
+        capnp::serialize::write_message(&mut bytes, &message).expect("written");
+        send_and_wait_for_the_end(harness.unix(), &bytes).await;
+        let log = harness.logged(1).await;
+        assert!(log[0].ends_with("closed: promise 5 resolves to itself"), "{log:#?}");
+    });
+}

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use capnp::{Error, ErrorKind, any_pointer};
 use capnp_rpc::rpc_capnp::message::{Reader, Which};
+use capnp_rpc::rpc_capnp::{cap_descriptor, resolve};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -36,6 +37,20 @@ pub(crate) struct Calls {
     stops: Notify,
     /// What was wrong with what came in, if that is why the RPC system disconnected.
     cause: RefCell<Option<Error>>,
+}
+
+/// A promise that resolves to itself would never be let go of by the RPC system, not even with the
+/// connection.
+fn not_to_itself(resolve: resolve::Reader<'_>) -> Result<(), Error> {
+    let Ok(resolve::Cap(Ok(cap))) = resolve.which() else { return Ok(()) };
+    match cap.which() {
+        Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id))
+            if id == resolve.get_promise_id() =>
+        {
+            Err(Error::failed(format!("promise {id} resolves to itself")))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Calls {
@@ -102,6 +117,7 @@ impl Calls {
                 self.finished(finish.get_question_id());
                 Ok(())
             }
+            Ok(Which::Resolve(Ok(resolve))) => not_to_itself(resolve),
             _ => Ok(()),
         }
     }
