@@ -69,6 +69,10 @@ pub struct Config {
     /// more is read from it; and four times as many may be open, in that the client has not said yet
     /// that it is done with their answers.
     pub max_calls: usize,
+    /// The most bytes that the unanswered calls of one connection may take, though one call always may
+    /// come. While they do, nothing more is read from it; and four times as many may be open, answered
+    /// and given up included. As many may wait to be written to it for others to call what it hosts.
+    pub max_call_bytes: usize,
     /// The largest value that a cell takes, in bytes. A message may be four times as large as that
     /// or as the longest path, whichever is more, with a little more around a path; one that is
     /// larger ends its connection.
@@ -117,8 +121,10 @@ impl Default for Config {
             max_connections: 1024,
             // About 400 bytes each in the tables of a connection: 100 MB.
             max_capabilities: 1 << 18,
-            // About 2.5 KB each while unanswered, and about as much until finished: 160 MB.
+            // About 2.5 KB each while unanswered besides their bytes, and about as much until finished:
+            // 160 MB.
             max_calls: 1 << 14,
+            max_call_bytes: 64 << 20,
             max_value_bytes: 1 << 20,
             max_stored_bytes: 1 << 30,
             max_value_capabilities: 256,

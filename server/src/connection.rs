@@ -3,6 +3,7 @@
 //! The RPC system is never dropped while it is at work: that would leak what it holds. It ends when
 //! its stream does, and what ends the stream is the client, a time limit, or the server's stop.
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use capnp::capability::Client;
 use capnp::{Error, ErrorKind};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
+use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -50,13 +52,18 @@ pub(crate) async fn run<S>(
 {
     let session = Session::open(worker, peer);
     let end = match session.client(&Cap::Own(Own::Host)) {
-        Ok(host) => drive(stream, host, &session, stop).await,
+        Ok(host) => {
+            // Whatever happens, what the connection holds is let go of.
+            let driven = AssertUnwindSafe(drive(stream, host, &session, stop)).catch_unwind();
+            driven.await.unwrap_or(End::Panicked)
+        }
         Err(error) => End::Broken(error),
     };
     session.close().await;
-    let (id, log) = (session.id(), &session.config().log);
+    let now = session.shared().config();
+    let (id, log) = (session.id(), &now.log);
     match end {
-        End::Orderly if !session.config().verbose => {}
+        End::Orderly if !now.verbose => {}
         End::Orderly => log.line(format_args!("connection {id} ({peer}) ended")),
         End::Broken(error) => {
             log.line(format_args!("connection {id} ({peer}) closed: {}", reason(&error)));
@@ -66,10 +73,10 @@ pub(crate) async fn run<S>(
             log.line(format_args!("connection {id} ({peer}) closed: read nothing for {limit:?}"));
         }
         End::Stuck => {
-            let Config { max_calls, write_timeout, .. } = session.config();
+            let Config { max_calls, max_call_bytes, write_timeout, .. } = session.config();
             log.line(format_args!(
-                "connection {id} ({peer}) closed: its limit of {max_calls} calls stayed unanswered \
-                 for {write_timeout:?}"
+                "connection {id} ({peer}) closed: its limit of {max_calls} calls, or of \
+                 {max_call_bytes} bytes of them, stayed unanswered for {write_timeout:?}"
             ));
         }
         End::Trickled => {
@@ -108,7 +115,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let words = session.config().message_words();
-    let calls = net::Calls::new(session.config().max_calls);
+    let calls = net::Calls::new(net::Amount {
+        calls: session.config().max_calls,
+        bytes: session.config().max_call_bytes,
+    });
     let (gate, network) = net::Network::new(stream, words, calls.clone(), session.stats().clone());
     let rpc = RpcSystem::new(Box::new(network), Some(host));
     let disconnector = rpc.get_disconnector();
@@ -127,6 +137,13 @@ where
             calls.lift();
             let _ = timeout(END_TIMEOUT, rpc).await;
             End::Stuck
+        }
+        () = calls.over() => {
+            let error = calls.too_many_bytes();
+            gate.close();
+            calls.lift();
+            let _ = timeout(END_TIMEOUT, rpc).await;
+            End::Broken(error)
         }
         () = gate.trickles(config.read_timeout) => {
             gate.close();

@@ -32,7 +32,7 @@ use crate::worker::Shared;
 /// How long a worker may take to answer before the server is called unhealthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client may take to send its request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most requests at a time; more wait to be accepted.
 const MAX_REQUESTS: usize = 16;
 
@@ -144,7 +144,7 @@ impl Collector for Scrape {
         let clients = shared.clients.list();
         let sum =
             |of: fn(&crate::stats::Stats) -> u64| clients.iter().map(|client| of(client)).sum();
-        let gauges: [(&str, &str, u64); 11] = [
+        let gauges: [(&str, &str, u64); 12] = [
             ("uptime_seconds", "Since the start", shared.started.elapsed().as_secs()),
             ("threads", "Threads that serve connections", shared.workers() as u64),
             ("connections", "Connections that are open", shared.connections() as u64),
@@ -155,6 +155,7 @@ impl Collector for Scrape {
                 "Capabilities that clients host for others",
                 sum(|client| client.hosted.get()),
             ),
+            ("pending_bytes", "Bytes that wait to be written", sum(|client| client.pending.get())),
             ("nodes", "Nodes in the tree, its root included", shared.tree.nodes() as u64),
             ("stored_bytes", "Bytes of values", shared.stored_bytes() as u64),
             ("resident_bytes", "Resident memory of the process", system::resident_bytes()),
@@ -210,7 +211,7 @@ impl Collector for Scrape {
             let buckets: Vec<_> =
                 bounds.enumerate().map(|(number, bound)| (bound, bucket(number))).collect();
             let count = buckets.iter().map(|(_, count)| count).sum();
-            let seconds = all().map(|method| method.micros.get()).sum::<u64>() as f64 / 1e6;
+            let seconds = all().map(|method| method.nanos.get()).sum::<u64>() as f64 / 1e9;
             let labels = [("method", method)];
             let mut family = times.encode_family(&labels)?;
             family.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;

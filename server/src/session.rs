@@ -241,6 +241,7 @@ impl Peer for Session {
             bytes: config.max_value_bytes,
             capabilities: config.max_value_capabilities,
             settle: config.settle_timeout,
+            backlog: config.max_call_bytes,
         }
     }
 
@@ -274,6 +275,10 @@ impl Peer for Session {
         object.cap()
     }
 
+    fn backlog(&self) -> usize {
+        usize::try_from(self.stats.pending.get()).unwrap_or(usize::MAX)
+    }
+
     fn released(&self, id: u64, address: usize) {
         let mut hosted = self.hosted.borrow_mut();
         if hosted.get(&address).is_some_and(|(kept, _)| *kept == id) {
@@ -283,7 +288,7 @@ impl Peer for Session {
     }
 
     fn panicked(&self) {
-        let (id, log) = (self.id(), &self.config().log);
-        log.line(format_args!("connection {id}: a call panicked"));
+        let id = self.id();
+        self.shared().config().log.line(format_args!("connection {id}: a call panicked"));
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Stats {
     pub(crate) running: Count,
     pub(crate) read: Count,
     pub(crate) written: Count,
+    /// Bytes that wait to be written.
+    pub(crate) pending: Count,
     pub(crate) handles: Count,
     pub(crate) hosted: Count,
 }
@@ -71,6 +73,7 @@ impl Clients {
             running: Count::default(),
             read: Count::default(),
             written: Count::default(),
+            pending: Count::default(),
             handles: Count::default(),
             hosted: Count::default(),
         });
@@ -143,7 +146,7 @@ pub(crate) const BUCKETS: [u64; 18] = [
 pub(crate) struct Method {
     pub(crate) outcomes: [Count; OUTCOMES.len()],
     pub(crate) buckets: [Count; BUCKETS.len() + 1],
-    pub(crate) micros: Count,
+    pub(crate) nanos: Count,
 }
 
 /// Those of all methods; its worker changes them.
@@ -155,9 +158,9 @@ impl Calls {
     /// index of [`OUTCOMES`].
     pub(crate) fn count(&self, method: usize, outcome: usize, time: Duration) {
         let method = &self.0[method];
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         method.outcomes[outcome].add(1);
-        method.micros.add(micros);
-        method.buckets[BUCKETS.partition_point(|&bound| bound < micros)].add(1);
+        method.nanos.add(nanos);
+        method.buckets[BUCKETS.partition_point(|&micros| 1000 * micros < nanos)].add(1);
     }
 }

@@ -2,13 +2,17 @@
 
 mod support;
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use capnp::ErrorKind;
+use capnp::capability::FromClientHook;
+use capnp::traits::ImbueMut;
+use killick_schema::api::anchor_capnp::anchor::{self, storer};
 use killick_server::ListenAddr;
 use support::{
-    Harness, Peer, Put, bootstrap_messages, cell, eventually, load, raw, run, store, walk,
-    walk_error,
+    Harness, Peer, Put, bootstrap_messages, cell, eventually, load, load_cap, load_messages, put,
+    raw, run, store, walk, walk_error,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -288,4 +292,162 @@ fn a_promise_that_resolves_to_itself_ends_its_connection() {
         let log = harness.logged(1).await;
         assert!(log[0].ends_with("closed: promise 5 resolves to itself"), "{log:#?}");
     });
+}
+
+/// Waits until nobody but the witness is connected.
+async fn others_are_gone(witness: &Peer) {
+    eventually("the others' ends", async || witness.info(|info| info.get_connections()).await == 1)
+        .await;
+}
+
+#[test]
+fn a_client_that_dies_with_much_unread_takes_nothing_with_it() {
+    let harness = Harness::with(|config| config.write_timeout = support::PATIENCE * 10);
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        put(&witness, "big", Put::text(&"x".repeat(900_000))).await;
+        for address in harness.server.addresses() {
+            let mut stream = raw(address).await;
+            stream.write_all(&load_messages("big", 3)).await.expect("written");
+            // Answers fill the socket, and more wait.
+            eventually("much unread", async || {
+                let clients = witness.host.clients_request().send().promise.await.expect("told");
+                let clients = clients.get().unwrap().get_clients().unwrap();
+                clients.len() == 2 && clients.get(1).get_handles() >= 4
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(stream);
+            others_are_gone(&witness).await;
+        }
+        put(&witness, "big", Put::Nothing).await;
+        witness.tree_is_empty().await;
+    });
+}
+
+#[test]
+fn answers_that_are_never_done_with_end_their_connection_by_their_bytes() {
+    let harness = Harness::with(|config| config.max_call_bytes = 1 << 20);
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        // An answer with a capability in it is kept for what may be called on it.
+        let (_, storer) = cell(&walk(&witness.anchor(), "big").await.unwrap()).await;
+        let mut request = storer.store_request();
+        request.get().set_overwrite(true);
+        let mut value = request.get().init_value().init_as::<anchor::child::Builder<'_>>();
+        value.set_name("x".repeat(900_000).as_str());
+        value.set_anchor(witness.anchor());
+        request.send().promise.await.expect("stored");
+        send_and_wait_for_the_end(harness.unix(), &load_messages("big", 10)).await;
+        others_are_gone(&witness).await;
+        let log = harness.logged(1).await;
+        assert!(log[0].contains("exceed their limit of 4194304 bytes"), "{log:#?}");
+        // Whoever is done with them may have as many as there are.
+        let (loader, _) = cell(&walk(&witness.anchor(), "big").await.unwrap()).await;
+        for _ in 0..10 {
+            let loaded = loader.load_request().send().promise.await.expect("loaded");
+            let value = loaded.get().unwrap().get_value().get_as::<anchor::child::Reader<'_>>();
+            assert_eq!(value.unwrap().get_name().unwrap().len(), 900_000);
+        }
+    });
+}
+
+/// Takes values and never answers.
+struct Silent;
+
+impl storer::Server for Silent {
+    async fn store(
+        self: Rc<Self>,
+        _: storer::StoreParams,
+        _: storer::StoreResults,
+    ) -> capnp::Result<()> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn calls_that_are_given_up_end_their_connection_by_their_bytes() {
+    let harness = Harness::with(|config| config.max_call_bytes = 1 << 20);
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        put(&witness, "a", Put::cap(capnp_rpc::new_client::<storer::Client, _>(Silent))).await;
+        let hostile = Peer::connect(harness.unix()).await;
+        let (loader, _) = cell(&walk(&hostile.anchor(), "a").await.unwrap()).await;
+        let silent: storer::Client = load_cap(&loader).await.unwrap().expect("there");
+        for number in 0..100 {
+            let mut request = silent.store_request();
+            let text = "x".repeat(100_000);
+            request.get().init_value().set_as(text.as_str()).expect("set");
+            let sent = request.send();
+            // It is on its way, and given up.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(sent);
+            if number > 60 {
+                break;
+            }
+        }
+        hostile.ended().await;
+        others_are_gone(&witness).await;
+        let log = harness.logged(1).await;
+        assert!(log[0].contains("given up"), "{log:#?}");
+    });
+}
+
+#[test]
+fn a_host_that_does_not_read_is_not_called_without_end() {
+    let harness = Harness::with(|config| {
+        config.max_call_bytes = 1 << 20;
+        config.write_timeout = support::PATIENCE * 10;
+    });
+    run(async {
+        // A host over a stream that it stops to read: what it hosts is promised in a raw message.
+        let witness = Peer::connect(harness.unix()).await;
+        let mut host = raw(harness.unix()).await;
+        let mut bytes = load_messages("a", 0);
+        let store = (<storer::Client as capnp::traits::HasTypeId>::TYPE_ID, 0);
+        bytes.extend(hosting_store(3, (2, Some(1)), store));
+        host.write_all(&bytes).await.expect("written");
+        let (loader, _) = cell(&walk(&witness.anchor(), "a").await.unwrap()).await;
+        eventually("the value", async || {
+            load_cap::<storer::Client>(&loader).await.unwrap().is_some()
+        })
+        .await;
+        // Each caller has a limit of its own.
+        let (one, two) = (Peer::connect(harness.unix()).await, Peer::connect(harness.unix()).await);
+        let mut calls = Vec::new();
+        for caller in [&witness, &one, &two] {
+            let (loader, _) = cell(&walk(&caller.anchor(), "a").await.unwrap()).await;
+            let hosted: storer::Client = load_cap(&loader).await.unwrap().expect("there");
+            for _ in 0..10 {
+                let mut request = hosted.store_request();
+                request.get().init_value().set_as("x".repeat(100_000).as_str()).expect("set");
+                let sent = request.send().promise;
+                calls.push(async move { sent.await.err() });
+            }
+        }
+        let ended = futures::future::select_all(calls.into_iter().map(Box::pin));
+        let (error, ..) = tokio::time::timeout(support::PATIENCE, ended).await.expect("refused");
+        let error = error.expect("an error");
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        assert!(error.to_string().contains("1048576 bytes unread"), "{error}");
+        drop(host);
+        one.leave().await;
+        two.leave().await;
+        others_are_gone(&witness).await;
+    });
+}
+
+/// The bytes of a store of something that the sender hosts.
+fn hosting_store(question: u32, target: (u32, Option<u16>), method: (u64, u16)) -> Vec<u8> {
+    support::pipelined_call(question, target, method, |mut payload| {
+        payload.reborrow().init_cap_table(1).get(0).set_sender_hosted(7);
+        let mut caps = Vec::new();
+        let mut content = payload.init_content();
+        let mut content = content.reborrow();
+        content.imbue_mut(&mut caps);
+        let mut store = content.init_as::<storer::store_params::Builder<'_>>();
+        store.set_overwrite(true);
+        let client: storer::Client = capnp_rpc::new_client(Silent);
+        store.init_value().set_as_capability(client.into_client_hook());
+    })
 }

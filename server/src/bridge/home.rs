@@ -43,6 +43,9 @@ impl<O> Call<O> {
 
     /// Sends it to what `token` claims instead.
     fn hand_on(self, token: Token<O>) {
+        if self.reply.is_closed() {
+            return;
+        }
         match self.hops.checked_sub(1) {
             Some(hops) => {
                 let origin = token.origin().clone();
@@ -146,6 +149,10 @@ impl<P: Peer> Kept<P> {
             return self.make(&**hook, call);
         }
         if let Some(waiting) = &mut *self.waiting.borrow_mut() {
+            if waiting.len() == waiting.capacity() {
+                // Each time that there are twice as many: those that are given up are none.
+                waiting.retain(|call| !call.reply.is_closed());
+            }
             return waiting.push(call);
         }
         self.waiting.replace(Some(vec![call]));
@@ -180,6 +187,14 @@ impl<P: Peer> Kept<P> {
     /// Makes `call` on `hook`.
     fn make(&self, hook: &dyn ClientHook, call: Call<P::Own>) {
         let Some(peer) = self.peer.upgrade() else { return call.fail(host_is_gone()) };
+        if call.reply.is_closed() {
+            return;
+        }
+        let limit = peer.bounds().backlog;
+        if peer.backlog() > limit {
+            let error = "the client that hosts this capability leaves more than its limit of";
+            return call.fail(Error::overloaded(format!("{error} {limit} bytes unread")));
+        }
         // A panic that got through would end the thread.
         if catch_unwind(AssertUnwindSafe(|| make(&peer, hook, call))).is_err() {
             peer.panicked();

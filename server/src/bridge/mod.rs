@@ -38,9 +38,10 @@
 //! answer is there, and follows it from here, not from the host: it costs no round trip of the caller.
 //!
 //! # What bounds it
-//! The channel to a home does not bound what is in it. What posts there are calls under way, each of
-//! which counts against its connection's limit, and dropped tokens, each of which was counted as one
-//! that a connection hosts.
+//! The channel to a home does not bound what is in it. What posts there are calls, each of which counts
+//! against its connection's limits, and dropped tokens, each of which was counted as one that a
+//! connection hosts. A call that was given up is dropped where it is found; and a client that does not
+//! read what is sent to it is sent no more calls ([`Bounds::backlog`]).
 
 mod forward;
 mod home;
@@ -86,6 +87,8 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
     /// The most capabilities in it.
     pub(crate) capabilities: usize,
+    /// The most bytes that may wait to be written to it when others call what it hosts.
+    pub(crate) backlog: usize,
     /// How long a capability may stay a promise that has to be settled.
     pub(crate) settle: Duration,
 }
@@ -107,6 +110,9 @@ pub(crate) trait Peer: 'static {
 
     /// What `hook` stands for, if it is an object of this connection.
     fn known(&self, hook: &dyn ClientHook) -> Option<Cap<Self::Own>>;
+
+    /// How many bytes wait to be written to its client.
+    fn backlog(&self) -> usize;
 
     /// Nobody has a claim any more to what was kept under `id` and has this address.
     fn released(&self, id: u64, address: usize);

@@ -130,6 +130,12 @@ impl Serve {
     fn reload(&self, server: &Server) {
         let since = NotifyState::monotonic_usec_now().ok();
         tell(&[NotifyState::Reloading].into_iter().chain(since).collect::<Vec<_>>());
+        let file = self.config.as_deref();
+        if let Some(path) = file.filter(|path| !path.is_file()) {
+            // A pipe would be empty the second time, or never end.
+            server.log(format_args!("not reloaded: {} is not a regular file", path.display()));
+            return tell(&[NotifyState::Ready]);
+        }
         match self.config() {
             Ok(config) => server.reload(config),
             Err(error) => server.log(format_args!("not reloaded: {error}")),

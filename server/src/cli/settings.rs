@@ -59,6 +59,11 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CALLS", hide_env = true)]
     max_calls: Option<usize>,
 
+    /// The most bytes that the unanswered calls of one connection may take; with four times as many,
+    /// answered and given up included, it is closed.
+    #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_CALL_BYTES", hide_env = true)]
+    max_call_bytes: Option<usize>,
+
     /// The largest value, in bytes.
     #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_VALUE_BYTES", hide_env = true)]
     max_value_bytes: Option<usize>,
@@ -259,6 +264,7 @@ impl Settings {
             max_connections: self.max_connections.unwrap_or(default.max_connections),
             max_capabilities: self.max_capabilities.unwrap_or(default.max_capabilities),
             max_calls: self.max_calls.unwrap_or(default.max_calls),
+            max_call_bytes: self.max_call_bytes.unwrap_or(default.max_call_bytes),
             max_value_bytes: self.max_value_bytes.unwrap_or(default.max_value_bytes),
             max_stored_bytes: self.max_stored_bytes.unwrap_or(default.max_stored_bytes),
             max_value_capabilities: self
@@ -284,6 +290,7 @@ impl Settings {
             max_connections,
             max_capabilities,
             max_calls,
+            max_call_bytes,
             max_value_bytes,
             max_stored_bytes,
             max_value_capabilities,
@@ -302,6 +309,7 @@ impl Settings {
             max_connections: Some(max_connections),
             max_capabilities: Some(max_capabilities),
             max_calls: Some(max_calls),
+            max_call_bytes: Some(max_call_bytes),
             max_value_bytes: Some(max_value_bytes),
             max_stored_bytes: Some(max_stored_bytes),
             max_value_capabilities: Some(max_value_capabilities),

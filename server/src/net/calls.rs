@@ -1,13 +1,15 @@
-//! How many calls of one connection are open: counted where every message passes.
+//! How many calls of one connection are open, and what they take: counted where every message passes.
 //!
 //! A call that has no answer yet takes memory, and so does an answer until the client says that it is
-//! done with it (`Finish`, unless the answer needs none; before the answer it gives the call up). The
-//! RPC system bounds neither. Here
-//! - no message is read while the limit of calls is *unanswered*. An ordinary client waits; one
-//!   whose calls wait for something that it would have to send waits in vain, so
+//! done with it (`Finish`, unless the answer needs none). A call that the client is done with before
+//! the answer is given up; the RPC system then sends no answer, and keeps the place of one, and what
+//! others of its calls wait for, until the connection ends. It bounds none of these. Here
+//! - no message is read while the limit of calls, or of their bytes, is *unanswered*. An ordinary
+//!   client waits; one whose calls wait for something that it would have to send waits in vain, so
 //!   [`Calls::stuck`] resolves after a time limit;
-//! - a connection ends when [`HELD`] times as many are *open*, answered ones included: only the
-//!   client could change that, and it does not read its answers or does not do its part.
+//! - a connection ends when [`HELD`] times as much is *open*, answered ones included, and in bytes those
+//!   that were given up: only the client could change that, and it does not read its answers or does
+//!   not do its part. Calls are looked at as they come; for answers there is [`Calls::over`].
 //!
 //! What the RPC system disconnects for is kept here too ([`Calls::cause`]).
 
@@ -22,15 +24,46 @@ use capnp_rpc::rpc_capnp::{cap_descriptor, resolve};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How many times the limit of unanswered calls may be open, answered ones included.
+/// How many times the limits of what is unanswered may be open, answered and given up included.
 const HELD: usize = 4;
+
+/// What a call takes besides its message: as many bytes are added to each.
+const CALL_BYTES: usize = 2048;
+
+/// How many calls, and how many bytes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) calls: usize,
+    pub(crate) bytes: usize,
+}
+
+/// An open call.
+struct Open {
+    /// Those of its message, or of its answer, and [`CALL_BYTES`].
+    bytes: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Without an answer, which the client waits for.
+    Waits,
+    /// The client has not said yet that it is done with the answer.
+    Answered,
+    /// Without an answer, which the client does not want any more.
+    GivenUp,
+}
 
 /// The open calls of one connection.
 pub(crate) struct Calls {
-    limit: Cell<usize>,
-    /// By the client's number for it: whether it is answered.
-    open: RefCell<HashMap<u32, bool>>,
-    unanswered: Cell<usize>,
+    limit: Cell<Amount>,
+    /// By the client's number for it.
+    open: RefCell<HashMap<u32, Open>>,
+    unanswered: Cell<Amount>,
+    given_up: Cell<usize>,
+    /// The bytes of all that are open.
+    bytes: Cell<usize>,
+    exceeded: Notify,
     /// Since when nothing is read.
     stopped: Cell<Option<Instant>>,
     room: Notify,
@@ -54,12 +87,15 @@ fn not_to_itself(resolve: resolve::Reader<'_>) -> Result<(), Error> {
 }
 
 impl Calls {
-    /// None yet; `limit` may be unanswered at a time.
-    pub(crate) fn new(limit: usize) -> Rc<Self> {
+    /// None yet; `limit` may be unanswered at a time, but one call always.
+    pub(crate) fn new(limit: Amount) -> Rc<Self> {
         Rc::new(Calls {
-            limit: Cell::new(limit.max(1)),
+            limit: Cell::new(limit),
             open: RefCell::default(),
-            unanswered: Cell::new(0),
+            unanswered: Cell::default(),
+            given_up: Cell::new(0),
+            bytes: Cell::new(0),
+            exceeded: Notify::new(),
             stopped: Cell::new(None),
             room: Notify::new(),
             stops: Notify::new(),
@@ -69,7 +105,7 @@ impl Calls {
 
     /// From here on there is no limit: has the end of the stream be read.
     pub(crate) fn lift(&self) {
-        self.limit.set(usize::MAX);
+        self.limit.set(Amount { calls: usize::MAX, bytes: usize::MAX });
         self.room.notify_one();
     }
 
@@ -79,9 +115,20 @@ impl Calls {
             match self.stopped.get() {
                 None => self.stops.notified().await,
                 Some(since) if since.elapsed() >= time => return,
-                Some(since) => tokio::time::sleep_until(since + time).await,
+                Some(since) => super::sleep_from(since, time).await,
             }
         }
+    }
+
+    /// Resolves when answers have made what is open exceed its limit of bytes.
+    pub(crate) async fn over(&self) {
+        while !self.is_over() {
+            self.exceeded.notified().await;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes.get() > self.limit.get().bytes.saturating_mul(HELD)
     }
 
     /// What was wrong with what came in, if that is why the RPC system disconnected.
@@ -97,7 +144,7 @@ impl Calls {
 
     /// Waits until there is room for a call.
     pub(super) async fn room(&self) {
-        while self.unanswered.get() >= self.limit.get() {
+        while self.is_full() {
             if self.stopped.get().is_none() {
                 self.stopped.set(Some(Instant::now()));
                 self.stops.notify_one();
@@ -107,12 +154,22 @@ impl Calls {
         self.stopped.set(None);
     }
 
-    /// A message came in. What is malformed is left to the RPC system.
-    pub(super) fn received(&self, body: any_pointer::Reader<'_>) -> Result<(), Error> {
+    fn is_full(&self) -> bool {
+        let (unanswered, limit) = (self.unanswered.get(), self.limit.get());
+        unanswered.calls >= limit.calls.max(1)
+            || (unanswered.calls > 0 && unanswered.bytes >= limit.bytes)
+    }
+
+    /// A message of `bytes` came in. What is malformed is left to the RPC system.
+    pub(super) fn received(
+        &self,
+        body: any_pointer::Reader<'_>,
+        bytes: usize,
+    ) -> Result<(), Error> {
         let Ok(message) = body.get_as::<Reader<'_>>() else { return Ok(()) };
         match message.which() {
-            Ok(Which::Bootstrap(Ok(bootstrap))) => self.asked(bootstrap.get_question_id()),
-            Ok(Which::Call(Ok(call))) => self.asked(call.get_question_id()),
+            Ok(Which::Bootstrap(Ok(bootstrap))) => self.asked(bootstrap.get_question_id(), bytes),
+            Ok(Which::Call(Ok(call))) => self.asked(call.get_question_id(), bytes),
             Ok(Which::Finish(Ok(finish))) => {
                 self.finished(finish.get_question_id());
                 Ok(())
@@ -122,48 +179,91 @@ impl Calls {
         }
     }
 
-    fn asked(&self, id: u32) -> Result<(), Error> {
+    fn asked(&self, id: u32, bytes: usize) -> Result<(), Error> {
         let mut open = self.open.borrow_mut();
-        let limit = self.limit.get().saturating_mul(HELD);
-        if open.len() >= limit {
+        let limit = self.limit.get().calls.max(1).saturating_mul(HELD);
+        if open.len() - self.given_up.get() >= limit {
             return Err(Error::overloaded(format!(
                 "this connection has its limit of {limit} calls open: an answered one counts until \
                  the client has said that it is done with the answer"
             )));
         }
+        let bytes = bytes.saturating_add(CALL_BYTES);
         // An id that is taken is an error for the RPC system to find.
-        if open.insert(id, false) != Some(false) {
-            self.unanswered.set(self.unanswered.get() + 1);
+        if let Some(before) = open.insert(id, Open { bytes, state: State::Waits }) {
+            self.forget(&before);
         }
-        Ok(())
+        drop(open);
+        self.bytes.set(self.bytes.get() + bytes);
+        let Amount { calls, bytes: all } = self.unanswered.get();
+        self.unanswered.set(Amount { calls: calls + 1, bytes: all + bytes });
+        match self.is_over() {
+            true => Err(self.too_many_bytes()),
+            false => Ok(()),
+        }
     }
 
-    /// The client is done with a call. If that has no answer yet, it is given up, and may never get
-    /// one.
+    /// What to tell a client whose calls and answers take too much.
+    pub(crate) fn too_many_bytes(&self) -> Error {
+        let limit = self.limit.get().bytes.saturating_mul(HELD);
+        Error::overloaded(format!(
+            "the open calls of this connection exceed their limit of {limit} bytes: an answer counts \
+             until the client has said that it is done with it, and a call that was given up for good"
+        ))
+    }
+
+    /// `open` no longer takes anything.
+    fn forget(&self, open: &Open) {
+        self.bytes.set(self.bytes.get() - open.bytes);
+        match open.state {
+            State::Waits => self.settled(open.bytes),
+            State::Answered => {}
+            State::GivenUp => self.given_up.set(self.given_up.get() - 1),
+        }
+    }
+
+    /// The client is done with a call. One that has no answer yet is given up.
     fn finished(&self, id: u32) {
-        if self.open.borrow_mut().remove(&id) == Some(false) {
-            self.settled();
+        let mut all = self.open.borrow_mut();
+        let Some(open) = all.get_mut(&id) else { return };
+        match open.state {
+            State::Waits => {
+                open.state = State::GivenUp;
+                self.given_up.set(self.given_up.get() + 1);
+                self.settled(open.bytes);
+            }
+            State::Answered => {
+                self.forget(open);
+                all.remove(&id);
+            }
+            State::GivenUp => {}
         }
     }
 
-    /// A message goes out.
-    pub(super) fn sent(&self, body: any_pointer::Reader<'_>) {
+    /// A message of `bytes` goes out.
+    pub(super) fn sent(&self, body: any_pointer::Reader<'_>, bytes: usize) {
         let Ok(message) = body.get_as::<Reader<'_>>() else { return };
         let Ok(Which::Return(Ok(answer))) = message.which() else { return };
         let id = answer.get_answer_id();
-        let mut open = self.open.borrow_mut();
-        let before = match answer.get_no_finish_needed() {
-            true => open.remove(&id),
-            false => open.get_mut(&id).map(|answered| std::mem::replace(answered, true)),
-        };
-        if before == Some(false) {
-            self.settled();
+        let mut all = self.open.borrow_mut();
+        let Some(open) = all.remove(&id) else { return };
+        self.forget(&open);
+        // One that was given up is done with as soon as it is answered.
+        if open.state == State::Waits && !answer.get_no_finish_needed() {
+            let bytes = bytes.saturating_add(CALL_BYTES);
+            all.insert(id, Open { bytes, state: State::Answered });
+            drop(all);
+            self.bytes.set(self.bytes.get() + bytes);
+            if self.is_over() {
+                self.exceeded.notify_one();
+            }
         }
     }
 
-    /// One call less is unanswered.
-    fn settled(&self) {
-        self.unanswered.set(self.unanswered.get() - 1);
+    /// One call of `bytes` less is unanswered.
+    fn settled(&self, bytes: usize) {
+        let Amount { calls, bytes: all } = self.unanswered.get();
+        self.unanswered.set(Amount { calls: calls - 1, bytes: all - bytes });
         self.room.notify_one();
     }
 }

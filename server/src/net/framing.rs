@@ -105,6 +105,11 @@ impl Segments {
         }
         Segments { words, ends }
     }
+
+    /// The size of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        Word::words_to_bytes(&self.words).len()
+    }
 }
 
 impl ReaderSegments for Segments {

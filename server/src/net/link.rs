@@ -162,10 +162,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
             };
             let mut options = ReaderOptions::new();
             options.traversal_limit_in_words(Some(words));
+            let bytes = segments.bytes();
             let message = Incoming(Reader::new(segments, options));
             // What is malformed is left to the RPC system.
             if let Ok(body) = message.get_body() {
-                calls.received(body)?;
+                calls.received(body, bytes)?;
             }
             Ok(Some(Box::new(message) as Box<dyn IncomingMessage>))
         })
@@ -214,7 +215,7 @@ impl<S: 'static> OutgoingMessage for Outgoing<S> {
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
         let Outgoing { message, stream, calls } = *self;
         if let Ok(body) = message.get_root_as_reader() {
-            calls.sent(body);
+            calls.sent(body, message.size_in_words().saturating_mul(8));
         }
         stream.send(|output| {
             // A vector takes whatever is written.

@@ -37,7 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use calls::Calls;
+pub(crate) use calls::{Amount, Calls};
 use framing::{Frames, Segments};
 pub(crate) use link::Network;
 
@@ -67,6 +67,19 @@ struct State<S> {
     reader: Option<Waker>,
     /// Who waits to write, or for something to write.
     writer: Option<Waker>,
+}
+
+impl<S> State<S> {
+    /// The stream takes no more: it ends for both directions, and what was to be written is lost. Without
+    /// that, whoever waits to read until something is written would wait for ever.
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        self.stream = None;
+        self.output = Vec::new();
+        self.written = 0;
+        self.blocked = None;
+        self.reader.take().into_iter().for_each(Waker::wake);
+        error
+    }
 }
 
 /// The connection's side: watches the stream and can close it.
@@ -151,7 +164,7 @@ impl<S> Gate<S> {
             match since {
                 None => begins.notified().await,
                 Some(since) if since.elapsed() >= limit => return,
-                Some(since) => tokio::time::sleep_until(since + limit).await,
+                Some(since) => sleep_from(since, limit).await,
             }
         }
     }
@@ -164,8 +177,23 @@ impl<S> Gate<S> {
             if heard.elapsed() >= limit {
                 return;
             }
-            tokio::time::sleep_until(heard + limit).await;
+            sleep_from(heard, limit).await;
         }
+    }
+}
+
+/// Sleeps until `time` has passed since a moment, which may be for ever.
+async fn sleep_from(since: Instant, time: Duration) {
+    match since.checked_add(time) {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl<S> Drop for Gate<S> {
+    /// The stream ends with its gate, however that ends.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -222,6 +250,7 @@ impl<S> Stream<S> {
             return;
         }
         write(&mut state.output);
+        self.stats.pending.set((state.output.len() - state.written) as u64);
         // One that waits for the socket is woken by that.
         if state.blocked.is_none()
             && let Some(writer) = state.writer.take()
@@ -257,9 +286,12 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
                 return Poll::Ready(Ok(()));
             }
             let rest = &state.output[state.written..];
-            let written = match Pin::new(stream).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(written) => written,
+            let count = match Pin::new(stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(state.broken(io::ErrorKind::WriteZero.into())));
+                }
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(state.broken(error))),
                 Poll::Pending => {
                     state.writer = Some(cx.waker().clone());
                     if state.blocked.is_none() {
@@ -274,9 +306,9 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
             if wakes && let Some(reader) = state.reader.take() {
                 reader.wake();
             }
-            let count = written?;
             self.stats.written.add(count as u64);
             state.written += count;
+            self.stats.pending.set((state.output.len() - state.written) as u64);
         }
     }
 }

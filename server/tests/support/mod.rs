@@ -398,3 +398,43 @@ pub fn speaker(text: &str) -> (loader::Client, Rc<Cell<usize>>) {
     let server = Speaker { text: text.to_owned(), spoken: spoken.clone() };
     (capnp_rpc::new_client(server), spoken)
 }
+
+/// The bytes of a call on a place in the answer to an earlier question.
+pub fn pipelined_call(
+    question: u32,
+    (earlier, pointer): (u32, Option<u16>),
+    (interface, method): (u64, u16),
+    fill: impl FnOnce(capnp_rpc::rpc_capnp::payload::Builder<'_>),
+) -> Vec<u8> {
+    let mut message = capnp::message::Builder::new_default();
+    let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+    let mut call = root.init_call();
+    call.set_question_id(question);
+    call.set_interface_id(interface);
+    call.set_method_id(method);
+    let mut answer = call.reborrow().init_target().init_promised_answer();
+    answer.set_question_id(earlier);
+    if let Some(pointer) = pointer {
+        answer.init_transform(1).get(0).set_get_pointer_field(pointer);
+    }
+    call.reborrow().init_send_results_to().set_caller(());
+    fill(call.init_params());
+    let mut bytes = Vec::new();
+    capnp::serialize::write_message(&mut bytes, &message).expect("written");
+    bytes
+}
+
+/// The bytes that load what is at `path` as often, without ever being done with an answer.
+pub fn load_messages(path: &str, times: u32) -> Vec<u8> {
+    use capnp::traits::HasTypeId;
+    let mut bytes = bootstrap_messages(1);
+    bytes.extend(pipelined_call(1, (0, None), (anchor::Client::TYPE_ID, 1), |payload| {
+        payload.init_content().init_as::<anchor::walk_params::Builder<'_>>().set_path(path);
+    }));
+    bytes.extend(pipelined_call(2, (1, Some(0)), (anchor::Client::TYPE_ID, 2), |_| ()));
+    for number in 0..times {
+        let load = (loader::Client::TYPE_ID, 0);
+        bytes.extend(pipelined_call(3 + number, (2, Some(0)), load, |_| ()));
+    }
+    bytes
+}

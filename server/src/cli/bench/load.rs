@@ -23,7 +23,7 @@ pub(super) enum Workload {
     Get,
     /// Load by a loader that is held.
     Load,
-    /// Store 16 bytes by a storer that is held.
+    /// Store 16 bytes, bound to the connection, by a storer that is held.
     Store,
     /// Walk to a path that is not there, which creates it, and release it, which lets it go.
     Create,
@@ -98,7 +98,6 @@ pub(super) struct Load {
     cycle: Vec<usize>,
     operations: Vec<Operation>,
     next: u64,
-    storer: u32,
 }
 
 impl Load {
@@ -127,7 +126,7 @@ impl Load {
                 let operations = vec![get(folder)?, store(store_to)?, create(folder)?];
                 let mut cycle = vec![0; 20];
                 (cycle[5], cycle[15]) = (1, 2);
-                return Ok(Load { wire, cycle, operations, next: 0, storer: store_to });
+                return Ok(Load { wire, cycle, operations, next: 0 });
             }
             Workload::Ls => {
                 let list = wire.walk(folder, "list").await?;
@@ -138,7 +137,7 @@ impl Load {
             }
         };
         let (cycle, operations) = (vec![0], vec![operation]);
-        Ok(Load { wire, cycle, operations, next: 0, storer: store_to })
+        Ok(Load { wire, cycle, operations, next: 0 })
     }
 
     /// Keeps `in_flight` operations under way until the end of `span`, and waits for the last ones.
@@ -180,16 +179,6 @@ impl Load {
         Ok(measured)
     }
 
-    /// Leaves no value behind: the anchors go with the connection.
-    pub(super) async fn end(mut self) -> Result<(), LoadError> {
-        let clear = |content: any_pointer::Builder<'_>| {
-            content.init_as::<storer::store_params::Builder<'_>>().set_overwrite(true);
-            Ok(())
-        };
-        self.wire.ask(|id| frames::single(id, self.storer, STORE, clear))?.await?;
-        Ok(())
-    }
-
     fn issue(&mut self, slot: u32, state: &mut Slot, now: Instant) {
         let kind = self.cycle[self.next as usize % self.cycle.len()];
         let operation = &self.operations[kind];
@@ -229,6 +218,8 @@ fn fill_walk(path: &str) -> impl FnOnce(any_pointer::Builder<'_>) -> capnp::Resu
 fn fill_store(content: any_pointer::Builder<'_>) -> capnp::Result<()> {
     let mut store = content.init_as::<storer::store_params::Builder<'_>>();
     store.set_overwrite(true);
+    // So that nothing is left behind, however this ends.
+    store.set_bound(true);
     store.init_value().set_as(NAME)
 }
 
