@@ -4,7 +4,7 @@
 
 mod cli;
 
-/// A call allocates some fifty times; this takes a tenth off the processor time of a server.
+/// A call allocates some fifty times; this takes a tenth off the processor time of most (`killick bench`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

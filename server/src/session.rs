@@ -13,7 +13,7 @@
 //! connection's, whatever objects are left, and lets go of what the client hosts, so that nothing
 //! depends on the RPC system having let go of everything.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -47,8 +47,6 @@ pub(crate) struct Session {
     hosted: RefCell<HashMap<usize, (u64, WeakToken)>>,
     /// The cells whose value dies with this connection.
     cells: Cells,
-    /// Calls that are running.
-    calls: Cell<usize>,
     idle: Notify,
 }
 
@@ -81,8 +79,8 @@ impl Drop for Running {
         let Running { session, method, started, outcome } = self;
         let worker = session.worker();
         worker.shared().calls[worker.number()].count(*method, *outcome, started.elapsed());
-        let left = session.calls.get() - 1;
-        session.set_calls(left);
+        let left = session.stats.running.get() - 1;
+        session.stats.running.set(left);
         if left == 0 {
             session.idle.notify_waiters();
         }
@@ -102,7 +100,6 @@ impl Session {
             addresses: RefCell::default(),
             hosted: RefCell::default(),
             cells: Cells::default(),
-            calls: Cell::new(0),
             idle: Notify::new(),
         });
         worker.add_session(&session);
@@ -184,19 +181,14 @@ impl Session {
     /// this returns is dropped.
     pub(crate) fn running(self: &Rc<Self>, method: usize) -> Running {
         self.stats.calls.add(1);
-        self.set_calls(self.calls.get() + 1);
+        self.stats.running.add(1);
         let outcome = OUTCOMES.len() - 1;
         Running { session: self.clone(), method, started: Instant::now(), outcome }
     }
 
-    fn set_calls(&self, running: usize) {
-        self.calls.set(running);
-        self.stats.running.set(running as u64);
-    }
-
     /// Resolves when no call is running.
     pub(crate) async fn drained(&self) {
-        while self.calls.get() > 0 {
+        while self.stats.running.get() > 0 {
             self.idle.notified().await;
         }
     }

@@ -56,11 +56,10 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(mut self, json: bool) -> Result<(), CliError> {
-        if let Some(level) = [(self.verbose, Level::Verbose), (self.quiet, Level::Quiet)]
-            .into_iter()
-            .find_map(|(asked, level)| asked.then_some(level))
-        {
-            self.settings.set_level(level);
+        if self.verbose {
+            self.settings.set_level(Level::Verbose);
+        } else if self.quiet {
+            self.settings.set_level(Level::Quiet);
         }
         let mut output = Output::new(json);
         if self.check_config {

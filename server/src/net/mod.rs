@@ -49,7 +49,7 @@ const OUTPUT_LIMIT: usize = 256 * 1024;
 const OUTPUT_KEPT: usize = 64 * 1024;
 
 struct State<S> {
-    /// Taken out by nobody: `None` only after [`Gate::close`].
+    /// `None` only after [`Gate::close`], and after a write has failed.
     stream: Option<S>,
     input: Frames,
     /// Messages to be written, and how much of them has been.

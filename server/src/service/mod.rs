@@ -226,6 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_counted_by_their_names() {
+        use killick_schema::api::anchor_capnp::anchor::{loader, storer};
+        for (interface, names) in [
+            (anchor_api::Client::TYPE_ID, &["ls", "walk", "cell", "lookup", "swap", "unknown"][..]),
+            (loader::Client::TYPE_ID, &["load", "unknown"]),
+            (storer::Client::TYPE_ID, &["store", "compareAndStore", "unknown"]),
+            (host_api::Client::TYPE_ID, &["root", "info", "clients", "unknown"]),
+            (7, &["unknown"]),
+        ] {
+            for (method, name) in (0..).zip(names) {
+                let counted = crate::stats::METHODS[counted_as(None, (interface, method))];
+                assert_eq!(counted, *name, "{interface:x} {method}");
+            }
+        }
+    }
+
+    #[test]
     fn a_call_that_does_not_panic_ends_as_it_ends() {
         assert_eq!(error_of(|| DispatchCallResult::new(Promise::ok(()), false)), None);
         let failed = Promise::err(Error::failed("its own".into()));

@@ -1,7 +1,6 @@
 //! walk, store --bound: an anchor, or a value, lives as long as the process that holds it.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use rustix::process::Signal;
 
@@ -9,23 +8,7 @@ use super::support::{Server, eventually, signal, wait};
 
 /// Starts `walk path` and waits until it says that it holds.
 fn hold(server: &Server, path: &str, line: &str) -> Child {
-    start(server, &["walk", path], line)
-}
-
-/// Starts a command that goes on, and waits until it says `line`.
-fn start(server: &Server, arguments: &[&str], line: &str) -> Child {
-    let mut process = server
-        .command(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("to start");
-    let mut said = String::new();
-    let stdout = process.stdout.as_mut().expect("a pipe");
-    BufReader::new(stdout).read_line(&mut said).expect("a line");
-    assert_eq!(said, format!("{line}\n"));
-    process
+    server.begin(&["walk", path], line)
 }
 
 fn stderr(process: &mut Child) -> String {
@@ -66,10 +49,10 @@ fn a_path_goes_with_the_last_of_its_holders() {
 #[test]
 fn a_bound_value_goes_with_its_process_unless_it_was_replaced() {
     let server = Server::start();
-    let mut mine = start(&server, &["store", "--bound", "a/mine", "1"], "holding a/mine");
-    let mut theirs = start(&server, &["store", "--bound", "theirs", "1"], "holding theirs");
+    let mut mine = server.begin(&["store", "--bound", "a/mine", "1"], "holding a/mine");
+    let mut theirs = server.begin(&["store", "--bound", "theirs", "1"], "holding theirs");
     let json = r#"{"path":"json","revision":1,"stored":true}"#;
-    let mut other = start(&server, &["store", "--bound", "--json", "json", "1"], json);
+    let mut other = server.begin(&["store", "--bound", "--json", "json", "1"], json);
     assert_eq!(server.run(&["load", "a/mine"]).ok(), "1\n");
     server.run(&["store", "theirs", "2"]).ok();
     server.run(&["store", "--bound", "--no-overwrite", "theirs", "3"]).error(3);

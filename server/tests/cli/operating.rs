@@ -1,8 +1,5 @@
 //! info, clients, top, bench, man: a server as those who run it see it.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
 use serde_json::Value as Json;
 
 use super::support::{Server, eventually, program, run, wait};
@@ -14,11 +11,7 @@ fn count(json: &Json, key: &str) -> u64 {
 #[test]
 fn clients_lists_who_is_connected_and_what_they_hold() {
     let server = Server::start();
-    let mut holder =
-        server.command(&["walk", "held"]).stdout(Stdio::piped()).spawn().expect("to start");
-    let mut said = String::new();
-    let stdout = holder.stdout.as_mut().expect("a pipe");
-    BufReader::new(stdout).read_line(&mut said).expect("a line");
+    let mut holder = server.begin(&["walk", "held"], "holding held");
     let listed = server.run(&["clients", "--json"]).json();
     let [held, asks] = &listed[..] else { panic!("{listed:#?}") };
     assert!(count(held, "id") < count(asks, "id"));

@@ -149,6 +149,22 @@ impl Server {
     }
 
     /// The host's id, as `ls /` shows it.
+    /// Starts a command that goes on, and waits until it says `line`.
+    pub(crate) fn begin<S: AsRef<OsStr>>(&self, arguments: &[S], line: &str) -> Child {
+        let mut process = self
+            .command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("to start");
+        let mut said = String::new();
+        let stdout = process.stdout.as_mut().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut said).expect("a line");
+        assert_eq!(said, format!("{line}\n"));
+        process
+    }
+
     pub(crate) fn host(&self) -> String {
         self.run(&["ls", "/"]).ok().trim_end().to_owned()
     }

@@ -287,8 +287,18 @@ pub async fn store(
     value: Put,
     overwrite: bool,
 ) -> capnp::Result<(bool, u64)> {
+    store_as(storer, value, overwrite, false).await
+}
+
+async fn store_as(
+    storer: &storer::Client,
+    value: Put,
+    overwrite: bool,
+    bound: bool,
+) -> capnp::Result<(bool, u64)> {
     let mut request = storer.store_request();
     request.get().set_overwrite(overwrite);
+    request.get().set_bound(bound);
     value.into(request.get().init_value());
     let response = request.send().promise.await?;
     let results = response.get()?;
@@ -301,13 +311,7 @@ pub async fn store_bound(
     value: Put,
     bound: bool,
 ) -> capnp::Result<(bool, u64)> {
-    let mut request = storer.store_request();
-    request.get().set_overwrite(true);
-    request.get().set_bound(bound);
-    value.into(request.get().init_value());
-    let response = request.send().promise.await?;
-    let results = response.get()?;
-    Ok((results.get_succeeded(), results.get_revision()))
+    store_as(storer, value, true, bound).await
 }
 
 /// Stores `value` at `path`, and lets go of the path.

@@ -125,7 +125,7 @@ pub(crate) fn close<'g, V>(owner: NodeRef<'g, V>, guard: &'g Guard) -> Vec<NodeR
 }
 
 /// From how many nodes on it pays to visit them in the order in which they lie in memory and not in that
-/// of their hashes: a third of the time for a million.
+/// of their hashes: for a million it takes a third of the time (`compare -- --filter teardown`).
 const SORTED_ABOVE: usize = 64;
 
 /// Every node that `word` leads to, always in the same order.

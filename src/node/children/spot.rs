@@ -116,9 +116,7 @@ impl<'g, V> Spot<'g, V> {
             _ => Whole::Done,
         }
     }
-}
 
-impl<'g, V> Spot<'g, V> {
     /// The census of all children of the node, if there is a limit to keep.
     fn limited(&self, tree: &Shared) -> Option<&'g Census> {
         let census = match &self.part {

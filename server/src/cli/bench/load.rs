@@ -109,13 +109,13 @@ impl Load {
         children: u32,
     ) -> Result<Self, LoadError> {
         let mut wire = Wire::connect(address).await?;
-        let host = wire.ask(frames::bootstrap)?.await?.export(0)?;
+        let host = wire.ask(frames::bootstrap).await?.export(0)?;
         let folder = wire.walk(host, path).await?;
         let node = wire.walk(folder, "node").await?;
         let of_cell = |_: any_pointer::Builder<'_>| Ok(());
-        let cell = wire.ask(|id| frames::single(id, node, CELL, of_cell))?.await?;
+        let cell = wire.ask(|id| frames::single(id, node, CELL, of_cell)).await?;
         let (load_from, store_to) = (cell.export(0)?, cell.export(1)?);
-        wire.ask(|id| frames::single(id, store_to, STORE, fill_store))?.await?;
+        wire.ask(|id| frames::single(id, store_to, STORE, fill_store)).await?;
         let operation = match workload {
             Workload::Walk => walk(folder)?,
             Workload::Get => get(folder)?,
@@ -326,29 +326,27 @@ impl Wire {
     }
 
     /// Asks one question, whose answer's capabilities are kept.
-    fn ask(
+    async fn ask(
         &mut self,
         message: impl FnOnce(u32) -> capnp::Result<Vec<u8>>,
-    ) -> capnp::Result<impl Future<Output = Result<Answer, LoadError>>> {
+    ) -> Result<Answer, LoadError> {
         let question = self.questions;
         self.questions += 1;
         self.outgoing.extend(message(question)?);
-        Ok(async move {
-            loop {
-                if let Some(answer) = self.incoming.answer(true)? {
-                    if !answer.finished {
-                        self.outgoing.extend(frames::keep(question)?);
-                    }
-                    return Ok(answer);
+        loop {
+            if let Some(answer) = self.incoming.answer(true)? {
+                if !answer.finished {
+                    self.outgoing.extend(frames::keep(question)?);
                 }
-                self.exchange().await?;
+                return Ok(answer);
             }
-        })
+            self.exchange().await?;
+        }
     }
 
     /// The export of the anchor at `path`.
     async fn walk(&mut self, from: u32, path: &str) -> Result<u32, LoadError> {
-        let answer = self.ask(|id| frames::single(id, from, WALK, fill_walk(path)))?.await?;
+        let answer = self.ask(|id| frames::single(id, from, WALK, fill_walk(path))).await?;
         answer.export(0)
     }
 }

@@ -3,7 +3,6 @@
 mod frames;
 mod load;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -183,7 +182,7 @@ impl Bench {
             self.workloads = clap::ValueEnum::value_variants().to_vec();
         }
         let mut file = self.histogram.as_deref().map(Distributions::create).transpose()?;
-        let mut heading = Some(());
+        let mut first = true;
         for &workload in &self.workloads {
             for &connections in &self.connections {
                 for &in_flight in &self.in_flight {
@@ -196,7 +195,7 @@ impl Bench {
                         output.line(row.json())?;
                     } else {
                         let [names, cells] = row.lines();
-                        if heading.take().is_some() {
+                        if std::mem::take(&mut first) {
                             output.line(names)?;
                         }
                         output.line(cells)?;
@@ -269,6 +268,5 @@ impl Distributions {
 }
 
 fn failed(path: &Path, error: &io::Error) -> CliError {
-    let path = OsString::from(path);
-    CliError::failed(path.to_string_lossy(), error)
+    CliError::failed(path.display().to_string(), error)
 }
