@@ -75,7 +75,7 @@ async fn write<S: AsyncWrite + Unpin>(
             let asked = asked.await;
             // What else can be done of what was read comes first, and goes with this.
             for _ in 0..COLLECT_ROUNDS {
-                yield_once().await;
+                tokio::task::yield_now().await;
             }
             poll_fn(|cx| stream.poll_flush(cx)).await?;
             if let Some((result, done)) = asked {
@@ -96,19 +96,6 @@ async fn write<S: AsyncWrite + Unpin>(
 /// How often others run before a message is written: once to make the calls that were read, once more
 /// for answers that come a step later.
 const COLLECT_ROUNDS: usize = 2;
-
-/// Lets the other tasks that can run do so.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| match std::mem::replace(&mut yielded, true) {
-        true => Poll::Ready(()),
-        false => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
-}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> VatNetwork<Side> for Network<S> {
     fn connect(&mut self, _: Side) -> Option<Box<dyn Connection<Side>>> {
