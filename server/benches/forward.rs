@@ -18,7 +18,7 @@ use futures::io::{BufReader, BufWriter};
 use futures::{AsyncReadExt, StreamExt};
 use killick_schema::api::anchor_capnp::anchor::{self, loader};
 use killick_schema::api::host_capnp::host;
-use killick_server::{Config, ListenAddr, Server};
+use killick_server::{Address, Config, Server};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -169,7 +169,7 @@ fn cpu() -> Duration {
 fn measure(threads: usize, in_flight: usize, duration: Duration) -> Cost {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("socket");
-    let mut config = Config::for_test([ListenAddr::Unix(path.clone())]);
+    let mut config = Config::for_test([Address::Unix(path.clone())]);
     config.threads = NonZeroUsize::new(threads).expect("some");
     let server = Server::start(config).expect("started");
     let (ready, hosting) = oneshot::channel();

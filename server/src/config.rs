@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use killick::Limits;
 
-use crate::address::ListenAddr;
+use killick_client::Address;
 
 /// Where a server writes its log: one call a line, without the end of line.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl fmt::Debug for Log {
 pub struct Config {
     /// Where to listen. At least one; a TCP address must be a loopback one, as anybody who reaches
     /// the server may do anything to the tree.
-    pub listen: Vec<ListenAddr>,
+    pub listen: Vec<Address>,
     /// Where to answer HTTP with metrics and health: a loopback address; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// How many threads serve connections; each connection stays on one of them. By default as many
@@ -145,7 +145,7 @@ const CALL_BYTES: usize = 8 * 1024;
 impl Config {
     /// A configuration for a test or a demonstration: listens on `listen`, with two threads, waits less,
     /// logs nothing.
-    pub fn for_test(listen: impl IntoIterator<Item = ListenAddr>) -> Self {
+    pub fn for_test(listen: impl IntoIterator<Item = Address>) -> Self {
         Config {
             listen: listen.into_iter().collect(),
             threads: NonZeroUsize::MIN.saturating_add(1),

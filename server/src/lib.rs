@@ -19,17 +19,16 @@
 //!
 //! # Examples
 //! ```
-//! use killick_server::{Config, ListenAddr, Server};
+//! use killick_server::{Config, Address, Server};
 //!
 //! let server = Server::start(Config::for_test(["tcp:127.0.0.1:0".parse()?]))?;
-//! assert!(matches!(&server.addresses()[0], ListenAddr::Tcp(at) if !at.ends_with(":0")));
+//! assert!(matches!(&server.addresses()[0], Address::Tcp(at) if !at.ends_with(":0")));
 //! server.stop();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]
 
-mod address;
 mod bridge;
 mod cap;
 mod config;
@@ -47,9 +46,9 @@ mod system;
 mod wire;
 mod worker;
 
-pub use address::{AddressError, ListenAddr, default_address};
 pub use config::{Config, Log};
 pub use connection::fuzz_session;
+pub use killick_client::{Address, AddressError, default_address};
 pub use listen::ListenError;
 pub use server::{Server, StartError, serve};
 pub use shutdown::stop_signal;

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, UnixListener, UnixSocket};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use crate::address::ListenAddr;
 use crate::worker::{Permit, Shared};
+use killick_client::Address;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -35,14 +35,14 @@ pub enum ListenError {
     /// A TCP address that other machines reach.
     NotLoopback {
         /// The address as given.
-        address: ListenAddr,
+        address: Address,
         /// What it stands for.
         resolved: SocketAddr,
     },
     /// Another server answers on the socket.
     InUse {
         /// The address as given.
-        address: ListenAddr,
+        address: Address,
     },
     /// Something that is not a socket has the socket's path.
     NotASocket {
@@ -52,7 +52,7 @@ pub enum ListenError {
     /// Another process kept the lock of the socket's folder, which a server holds while it binds.
     FolderLocked {
         /// The address as given.
-        address: ListenAddr,
+        address: Address,
         /// The folder.
         folder: PathBuf,
         /// How long it was waited for.
@@ -61,7 +61,7 @@ pub enum ListenError {
     /// The system refused.
     Io {
         /// The address as given.
-        address: ListenAddr,
+        address: Address,
         /// What the system said.
         error: io::Error,
     },
@@ -147,19 +147,19 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Listener {
     /// Binds `address`. Must be called within a runtime.
-    pub(crate) fn bind(address: &ListenAddr) -> Result<(Self, ListenAddr), ListenError> {
+    pub(crate) fn bind(address: &Address) -> Result<(Self, Address), ListenError> {
         let failed = |error| ListenError::Io { address: address.clone(), error };
         match address {
-            ListenAddr::Unix(path) => {
+            Address::Unix(path) => {
                 let listener = bind_unix(path, address)?;
                 let inode = inode(path).map_err(failed)?;
                 let _file = SocketFile { path: path.clone(), inode };
                 Ok((Listener::Unix { listener, _file }, address.clone()))
             }
-            ListenAddr::Tcp(host_and_port) => {
+            Address::Tcp(host_and_port) => {
                 let listener = bind_tcp(host_and_port, address)?;
                 let bound = listener.local_addr().map_err(failed)?;
-                Ok((Listener::Tcp(listener), ListenAddr::Tcp(bound.to_string())))
+                Ok((Listener::Tcp(listener), Address::Tcp(bound.to_string())))
             }
         }
     }
@@ -185,7 +185,7 @@ impl Listener {
 }
 
 /// Binds a Unix socket that only this user may connect to, in place of a stale one.
-fn bind_unix(path: &Path, address: &ListenAddr) -> Result<UnixListener, ListenError> {
+fn bind_unix(path: &Path, address: &Address) -> Result<UnixListener, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
     // While this server looks, removes and binds, no other one may.
     let _locked = lock_folder(path.parent().unwrap_or(Path::new("/")), address)?;
@@ -212,7 +212,7 @@ fn bind_unix(path: &Path, address: &ListenAddr) -> Result<UnixListener, ListenEr
 }
 
 /// Takes the lock of `folder` itself, which is held until the file is dropped.
-fn lock_folder(folder: &Path, address: &ListenAddr) -> Result<File, ListenError> {
+fn lock_folder(folder: &Path, address: &Address) -> Result<File, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
     let file = File::open(folder).map_err(failed)?;
     let deadline = Instant::now() + LOCK_TIMEOUT;
@@ -231,7 +231,7 @@ fn lock_folder(folder: &Path, address: &ListenAddr) -> Result<File, ListenError>
     }
 }
 
-fn bind_tcp(host_and_port: &str, address: &ListenAddr) -> Result<TcpListener, ListenError> {
+fn bind_tcp(host_and_port: &str, address: &Address) -> Result<TcpListener, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
     let resolved: Vec<_> = host_and_port.to_socket_addrs().map_err(failed)?.collect();
     if let Some(&resolved) = resolved.iter().find(|at| !at.ip().to_canonical().is_loopback()) {

@@ -11,11 +11,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 
-use crate::address::ListenAddr;
 use crate::config::Config;
 use crate::listen::{self, ListenError, Listener};
 use crate::metrics;
 use crate::worker::{self, Shared};
+use killick_client::Address;
 
 /// Why a server did not start, or did not go on.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Drop for Guard {
 
 /// A running server, on threads of its own. It stops when it is dropped.
 pub struct Server {
-    addresses: Vec<ListenAddr>,
+    addresses: Vec<Address>,
     metrics: Option<SocketAddr>,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
@@ -176,7 +176,7 @@ impl Server {
 
     /// Where the server listens, in the order of [`Config::listen`]: a TCP port of 0 is replaced by
     /// the one that the system chose.
-    pub fn addresses(&self) -> &[ListenAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 

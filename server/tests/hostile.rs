@@ -9,7 +9,7 @@ use capnp::ErrorKind;
 use capnp::capability::FromClientHook;
 use capnp::traits::ImbueMut;
 use killick_schema::api::anchor_capnp::anchor::{self, storer};
-use killick_server::ListenAddr;
+use killick_server::Address;
 use support::{
     Harness, Peer, Put, bootstrap_messages, cell, eventually, load, load_cap, load_messages, put,
     raw, run, store, walk, walk_error,
@@ -17,7 +17,7 @@ use support::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Sends `bytes`, and waits until the server has closed the connection.
-async fn send_and_wait_for_the_end(address: &ListenAddr, bytes: &[u8]) {
+async fn send_and_wait_for_the_end(address: &Address, bytes: &[u8]) {
     let mut stream = raw(address).await;
     // It may have closed before it was sent everything.
     let _ = stream.write_all(bytes).await;

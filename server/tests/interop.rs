@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use killick_schema::api::anchor_capnp::anchor::loader;
-use killick_server::ListenAddr;
+use killick_server::Address;
 use support::{Harness, Peer, Put, cell, eventually, load, load_cap, put, run, speaker, walk};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -31,7 +31,7 @@ fn a_python_client_does_everything_hosts_and_calls() {
     let harness = Harness::start();
     run(async {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let ListenAddr::Unix(socket) = harness.unix() else { panic!("a Unix socket") };
+        let Address::Unix(socket) = harness.unix() else { panic!("a Unix socket") };
         let peer = Peer::connect(harness.unix()).await;
         let (client, spoken) = speaker("from Rust");
         put(&peer, "rust/speaker", Put::cap(client)).await;

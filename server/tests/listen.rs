@@ -11,17 +11,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use killick_server::{Config, ListenAddr, ListenError, Log, Server, StartError};
+use killick_server::{Address, Config, ListenError, Log, Server, StartError};
 use support::{Harness, Peer, Put, cell, load_cap, raw, run, store, walk, walk_error};
 
 fn start(path: &Path) -> Result<Server, StartError> {
-    Server::start(Config::for_test([ListenAddr::Unix(path.to_owned())]))
+    Server::start(Config::for_test([Address::Unix(path.to_owned())]))
 }
 
 #[test]
 fn the_socket_file_is_for_its_user_alone_and_goes_with_the_server() {
     let harness = Harness::start();
-    let ListenAddr::Unix(path) = harness.unix().clone() else { panic!("not a path") };
+    let Address::Unix(path) = harness.unix().clone() else { panic!("not a path") };
     let found = std::fs::metadata(&path).expect("there");
     assert!(found.file_type().is_socket());
     assert_eq!(found.permissions().mode() & 0o777, 0o600);
@@ -124,7 +124,7 @@ fn a_tcp_address_that_others_reach_is_refused_and_says_why() {
 fn a_server_that_cannot_have_all_its_addresses_has_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("killick.sock");
-    let addresses = [ListenAddr::Unix(path.clone()), "tcp:0.0.0.0:0".parse().expect("parses")];
+    let addresses = [Address::Unix(path.clone()), "tcp:0.0.0.0:0".parse().expect("parses")];
     Server::start(Config::for_test(addresses)).expect_err("the second");
     assert!(!path.exists());
     let error = Server::start(Config::for_test([])).expect_err("none at all");
@@ -209,7 +209,7 @@ fn stopping_does_not_wait_for_a_client_that_does_not_read() {
 fn serve_runs_until_it_is_told_to_stop() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("killick.sock");
-    let config = Config::for_test([ListenAddr::Unix(path.clone())]);
+    let config = Config::for_test([Address::Unix(path.clone())]);
     let mut seen = Vec::new();
     let ready = |server: &Server| {
         assert!(path.exists());
@@ -217,7 +217,7 @@ fn serve_runs_until_it_is_told_to_stop() {
     };
     let shutdown = async { tokio::time::sleep(Duration::from_millis(20)).await };
     killick_server::serve(config, ready, shutdown).expect("served");
-    assert_eq!(seen, [ListenAddr::Unix(path.clone())]);
+    assert_eq!(seen, [Address::Unix(path.clone())]);
     assert!(!path.exists());
 }
 
@@ -228,7 +228,7 @@ fn serve_ends_with_an_error_when_a_thread_of_the_server_panics() {
     let config = Config {
         max_connections: 0,
         log: Log::new(|_| panic!("this log panics")),
-        ..Config::for_test([ListenAddr::Unix(path.clone())])
+        ..Config::for_test([Address::Unix(path.clone())])
     };
     // The acceptor refuses it, and logs that.
     let ready = |_: &Server| drop(std::os::unix::net::UnixStream::connect(&path).expect("there"));

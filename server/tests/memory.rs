@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use killick_server::{Config, ListenAddr, Server};
+use killick_server::{Address, Config, Server};
 use support::{Peer, raw, run};
 use tokio::io::AsyncWriteExt;
 
@@ -17,14 +17,14 @@ const LISTEN: &str = "KILLICK_TEST_LISTEN";
 /// A server in a process of its own.
 struct ServerProcess {
     process: Child,
-    address: ListenAddr,
+    address: Address,
     _folder: tempfile::TempDir,
 }
 
 impl ServerProcess {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the socket");
-        let address = ListenAddr::Unix(folder.path().join("killick.sock"));
+        let address = Address::Unix(folder.path().join("killick.sock"));
         let mut process = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "serve_until_killed", "--nocapture"])
             .env(LISTEN, address.to_string())

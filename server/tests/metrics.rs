@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use capnp_rpc::new_client;
 use killick_schema::api::anchor_capnp::anchor::loader;
-use killick_server::{Config, ListenAddr, Server, StartError};
+use killick_server::{Address, Config, Server, StartError};
 use support::{
     Harness, PATIENCE, Peer, Put, cell, eventually, load, load_cap, put, run, speaker, walk,
 };
@@ -149,7 +149,7 @@ fn what_is_no_request_for_these_is_told_so_and_takes_nothing_else() {
 #[test]
 fn only_a_loopback_address_is_taken() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut config = Config::for_test([ListenAddr::Unix(folder.path().join("s"))]);
+    let mut config = Config::for_test([Address::Unix(folder.path().join("s"))]);
     config.metrics = Some("0.0.0.0:0".parse().expect("an address"));
     let error = Server::start(config).expect_err("refused");
     assert!(matches!(error, StartError::Metrics { .. }), "{error:?}");

@@ -12,10 +12,9 @@ use capnp::message::ReaderOptions;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use killick_client::{Address, dial};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::host_capnp::host;
-use killick_server::ListenAddr;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
@@ -31,7 +30,7 @@ type Found = Promise<capnp::capability::Response<anchor::lookup_results::Owned>,
 /// An open connection.
 pub(crate) struct Connection {
     host: host::Client,
-    address: ListenAddr,
+    address: Address,
     timeout: Option<Duration>,
     driver: JoinHandle<()>,
 }
@@ -39,20 +38,11 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to `address`. Must be called within a `LocalSet`.
     pub(crate) async fn open(
-        address: ListenAddr,
+        address: Address,
         timeout: Option<Duration>,
     ) -> Result<Self, CliError> {
         let what = format!("connect to {address}");
-        let opened = async {
-            match &address {
-                ListenAddr::Unix(path) => Ok(drive(UnixStream::connect(path).await?.compat())),
-                ListenAddr::Tcp(at) => {
-                    let stream = TcpStream::connect(at).await?;
-                    stream.set_nodelay(true)?;
-                    Ok(drive(stream.compat()))
-                }
-            }
-        };
+        let opened = async { Ok(drive(dial(&address).await?.compat())) };
         let (host, driver) = within(timeout, opened)
             .await
             .ok_or_else(|| CliError::failed(&what, no_answer(timeout)))?
@@ -64,7 +54,7 @@ impl Connection {
         &self.host
     }
 
-    pub(crate) fn address(&self) -> &ListenAddr {
+    pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
@@ -235,8 +225,8 @@ fn no_answer(timeout: Option<Duration>) -> String {
     format!("no answer within {waited} (see --timeout)")
 }
 
-fn why_unreachable(address: &ListenAddr, error: &io::Error) -> String {
-    if let ListenAddr::Unix(path) = address
+fn why_unreachable(address: &Address, error: &io::Error) -> String {
+    if let Address::Unix(path) = address
         && fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
     {
         return "not a socket".to_owned();

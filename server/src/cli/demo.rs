@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use killick_server::{Config, ListenAddr, Server};
+use killick_server::{Address, Config, Server};
 
 use super::error::CliError;
 use super::text::duration;
@@ -44,7 +44,7 @@ impl Demo {
             .prefix("killick-demo-")
             .tempdir()
             .map_err(|error| CliError::failed("demo: a folder for the socket", error))?;
-        let address = ListenAddr::Unix(folder.path().join("socket"));
+        let address = Address::Unix(folder.path().join("socket"));
         let server = Server::start(Config::for_test([address.clone()]))
             .map_err(|error| CliError::failed("demo: start a server", error))?;
         let own = std::process::id();
@@ -61,7 +61,7 @@ impl Demo {
 }
 
 /// The three acts.
-fn play(story: &mut Story, address: &ListenAddr) -> Result<(), CliError> {
+fn play(story: &mut Story, address: &Address) -> Result<(), CliError> {
     let (told, telling) = mpsc::channel();
     let mut alice = Player::enter(Who::Alice, address, told.clone())?;
     listen(story, &telling, Who::Alice, "ready")?;
@@ -119,7 +119,7 @@ struct Player {
 impl Player {
     fn enter(
         who: Who,
-        address: &ListenAddr,
+        address: &Address,
         told: mpsc::Sender<(Who, String)>,
     ) -> Result<Self, CliError> {
         let failed = |error| CliError::failed(format!("demo: start {who}"), error);

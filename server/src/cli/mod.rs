@@ -43,7 +43,7 @@ use std::time::Duration;
 use clap::error::{ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use killick_server::{ListenAddr, default_address};
+use killick_server::{Address, default_address};
 
 use connection::Connection;
 use error::{CliError, Exit};
@@ -91,7 +91,7 @@ struct Global {
     /// The default is $KILLICK_ADDR, or else where 'killick serve' listens without --listen:
     /// killick.sock in $XDG_RUNTIME_DIR, or in a private folder of yours in the temporary directory.
     #[arg(long, global = true, value_name = "ADDR")]
-    connect: Option<ListenAddr>,
+    connect: Option<Address>,
 
     /// The longest wait for one answer: 500ms, 10s, 2m or plain seconds; 0 waits for ever.
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = wait)]
@@ -234,7 +234,7 @@ fn connected(
 }
 
 /// Where to connect to without `--connect`: what the environment names, or else the default.
-fn address_without_flag() -> Result<ListenAddr, CliError> {
+fn address_without_flag() -> Result<Address, CliError> {
     match env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
         Some(value) => value
             .to_str()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
 use killick::Limits;
-use killick_server::{Config, ListenAddr, Log};
+use killick_server::{Address, Config, Log};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -33,7 +33,7 @@ pub(super) struct Settings {
         hide_env = true,
         value_delimiter = ','
     )]
-    listen: Option<Vec<Address>>,
+    listen: Option<Vec<Listen>>,
 
     /// Answer HTTP at this loopback address: /metrics for Prometheus, /health for those who watch over the
     /// process.
@@ -175,31 +175,31 @@ impl fmt::Display for Time {
 /// An address as it is written.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
-struct Address(ListenAddr);
+struct Listen(Address);
 
-impl FromStr for Address {
-    type Err = <ListenAddr as FromStr>::Err;
+impl FromStr for Listen {
+    type Err = <Address as FromStr>::Err;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Address)
+        text.parse().map(Listen)
     }
 }
 
-impl TryFrom<String> for Address {
-    type Error = <ListenAddr as FromStr>::Err;
+impl TryFrom<String> for Listen {
+    type Error = <Address as FromStr>::Err;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
     }
 }
 
-impl From<Address> for String {
-    fn from(address: Address) -> String {
+impl From<Listen> for String {
+    fn from(address: Listen) -> String {
         address.to_string()
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -251,7 +251,7 @@ impl Settings {
         let level = self.log.unwrap_or(Level::Normal);
         let time = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
         Config {
-            listen: self.listen.into_iter().flatten().map(|Address(address)| address).collect(),
+            listen: self.listen.into_iter().flatten().map(|Listen(address)| address).collect(),
             metrics: self.metrics,
             threads: self.threads.unwrap_or(default.threads),
             limits: Limits {
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn every_setting_survives_a_file() {
         let all = Settings {
-            listen: Some(vec![Address("unix:/tmp/k".parse().unwrap())]),
+            listen: Some(vec![Listen("unix:/tmp/k".parse().unwrap())]),
             ..Settings::defaults()
         };
         let text = all.to_toml().expect("text");

@@ -17,7 +17,7 @@ use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
 use killick_schema::api::host_capnp::host;
-use killick_server::{Config, ListenAddr, Log, Server};
+use killick_server::{Address, Config, Log, Server};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -54,8 +54,8 @@ impl Harness {
     /// A server with a configuration of its own.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the socket");
-        let unix = ListenAddr::Unix(folder.path().join("killick.sock"));
-        let mut config = Config::for_test([unix, ListenAddr::Tcp("127.0.0.1:0".into())]);
+        let unix = Address::Unix(folder.path().join("killick.sock"));
+        let mut config = Config::for_test([unix, Address::Tcp("127.0.0.1:0".into())]);
         let log = Lines::default();
         let lines = log.clone();
         config.log = Log::new(move |line| lines.0.lock().expect("log").push(line.to_owned()));
@@ -63,11 +63,11 @@ impl Harness {
         Harness { server: Server::start(config).expect("started"), log, folder }
     }
 
-    pub fn unix(&self) -> &ListenAddr {
+    pub fn unix(&self) -> &Address {
         &self.server.addresses()[0]
     }
 
-    pub fn tcp(&self) -> &ListenAddr {
+    pub fn tcp(&self) -> &Address {
         &self.server.addresses()[1]
     }
 
@@ -107,10 +107,10 @@ pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Stream for T {}
 
 /// A connection without the protocol.
-pub async fn raw(address: &ListenAddr) -> Box<dyn Stream> {
+pub async fn raw(address: &Address) -> Box<dyn Stream> {
     match address {
-        ListenAddr::Unix(path) => Box::new(UnixStream::connect(path).await.expect("connected")),
-        ListenAddr::Tcp(at) => Box::new(TcpStream::connect(at).await.expect("connected")),
+        Address::Unix(path) => Box::new(UnixStream::connect(path).await.expect("connected")),
+        Address::Tcp(at) => Box::new(TcpStream::connect(at).await.expect("connected")),
     }
 }
 
@@ -134,12 +134,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub async fn connect(address: &ListenAddr) -> Self {
+    pub async fn connect(address: &Address) -> Self {
         match address {
-            ListenAddr::Unix(path) => {
+            Address::Unix(path) => {
                 Peer::over(UnixStream::connect(path).await.expect("connected").compat())
             }
-            ListenAddr::Tcp(at) => {
+            Address::Tcp(at) => {
                 let stream = TcpStream::connect(at).await.expect("connected");
                 stream.set_nodelay(true).expect("a socket option");
                 Peer::over(stream.compat())

@@ -7,10 +7,9 @@ use capnp::any_pointer;
 use capnp::traits::HasTypeId;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
+use killick_client::{Address, Stream, dial};
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
-use killick_server::ListenAddr;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::frames::{self, Answer, Incoming, NAME, QUESTIONS, Target, Template};
 
@@ -103,7 +102,7 @@ pub(super) struct Load {
 impl Load {
     /// Connects, and prepares for `workload`, below a path of this connection's own.
     pub(super) async fn prepare(
-        address: &ListenAddr,
+        address: &Address,
         workload: Workload,
         path: &str,
         children: u32,
@@ -273,8 +272,8 @@ impl Answer {
 
 /// A stream, and what goes over it.
 struct Wire {
-    reader: Box<dyn AsyncRead + Unpin>,
-    writer: Box<dyn AsyncWrite + Unpin>,
+    reader: ReadHalf<Stream>,
+    writer: WriteHalf<Stream>,
     incoming: Incoming,
     outgoing: Vec<u8>,
     /// How much of `outgoing` has been written.
@@ -283,20 +282,8 @@ struct Wire {
 }
 
 impl Wire {
-    async fn connect(address: &ListenAddr) -> io::Result<Self> {
-        let (reader, writer): (Box<dyn AsyncRead + Unpin>, Box<dyn AsyncWrite + Unpin>) =
-            match address {
-                ListenAddr::Unix(path) => {
-                    let (reader, writer) = UnixStream::connect(path).await?.into_split();
-                    (Box::new(reader), Box::new(writer))
-                }
-                ListenAddr::Tcp(at) => {
-                    let stream = TcpStream::connect(at).await?;
-                    stream.set_nodelay(true)?;
-                    let (reader, writer) = stream.into_split();
-                    (Box::new(reader), Box::new(writer))
-                }
-            };
+    async fn connect(address: &Address) -> io::Result<Self> {
+        let (reader, writer) = tokio::io::split(dial(address).await?);
         let (incoming, outgoing) = (Incoming::new(), Vec::new());
         Ok(Wire { reader, writer, incoming, outgoing, written: 0, questions: 0 })
     }

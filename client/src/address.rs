@@ -19,16 +19,16 @@ const SOCKET_PATH_BYTES: usize = 107;
 ///
 /// # Examples
 /// ```
-/// use killick_server::ListenAddr;
+/// use killick_client::Address;
 ///
-/// let address: ListenAddr = "tcp:127.0.0.1:2016".parse()?;
-/// assert_eq!(address, ListenAddr::Tcp("127.0.0.1:2016".into()));
-/// let error = "127.0.0.1:2016".parse::<ListenAddr>().unwrap_err();
+/// let address: Address = "tcp:127.0.0.1:2016".parse()?;
+/// assert_eq!(address, Address::Tcp("127.0.0.1:2016".into()));
+/// let error = "127.0.0.1:2016".parse::<Address>().unwrap_err();
 /// assert!(error.to_string().contains("'tcp:127.0.0.1:2016'"));
-/// # Ok::<(), killick_server::AddressError>(())
+/// # Ok::<(), killick_client::AddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ListenAddr {
+pub enum Address {
     /// A Unix socket, by the path of its file.
     Unix(PathBuf),
     /// A TCP socket, as `HOST:PORT`; an IPv6 host stands in brackets.
@@ -135,16 +135,16 @@ impl std::error::Error for AddressError {
     }
 }
 
-impl fmt::Display for ListenAddr {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ListenAddr::Unix(path) => write!(f, "unix:{}", path.display()),
-            ListenAddr::Tcp(host_and_port) => write!(f, "tcp:{host_and_port}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(host_and_port) => write!(f, "tcp:{host_and_port}"),
         }
     }
 }
 
-impl FromStr for ListenAddr {
+impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
@@ -158,17 +158,17 @@ impl FromStr for ListenAddr {
     }
 }
 
-fn unix(path: PathBuf) -> Result<ListenAddr, AddressError> {
+fn unix(path: PathBuf) -> Result<Address, AddressError> {
     if !path.is_absolute() {
         return Err(AddressError::NotAbsolute { path });
     }
     if path.as_os_str().len() > SOCKET_PATH_BYTES {
         return Err(AddressError::PathTooLong { path, limit: SOCKET_PATH_BYTES });
     }
-    Ok(ListenAddr::Unix(path))
+    Ok(Address::Unix(path))
 }
 
-fn tcp(text: &str) -> Result<ListenAddr, AddressError> {
+fn tcp(text: &str) -> Result<Address, AddressError> {
     let bad = |reason| AddressError::BadTcp { text: text.to_owned(), reason };
     let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("the port is missing"))?;
     if host.is_empty() {
@@ -183,9 +183,9 @@ fn tcp(text: &str) -> Result<ListenAddr, AddressError> {
     }
     let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     if let Some(ip) = ip.and_then(|ip| ip.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()) {
-        return Ok(ListenAddr::Tcp(format!("{ip}:{port}")));
+        return Ok(Address::Tcp(format!("{ip}:{port}")));
     }
-    Ok(ListenAddr::Tcp(text.to_owned()))
+    Ok(Address::Tcp(text.to_owned()))
 }
 
 /// The address that server and client commands use when none is given: the Unix socket
@@ -197,7 +197,7 @@ fn tcp(text: &str) -> Result<ListenAddr, AddressError> {
 /// # Errors
 /// [`AddressError::NotPrivate`] if the folder belongs to somebody else, is open to others, or is no
 /// folder; [`AddressError::Folder`] if it can be neither made nor examined.
-pub fn default_address() -> Result<ListenAddr, AddressError> {
+pub fn default_address() -> Result<Address, AddressError> {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     match runtime.filter(|folder| folder.is_absolute()) {
         Some(folder) => unix(folder.join(SOCKET_NAME)),
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        text.parse::<ListenAddr>().expect_err(text).to_string()
+        text.parse::<Address>().expect_err(text).to_string()
     }
 
     /// A folder for one test, removed when it is dropped.
@@ -261,14 +261,14 @@ mod tests {
     #[test]
     fn address_prints_as_it_parses() {
         for text in ["unix:/run/k.sock", "tcp:127.0.0.1:2016", "tcp:[::1]:0", "tcp:localhost:1"] {
-            assert_eq!(text.parse::<ListenAddr>().expect(text).to_string(), text);
+            assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
     }
 
     #[test]
     fn an_ipv4_address_in_the_form_of_ipv6_is_the_ipv4_address() {
-        let mapped: ListenAddr = "tcp:[::ffff:127.0.0.1]:5".parse().expect("an address");
-        assert_eq!(mapped, ListenAddr::Tcp("127.0.0.1:5".into()));
+        let mapped: Address = "tcp:[::ffff:127.0.0.1]:5".parse().expect("an address");
+        assert_eq!(mapped, Address::Tcp("127.0.0.1:5".into()));
     }
 
     #[test]
