@@ -1,50 +1,12 @@
 //! What a server is told: where to listen, and every bound.
 
-use std::fmt;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use killick::Limits;
 
 use killick_client::Address;
-
-/// Where a server writes its log: one call a line, without the end of line.
-#[derive(Clone)]
-pub struct Log(Arc<dyn Fn(&str) + Send + Sync>);
-
-impl Log {
-    /// A log that hands each line to `write`.
-    pub fn new(write: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Log(Arc::new(write))
-    }
-
-    /// A log on the standard error stream. A line that cannot be written there is lost.
-    pub fn stderr() -> Self {
-        Log::new(|line| {
-            // One write a line; a reader that has gone is no reason to stop serving.
-            let _ = io::stderr().lock().write_all(format!("killick: {line}\n").as_bytes());
-        })
-    }
-
-    /// A log that nobody reads.
-    pub fn none() -> Self {
-        Log::new(|_| {})
-    }
-
-    /// Writes one line.
-    pub fn line(&self, line: impl fmt::Display) {
-        (self.0)(&line.to_string());
-    }
-}
-
-impl fmt::Debug for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Log")
-    }
-}
 
 /// Everything that a server is told when it starts.
 ///
@@ -94,10 +56,6 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// How long a stopping server waits for its connections to end by themselves.
     pub drain_timeout: Duration,
-    /// Whether connections that end in order are logged as well: by themselves, they say little.
-    pub verbose: bool,
-    /// Where the log goes.
-    pub log: Log,
 }
 
 /// The bounds of a server's tree.
@@ -111,7 +69,7 @@ fn server_limits() -> Limits {
 }
 
 impl Default for Config {
-    /// No address yet, the bounds of a server, and a log on the standard error stream.
+    /// No address yet, and the bounds of a server.
     fn default() -> Self {
         Config {
             listen: Vec::new(),
@@ -133,8 +91,6 @@ impl Default for Config {
             read_timeout: Duration::from_secs(30),
             idle_timeout: None,
             drain_timeout: Duration::from_secs(2),
-            verbose: false,
-            log: Log::stderr(),
         }
     }
 }
@@ -143,8 +99,8 @@ impl Default for Config {
 const CALL_BYTES: usize = 8 * 1024;
 
 impl Config {
-    /// A configuration for a test or a demonstration: listens on `listen`, with two threads, waits less,
-    /// logs nothing.
+    /// A configuration for a test or a demonstration: listens on `listen`, with two threads, and waits
+    /// less.
     pub fn for_test(listen: impl IntoIterator<Item = Address>) -> Self {
         Config {
             listen: listen.into_iter().collect(),
@@ -152,7 +108,6 @@ impl Config {
             settle_timeout: Duration::from_millis(500),
             write_timeout: Duration::from_millis(500),
             drain_timeout: Duration::from_millis(500),
-            log: Log::none(),
             ..Config::default()
         }
     }

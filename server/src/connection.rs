@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
+use tracing::{debug, warn};
 
 use crate::cap::{Cap, Own};
 use crate::config::Config;
@@ -51,6 +52,7 @@ pub(crate) async fn run<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let session = Session::open(worker, peer);
+    debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
     let end = match session.client(&Cap::Own(Own::Host)) {
         Ok(host) => {
             // Whatever happens, what the connection holds is let go of.
@@ -60,36 +62,36 @@ pub(crate) async fn run<S>(
         Err(error) => End::Broken(error),
     };
     session.close().await;
-    let now = session.shared().config();
-    let (id, log) = (session.id(), &now.log);
-    match end {
-        End::Orderly if !now.verbose => {}
-        End::Orderly => log.line(format_args!("connection {id} ({peer}) ended")),
-        End::Broken(error) => {
-            log.line(format_args!("connection {id} ({peer}) closed: {}", reason(&error)));
-        }
-        End::Stalled => {
-            let limit = session.config().write_timeout;
-            log.line(format_args!("connection {id} ({peer}) closed: read nothing for {limit:?}"));
-        }
-        End::Stuck => {
-            let Config { max_calls, max_call_bytes, write_timeout, .. } = session.config();
-            log.line(format_args!(
-                "connection {id} ({peer}) closed: its limit of {max_calls} calls, or of \
-                 {max_call_bytes} bytes of them, stayed unanswered for {write_timeout:?}"
-            ));
-        }
-        End::Trickled => {
-            let limit = session.config().read_timeout;
-            log.line(format_args!(
-                "connection {id} ({peer}) closed: the rest of a message did not come for {limit:?}"
-            ));
-        }
-        End::Idle => {
-            let limit = session.config().idle_timeout.unwrap_or_default();
-            log.line(format_args!("connection {id} ({peer}) closed: sent nothing for {limit:?}"));
-        }
-        End::Panicked => log.line(format_args!("connection {id} ({peer}) closed: internal error")),
+    let (connection, stats) = (session.id(), session.stats());
+    let (calls, age) = (stats.calls.get(), stats.opened.elapsed());
+    match end.reason(session.config()) {
+        None => debug!(connection, peer, calls, ?age, "connection ended"),
+        Some(reason) => warn!(connection, peer, calls, ?age, %reason, "connection closed"),
+    }
+}
+
+impl End {
+    /// Why the connection had to be closed, if it did not end in order.
+    fn reason(self, config: &Config) -> Option<String> {
+        Some(match self {
+            End::Orderly => return None,
+            End::Broken(error) => reason(&error),
+            End::Stalled => format!("read nothing for {:?}", config.write_timeout),
+            End::Stuck => {
+                let Config { max_calls, max_call_bytes, write_timeout, .. } = config;
+                format!(
+                    "its limit of {max_calls} calls, or of {max_call_bytes} bytes of them, stayed \
+                     unanswered for {write_timeout:?}"
+                )
+            }
+            End::Trickled => {
+                format!("the rest of a message did not come for {:?}", config.read_timeout)
+            }
+            End::Idle => {
+                format!("sent nothing for {:?}", config.idle_timeout.unwrap_or_default())
+            }
+            End::Panicked => "internal error".into(),
+        })
     }
 }
 

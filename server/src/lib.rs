@@ -46,7 +46,7 @@ mod system;
 mod wire;
 mod worker;
 
-pub use config::{Config, Log};
+pub use config::Config;
 pub use connection::fuzz_session;
 pub use killick_client::{Address, AddressError, default_address};
 pub use listen::ListenError;

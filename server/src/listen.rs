@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::worker::{Permit, Shared};
 use killick_client::Address;
@@ -271,7 +272,7 @@ pub(crate) async fn accept(
                 }
             }
             Err(error) => {
-                shared.config().log.line(format_args!("accepting failed: {error}"));
+                warn!(%error, "accepting failed");
                 tokio::time::sleep(back_off).await;
                 back_off = (back_off * 2).min(longest);
             }
@@ -284,7 +285,7 @@ fn refuse(socket: Socket, peer: &str, shared: &Shared) {
     shared.count_refused();
     let limit = shared.config().max_connections;
     let reason = format!("the server already has its limit of {limit} connections");
-    shared.config().log.line(format_args!("{peer} closed: {reason}"));
+    warn!(peer, %reason, "connection refused");
     let mut message = capnp::message::Builder::new_default();
     let rpc = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
     let mut abort = rpc.init_abort();

@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use crate::stats::{BUCKETS, METHODS, OUTCOMES};
 use crate::system;
@@ -60,7 +61,7 @@ pub(crate) async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                shared.config().log.line(format_args!("metrics: accepting failed: {error}"));
+                warn!(%error, "accepting failed, for metrics");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

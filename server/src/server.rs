@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
+use tracing::{Dispatch, dispatcher, info, warn};
 
 use crate::config::Config;
 use crate::listen::{self, ListenError, Listener};
@@ -110,6 +111,10 @@ pub struct Server {
 impl Server {
     /// Starts a server. When this returns, it can be connected to at each of its addresses.
     ///
+    /// Its log are events of `tracing`, one for each connection that comes, ends, has to be closed or is
+    /// refused, with whatever else is not as it should be. They go to the subscriber that is current
+    /// where this is called.
+    ///
     /// # Errors
     /// Nothing is left behind: either all addresses are listened on or none.
     pub fn start(config: Config) -> Result<Self, StartError> {
@@ -166,9 +171,10 @@ impl Server {
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let (stop, panicked) = (self.stop.clone(), self.panicked.clone());
         let guard = Guard { thread: name.clone(), stop, panicked };
+        let log = dispatcher::get_default(Dispatch::clone);
         let guarded = move || {
             let _guard = guard;
-            body();
+            dispatcher::with_default(&log, body);
         };
         self.threads.push(std::thread::Builder::new().name(name).spawn(guarded)?);
         Ok(())
@@ -191,7 +197,7 @@ impl Server {
     }
 
     /// Has the server go by `config`: its own bounds for connections from now on, the bounds of what all
-    /// share, and the log, at once. [`listen`](Config::listen), [`threads`](Config::threads) and
+    /// share at once. [`listen`](Config::listen), [`threads`](Config::threads) and
     /// [`limits`](Config::limits) stay as they are until the next start; if they differ, the log says so.
     pub fn reload(&self, config: Config) {
         let before = self.shared.config();
@@ -206,17 +212,11 @@ impl Server {
         let Config { listen, metrics, threads, limits, .. } = (*before).clone();
         self.shared.set_config(Config { listen, metrics, threads, limits, ..config });
         match stay.is_empty() {
-            true => self.log(format_args!("reloaded")),
-            false => self.log(format_args!(
-                "reloaded, but until the next start the {} stay",
-                stay.join(", ")
-            )),
+            true => info!("reloaded"),
+            false => {
+                warn!(stay = %stay.join(", "), "reloaded but for what stays until the next start")
+            }
         }
-    }
-
-    /// Writes a line to the server's log.
-    pub fn log(&self, line: impl fmt::Display) {
-        self.shared.config().log.line(line);
     }
 
     /// Resolves if one of the server's threads panics, when the others have been told to stop: the

@@ -23,6 +23,7 @@ use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind};
 use tokio::sync::Notify;
+use tracing::error;
 
 use crate::bridge::{Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
@@ -280,7 +281,6 @@ impl Peer for Session {
     }
 
     fn panicked(&self) {
-        let id = self.id();
-        self.shared().config().log.line(format_args!("connection {id}: a call panicked"));
+        error!(connection = self.id(), "a call panicked");
     }
 }

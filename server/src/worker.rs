@@ -19,6 +19,7 @@ use killick::Tree;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
+use tracing::warn;
 
 use crate::bridge::Inbox;
 use crate::cap::{Home, Node, Origin, Own};
@@ -415,7 +416,7 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
     match stream {
         Ok(Stream::Unix(stream)) => connection::run(stream, &peer, &worker, &mut stop).await,
         Ok(Stream::Tcp(stream)) => connection::run(stream, &peer, &worker, &mut stop).await,
-        Err(error) => worker.shared().config().log.line(format_args!("{peer} closed: {error}")),
+        Err(error) => warn!(peer, %error, "connection lost before it was served"),
     }
     drop(permit);
 }

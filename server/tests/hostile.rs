@@ -15,6 +15,7 @@ use support::{
     raw, run, store, walk, walk_error,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing::Level;
 
 /// Sends `bytes`, and waits until the server has closed the connection.
 async fn send_and_wait_for_the_end(address: &Address, bytes: &[u8]) {
@@ -60,7 +61,7 @@ fn what_is_not_the_protocol_ends_its_connection_with_one_log_line_and_no_other()
             for (count, address) in harness.server.addresses().iter().enumerate() {
                 send_and_wait_for_the_end(address, bytes).await;
                 let log = harness.logged(count + 1).await;
-                assert!(log[count].contains(") closed: "), "{what}: {log:?}");
+                assert!(log[count].contains("connection closed "), "{what}: {log:?}");
                 assert!(!log[count].contains("Failed"), "{what}: {log:?}");
             }
             assert_eq!(witness.nodes().await, 2, "{what}");
@@ -83,7 +84,7 @@ fn a_frame_cut_off_by_the_end_of_the_connection_is_one_log_line_that_says_so() {
                 stream.write_all(bytes).await.expect("sent");
                 drop(stream);
                 let log = harness.logged(count + 1).await;
-                let expected = format!("closed: the connection ended {left} bytes into a message");
+                let expected = format!("reason=the connection ended {left} bytes into a message");
                 assert!(log[count].ends_with(&expected), "{log:?}");
             }
             witness.tree_is_empty().await;
@@ -100,15 +101,15 @@ fn a_bad_message_whose_sender_closes_at_once_is_one_log_line() {
             stream.write_all(&frame(&[0xffff_ffff_0000_0000])).await.expect("sent");
             drop(stream);
             let log = harness.logged(1).await;
-            assert!(log[0].contains(") closed: "), "{log:?}");
+            assert!(log[0].contains("connection closed "), "{log:?}");
         });
     }
 }
 
 #[test]
 fn a_connection_that_ends_in_order_is_one_log_line_without_a_reason_and_only_if_wanted() {
-    for verbose in [true, false] {
-        let harness = Harness::with(|config| config.verbose = verbose);
+    for level in [Level::DEBUG, Level::INFO] {
+        let harness = Harness::logging(level, |_| {});
         run(async {
             let witness = Peer::connect(harness.unix()).await;
             for address in harness.server.addresses() {
@@ -119,8 +120,12 @@ fn a_connection_that_ends_in_order_is_one_log_line_without_a_reason_and_only_if_
                 witness.info(|info| info.get_connections()).await == 1
             })
             .await;
-            let log = harness.logged(if verbose { 4 } else { 0 }).await;
-            assert!(log.iter().all(|line| line.ends_with(") ended")), "{log:?}");
+            // Four come and go; the witness has come.
+            let log = harness.logged(if level == Level::DEBUG { 9 } else { 0 }).await;
+            for (what, count) in [("DEBUG connection opened ", 5), ("DEBUG connection ended ", 4)] {
+                let found = log.iter().filter(|line| line.starts_with(what)).count();
+                assert!(level == Level::INFO || found == count, "{log:#?}");
+            }
         });
     }
 }
@@ -273,7 +278,7 @@ fn a_client_that_sends_nothing_is_let_go_if_so_wanted() {
         drop(held);
         busy.tree_is_empty().await;
         let log = harness.logged(1).await;
-        assert!(log[0].ends_with("closed: sent nothing for 200ms"), "{log:#?}");
+        assert!(log[0].ends_with("reason=sent nothing for 200ms"), "{log:#?}");
     });
 }
 
@@ -290,7 +295,7 @@ fn a_promise_that_resolves_to_itself_ends_its_connection() {
         capnp::serialize::write_message(&mut bytes, &message).expect("written");
         send_and_wait_for_the_end(harness.unix(), &bytes).await;
         let log = harness.logged(1).await;
-        assert!(log[0].ends_with("closed: promise 5 resolves to itself"), "{log:#?}");
+        assert!(log[0].ends_with("reason=promise 5 resolves to itself"), "{log:#?}");
     });
 }
 

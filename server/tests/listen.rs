@@ -11,8 +11,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use killick_server::{Address, Config, ListenError, Log, Server, StartError};
-use support::{Harness, Peer, Put, cell, load_cap, raw, run, store, walk, walk_error};
+use killick_server::{Address, Config, ListenError, Server, StartError};
+use support::{Harness, Peer, Put, cell, load_cap, log_to, raw, run, store, walk, walk_error};
+use tracing::Level;
+use tracing::subscriber::with_default;
 
 fn start(path: &Path) -> Result<Server, StartError> {
     Server::start(Config::for_test([Address::Unix(path.to_owned())]))
@@ -225,15 +227,13 @@ fn serve_runs_until_it_is_told_to_stop() {
 fn serve_ends_with_an_error_when_a_thread_of_the_server_panics() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("killick.sock");
-    let config = Config {
-        max_connections: 0,
-        log: Log::new(|_| panic!("this log panics")),
-        ..Config::for_test([Address::Unix(path.clone())])
-    };
+    let config = Config { max_connections: 0, ..Config::for_test([Address::Unix(path.clone())]) };
     // The acceptor refuses it, and logs that.
     let ready = |_: &Server| drop(std::os::unix::net::UnixStream::connect(&path).expect("there"));
     let shutdown = async { tokio::time::sleep(Duration::from_secs(3)).await };
-    let error = killick_server::serve(config, ready, shutdown).expect_err("nobody accepts");
+    let log = log_to(Level::WARN, || -> Vec<u8> { panic!("this log panics") });
+    let served = with_default(log, || killick_server::serve(config, ready, shutdown));
+    let error = served.expect_err("nobody accepts");
     assert_eq!(error.to_string(), "the thread killick-accept of the server panicked");
     assert!(!path.exists());
 }

@@ -18,6 +18,7 @@ mod error;
 mod import;
 mod info;
 mod load;
+mod log;
 mod lookup;
 mod ls;
 mod man;

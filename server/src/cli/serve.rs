@@ -7,10 +7,12 @@ use killick_server::{Config, Server, default_address};
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
 use super::error::CliError;
+use super::log::{Level, Log};
 use super::output::Output;
-use super::settings::{Level, Settings};
+use super::settings::Settings;
 use super::signal::Interrupt;
 
 const AFTER_HELP: &str = "\
@@ -45,11 +47,11 @@ pub(super) struct Serve {
     #[arg(long)]
     check_config: bool,
 
-    /// As --log verbose.
+    /// As --log debug.
     #[arg(long, short, conflicts_with = "log")]
     verbose: bool,
 
-    /// As --log quiet.
+    /// As --log off.
     #[arg(long, short, conflicts_with_all = ["verbose", "log"])]
     quiet: bool,
 }
@@ -57,9 +59,9 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(mut self, json: bool) -> Result<(), CliError> {
         if self.verbose {
-            self.settings.set_level(Level::Verbose);
+            self.settings.set_level(Level::Debug);
         } else if self.quiet {
-            self.settings.set_level(Level::Quiet);
+            self.settings.set_level(Level::Off);
         }
         let mut output = Output::new(json);
         if self.check_config {
@@ -75,8 +77,11 @@ impl Serve {
             let hang_up = signal(SignalKind::hangup());
             (Interrupt::listen()?, hang_up.map_err(|error| CliError::failed("signals", error))?)
         };
+        let settings = self.settings()?;
+        let (level, format) = settings.log();
+        let log = Log::start(level, format)?;
         let server =
-            Server::start(self.config()?).map_err(|error| CliError::failed("serve", error))?;
+            Server::start(config(settings)?).map_err(|error| CliError::failed("serve", error))?;
         for address in server.addresses() {
             let address = address.to_string();
             match json {
@@ -97,7 +102,7 @@ impl Serve {
                 tokio::select! {
                     _ = interrupt.received() => return Ok(()),
                     error = server.failed() => return Err(CliError::failed("serve", error)),
-                    _ = hang_up.recv() => self.reload(&server),
+                    _ = hang_up.recv() => self.reload(&server, &log),
                 }
             }
         });
@@ -114,33 +119,36 @@ impl Serve {
         }
     }
 
-    fn config(&self) -> Result<Config, CliError> {
-        let mut config = self.settings()?.config();
-        if config.listen.is_empty() {
-            let address = default_address();
-            config
-                .listen
-                .push(address.map_err(|error| CliError::failed("default address", error))?);
-        }
-        Ok(config)
-    }
-
     /// Has the server go on with what the file says now, or as before if that is nothing sensible.
-    fn reload(&self, server: &Server) {
+    fn reload(&self, server: &Server, log: &Log) {
         let since = NotifyState::monotonic_usec_now().ok();
         tell(&[NotifyState::Reloading].into_iter().chain(since).collect::<Vec<_>>());
         let file = self.config.as_deref();
         if let Some(path) = file.filter(|path| !path.is_file()) {
             // A pipe would be empty the second time, or never end.
-            server.log(format_args!("not reloaded: {} is not a regular file", path.display()));
+            warn!(error = %format_args!("{} is not a regular file", path.display()), "not reloaded");
             return tell(&[NotifyState::Ready]);
         }
-        match self.config() {
-            Ok(config) => server.reload(config),
-            Err(error) => server.log(format_args!("not reloaded: {error}")),
+        let told = self.settings().and_then(|settings| Ok((settings.log(), config(settings)?)));
+        match told {
+            Ok(((level, _), config)) => {
+                log.set_level(level);
+                server.reload(config);
+            }
+            Err(error) => warn!(%error, "not reloaded"),
         }
         tell(&[NotifyState::Ready]);
     }
+}
+
+/// What a server is told by `settings`.
+fn config(settings: Settings) -> Result<Config, CliError> {
+    let mut config = settings.config();
+    if config.listen.is_empty() {
+        let address = default_address();
+        config.listen.push(address.map_err(|error| CliError::failed("default address", error))?);
+    }
+    Ok(config)
 }
 
 /// Tells the service manager, if one has started this program. That it does not hear is no reason to

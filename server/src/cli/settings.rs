@@ -8,13 +8,14 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Command, ValueEnum};
+use clap::{Args, Command};
 use killick::Limits;
-use killick_server::{Address, Config, Log};
+use killick_server::{Address, Config};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::error::CliError;
+use super::log::{Format, Level};
 use super::wait;
 
 /// One name for each setting: `max-nodes` in the file, `--max-nodes` as a flag, and in the environment
@@ -122,18 +123,10 @@ pub(super) struct Settings {
     /// How much to log.
     #[arg(long, value_name = "LEVEL", env = "KILLICK_LOG", hide_env = true)]
     log: Option<Level>,
-}
 
-/// How much to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Level {
-    /// Nothing.
-    Quiet,
-    /// Connections that had to be closed, and whatever else is not as it should be.
-    Normal,
-    /// Connections that end in order as well.
-    Verbose,
+    /// How the log is written.
+    #[arg(long, value_name = "FORMAT", env = "KILLICK_LOG_FORMAT", hide_env = true)]
+    log_format: Option<Format>,
 }
 
 /// A time as it is written: `500ms`, `2s`, `1m` or plain seconds.
@@ -226,6 +219,11 @@ impl Settings {
         self.log = Some(level);
     }
 
+    /// How much to log, and how.
+    pub(super) fn log(&self) -> (Level, Format) {
+        (self.log.unwrap_or(Level::Info), self.log_format.unwrap_or(Format::Text))
+    }
+
     /// These, and `others` where these say nothing.
     pub(super) fn or(&self, others: &Settings) -> Settings {
         let mut all = others.fields();
@@ -248,7 +246,6 @@ impl Settings {
     pub(super) fn config(self) -> Config {
         let default = Config::default();
         let limits = default.limits;
-        let level = self.log.unwrap_or(Level::Normal);
         let time = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
         Config {
             listen: self.listen.into_iter().flatten().map(|Listen(address)| address).collect(),
@@ -275,8 +272,6 @@ impl Settings {
             read_timeout: time(self.read_timeout, default.read_timeout),
             idle_timeout: self.idle_timeout.map(|Time(time)| time),
             drain_timeout: time(self.drain_timeout, default.drain_timeout),
-            verbose: level == Level::Verbose,
-            log: if level == Level::Quiet { Log::none() } else { Log::stderr() },
         }
     }
 
@@ -299,8 +294,6 @@ impl Settings {
             read_timeout,
             idle_timeout,
             drain_timeout,
-            verbose: _,
-            log: _,
         } = Config::default();
         Settings {
             listen: None,
@@ -323,7 +316,8 @@ impl Settings {
             read_timeout: Some(Time(read_timeout)),
             idle_timeout: idle_timeout.map(Time),
             drain_timeout: Some(Time(drain_timeout)),
-            log: Some(Level::Normal),
+            log: Some(Level::Info),
+            log_format: Some(Format::Text),
         }
     }
 

@@ -18,17 +18,17 @@ fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> super::support::
 fn flags_go_before_the_environment_and_that_before_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("killick.toml");
-    fs::write(&file, "max-nodes = 1\nmax-children = 1\nmax-depth = 1\nlog = \"quiet\"\n").unwrap();
+    fs::write(&file, "max-nodes = 1\nmax-children = 1\nmax-depth = 1\nlog = \"off\"\n").unwrap();
     let path = file.to_str().unwrap();
     let environment = [("KILLICK_MAX_NODES", "2"), ("KILLICK_MAX_CHILDREN", "2")];
     let ran = checked(&["--config", path, "--max-nodes", "3"], &environment);
-    for line in ["max-nodes = 3", "max-children = 2", "max-depth = 1", "log = \"quiet\""] {
+    for line in ["max-nodes = 3", "max-children = 2", "max-depth = 1", "log = \"off\""] {
         assert!(ran.ok().lines().any(|told| told == line), "{line}: {ran:?}");
     }
     // What is shown is a file that says the same.
     fs::write(&file, ran.ok()).unwrap();
     assert_eq!(checked(&[], &[("KILLICK_CONFIG", path)]).ok(), ran.ok());
-    assert!(checked(&["-v"], &[]).ok().contains("log = \"verbose\""));
+    assert!(checked(&["-v"], &[]).ok().contains("log = \"debug\""));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
 #[test]
 fn help_tells_the_defaults() {
     let ran = run(program().args(["serve", "--help"]), b"");
-    for default in ["[default: 1048576]", "[default: 30s]", "[default: normal]"] {
+    for default in ["[default: 1048576]", "[default: 30s]", "[default: info]"] {
         assert!(ran.ok().contains(default), "{default}: {}", ran.ok());
     }
 }
@@ -96,8 +96,8 @@ fn the_file_is_read_again_on_a_signal() {
     store().ok();
     fs::write(&file, "max-value-bytes = 100\nmax-nodes = 5\nthreads = 9\n").unwrap();
     let line = next(&server);
-    assert!(line.contains("reloaded, but"), "{line}");
-    assert!(line.contains("threads, bounds of the tree stay"), "{line}");
+    assert!(line.contains("reloaded but"), "{line}");
+    assert!(line.contains("stay=threads, bounds of the tree"), "{line}");
     assert!(store().error(1).contains("exceeds the limit of 100"));
     let mut broken = fs::OpenOptions::new().append(true).open(&file).unwrap();
     broken.write_all(b"max-calls = true\n").unwrap();
@@ -105,8 +105,50 @@ fn the_file_is_read_again_on_a_signal() {
     assert!(line.contains("not reloaded") && line.contains("killick.toml:4: max-calls:"), "{line}");
     assert!(store().error(1).contains("exceeds the limit of 100"));
     fs::write(&file, "max-value-bytes = 10000\n").unwrap();
-    assert_eq!(next(&server), "killick: reloaded\n");
+    assert!(next(&server).ends_with(" INFO reloaded\n"));
     store().ok();
+    signal(&server, Signal::TERM);
+    assert!(server.wait().expect("ends").success());
+}
+
+#[test]
+fn the_log_is_json_if_wanted_and_says_as_much_as_it_is_told_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("killick.toml");
+    let address = format!("unix:{}", folder.path().join("k.sock").display());
+    fs::write(&file, "log = \"info\"\nlog-format = \"json\"\n").unwrap();
+    let mut server = program()
+        .args(["serve", "--listen", &address, "--config"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("to start");
+    let mut said = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).expect("a line");
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        log.read_line(&mut line).expect("a line");
+        serde_json::from_str::<serde_json::Value>(&line).unwrap_or_else(|_| panic!("{line}"))
+    };
+    let load = || {
+        let ran = run(program().env("KILLICK_ADDR", &address).args(["load", "a"]), b"");
+        assert!(ran.error(3).ends_with("load a: nothing there"), "{ran:?}");
+    };
+    // No line: a connection that ends in order is for `debug`.
+    load();
+    fs::write(&file, "log = \"debug\"\nlog-format = \"json\"\n").unwrap();
+    signal(&server, Signal::HUP);
+    let reloaded = next();
+    assert_eq!((&reloaded["level"], &reloaded["message"]), (&"INFO".into(), &"reloaded".into()));
+    load();
+    let (opened, ended) = (next(), next());
+    assert_eq!(opened["message"], "connection opened");
+    assert_eq!(ended["message"], "connection ended");
+    assert_eq!((&opened["connection"], &ended["connection"]), (&2.into(), &2.into()));
+    assert!(ended["calls"].as_u64() > Some(0) && ended["level"] == "DEBUG", "{ended}");
     signal(&server, Signal::TERM);
     assert!(server.wait().expect("ends").success());
 }

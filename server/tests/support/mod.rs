@@ -17,10 +17,12 @@ use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
 use killick_schema::api::host_capnp::host;
-use killick_server::{Address, Config, Log, Server};
+use killick_server::{Address, Config, Server};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::compat::TokioAsyncReadCompatExt;
+use tracing::Level;
+use tracing::subscriber::with_default;
 
 /// The longest that anything in a test is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,7 +34,7 @@ pub struct Harness {
     folder: tempfile::TempDir,
 }
 
-/// The lines of a log. A test in which the RPC system or a call panicked fails.
+/// The lines of a log, each with its level first. A test in which the RPC system or a call panicked fails.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -46,6 +48,27 @@ impl Drop for Lines {
     }
 }
 
+impl std::io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(line).trim().to_owned();
+        self.0.lock().expect("log").push(text);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A log whose lines go to `writer`, for what is started within [`with_default`].
+pub fn log_to<W: std::io::Write + 'static>(
+    level: Level,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> impl tracing::Subscriber + Send + Sync {
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    log.with_ansi(false).without_time().with_target(false).finish()
+}
+
 impl Harness {
     pub fn start() -> Self {
         Harness::with(|_| {})
@@ -53,14 +76,20 @@ impl Harness {
 
     /// A server with a configuration of its own.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Harness::logging(Level::WARN, change)
+    }
+
+    /// A server that logs at `level`.
+    pub fn logging(level: Level, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the socket");
         let unix = Address::Unix(folder.path().join("killick.sock"));
         let mut config = Config::for_test([unix, Address::Tcp("127.0.0.1:0".into())]);
         let log = Lines::default();
-        let lines = log.clone();
-        config.log = Log::new(move |line| lines.0.lock().expect("log").push(line.to_owned()));
         change(&mut config);
-        Harness { server: Server::start(config).expect("started"), log, folder }
+        let lines = log.clone();
+        let subscriber = log_to(level, move || lines.clone());
+        let server = with_default(subscriber, || Server::start(config).expect("started"));
+        Harness { server, log, folder }
     }
 
     pub fn unix(&self) -> &Address {
