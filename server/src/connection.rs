@@ -22,6 +22,7 @@ use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
 use crate::session::Session;
+use crate::stats::Limit;
 use crate::worker::{Shared, Worker};
 
 /// How a connection ended, if not by its client closing it.
@@ -64,6 +65,9 @@ pub(crate) async fn run<S>(
     session.close().await;
     let (connection, stats) = (session.id(), session.stats());
     let (calls, age) = (stats.calls.get(), stats.opened.elapsed());
+    if let Some(limit) = end.limit() {
+        session.hit(limit);
+    }
     match end.reason(session.config()) {
         None => debug!(connection, peer, calls, ?age, "connection ended"),
         Some(reason) => warn!(connection, peer, calls, ?age, %reason, "connection closed"),
@@ -71,6 +75,18 @@ pub(crate) async fn run<S>(
 }
 
 impl End {
+    /// The limit that ended the connection, if one has.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            End::Stalled => Some(Limit::WriteTimeout),
+            End::Stuck => Some(Limit::Calls),
+            End::Broken(error) if error.kind == ErrorKind::Overloaded => Some(Limit::Calls),
+            End::Trickled => Some(Limit::ReadTimeout),
+            End::Idle => Some(Limit::IdleTimeout),
+            End::Broken(_) | End::Orderly | End::Panicked => None,
+        }
+    }
+
     /// Why the connection had to be closed, if it did not end in order.
     fn reason(self, config: &Config) -> Option<String> {
         Some(match self {

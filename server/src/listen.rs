@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::stats::Limit;
 use crate::worker::{Permit, Shared};
 use killick_client::Address;
 
@@ -282,7 +283,7 @@ pub(crate) async fn accept(
 
 /// Tells a client that the server is full, in the protocol's own words, and closes.
 fn refuse(socket: Socket, peer: &str, shared: &Shared) {
-    shared.count_refused();
+    shared.hits.count(Limit::Connections);
     let limit = shared.config().max_connections;
     let reason = format!("the server already has its limit of {limit} connections");
     warn!(peer, %reason, "connection refused");

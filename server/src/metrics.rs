@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::stats::{BUCKETS, METHODS, OUTCOMES};
+use crate::stats::{BUCKETS, Limit, METHODS, OUTCOMES};
 use crate::system;
 use crate::worker::Shared;
 
@@ -172,11 +172,13 @@ impl Collector for Scrape {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
 
-        let (accepted, refused) = shared.all_connections();
         let (read, written) = shared.clients.bytes();
         let counters = [
-            ("accepted_connections", "Connections that were served", accepted as f64),
-            ("refused_connections", "Connections over the limit", refused as f64),
+            (
+                "accepted_connections",
+                "Connections that were served",
+                shared.all_connections() as f64,
+            ),
             ("read_bytes", "Bytes read from clients", read as f64),
             ("written_bytes", "Bytes written to clients", written as f64),
             ("cpu_seconds", "Processor time of the process", system::cpu_micros() as f64 / 1e6),
@@ -189,6 +191,23 @@ impl Collector for Scrape {
                 None,
                 counter.metric_type(),
             )?)?;
+        }
+
+        let help = "What clients were refused or cut off for, by the setting that says so";
+        let mut limits =
+            encoder.encode_descriptor("limits_hit", help, None, MetricType::Counter)?;
+        for (limit, name) in Limit::ALL {
+            let count = ConstCounter::new(shared.hits.get(limit));
+            count.encode(limits.encode_family(&[("limit", name)])?)?;
+        }
+        let help = "What waits for a thread from others: calls to what its clients host, and notes";
+        let mut queues = encoder.encode_descriptor("queued", help, None, MetricType::Gauge)?;
+        for (thread, waits) in shared.queues.iter().enumerate() {
+            let thread = thread.to_string();
+            for (kind, count) in [("calls", &waits.calls), ("notes", &waits.notes)] {
+                let labels = [("thread", thread.as_str()), ("kind", kind)];
+                ConstGauge::new(count.get()).encode(queues.encode_family(&labels)?)?;
+            }
         }
 
         let help = "Calls that have ended, by method and how";

@@ -25,12 +25,12 @@ use capnp::{Error, ErrorKind};
 use tokio::sync::Notify;
 use tracing::error;
 
-use crate::bridge::{Bounds, Peer};
+use crate::bridge::{Bound, Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::config::Config;
 use crate::owners::Cells;
 use crate::service::Object;
-use crate::stats::{OUTCOMES, Stats};
+use crate::stats::{Limit, OUTCOMES, Stats};
 use crate::worker::{Shared, Worker};
 
 /// The state of one connection.
@@ -139,6 +139,11 @@ impl Session {
         &self.config
     }
 
+    /// Counts that the client has met a limit.
+    pub(crate) fn hit(&self, limit: Limit) {
+        self.shared().hits.count(limit);
+    }
+
     /// This connection's object for `cap`: the same one each time, as long as the client holds it.
     ///
     /// # Errors
@@ -149,6 +154,7 @@ impl Session {
         }
         let limit = self.config().max_capabilities;
         if self.objects.borrow().len() >= limit {
+            self.hit(Limit::Capabilities);
             let error = format!("this connection already holds its limit of {limit} capabilities");
             return Err(Error::overloaded(error));
         }
@@ -253,6 +259,7 @@ impl Peer for Session {
         }
         let limit = self.config().max_capabilities;
         if self.hosted.borrow().len() >= limit {
+            self.hit(Limit::Capabilities);
             let error = format!("this connection already hosts its limit of {limit} capabilities");
             return Err(Error::overloaded(error));
         }
@@ -278,6 +285,15 @@ impl Peer for Session {
             hosted.remove(&address);
             self.stats.hosted.set(hosted.len() as u64);
         }
+    }
+
+    fn exceeds(&self, bound: Bound) {
+        self.hit(match bound {
+            Bound::Bytes => Limit::ValueBytes,
+            Bound::Capabilities => Limit::ValueCapabilities,
+            Bound::Backlog => Limit::Calls,
+            Bound::Settle => Limit::SettleTimeout,
+        });
     }
 
     fn panicked(&self) {

@@ -131,6 +131,63 @@ pub(crate) const METHODS: [&str; 13] = [
     "unknown",
 ];
 
+/// A bound that a client can meet, by the setting that sets it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    Connections,
+    Capabilities,
+    /// The calls of a connection, or their bytes.
+    Calls,
+    ValueBytes,
+    ValueCapabilities,
+    StoredBytes,
+    Nodes,
+    Children,
+    Depth,
+    NameBytes,
+    PathBytes,
+    SettleTimeout,
+    WriteTimeout,
+    ReadTimeout,
+    IdleTimeout,
+}
+
+impl Limit {
+    /// All of them, in their order, with the names of their settings.
+    pub(crate) const ALL: [(Limit, &str); 15] = [
+        (Limit::Connections, "max-connections"),
+        (Limit::Capabilities, "max-capabilities"),
+        (Limit::Calls, "max-calls"),
+        (Limit::ValueBytes, "max-value-bytes"),
+        (Limit::ValueCapabilities, "max-value-capabilities"),
+        (Limit::StoredBytes, "max-stored-bytes"),
+        (Limit::Nodes, "max-nodes"),
+        (Limit::Children, "max-children"),
+        (Limit::Depth, "max-depth"),
+        (Limit::NameBytes, "max-name-bytes"),
+        (Limit::PathBytes, "max-path-bytes"),
+        (Limit::SettleTimeout, "settle-timeout"),
+        (Limit::WriteTimeout, "write-timeout"),
+        (Limit::ReadTimeout, "read-timeout"),
+        (Limit::IdleTimeout, "idle-timeout"),
+    ];
+}
+
+/// How often each limit was met.
+#[derive(Debug, Default)]
+pub(crate) struct Hits([AtomicU64; Limit::ALL.len()]);
+
+impl Hits {
+    pub(crate) fn count(&self, limit: Limit) {
+        // Relaxed, here and below: a count for people to read.
+        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self, limit: Limit) -> u64 {
+        self.0[limit as usize].load(Ordering::Relaxed)
+    }
+}
+
 /// How a call can end.
 pub(crate) const OUTCOMES: [&str; 6] =
     ["ok", "failed", "overloaded", "disconnected", "unimplemented", "cancelled"];
@@ -147,6 +204,14 @@ pub(crate) struct Method {
     pub(crate) outcomes: [Count; OUTCOMES.len()],
     pub(crate) buckets: [Count; BUCKETS.len() + 1],
     pub(crate) nanos: Count,
+}
+
+/// What waits for one worker, as it was when that took the last: calls to what its clients host with
+/// what they let go of, and notes of their values.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    pub(crate) calls: Count,
+    pub(crate) notes: Count,
 }
 
 /// Those of all methods; its worker changes them.

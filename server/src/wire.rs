@@ -7,6 +7,7 @@ use killick::{PathError, StoreError, WalkError};
 
 use crate::cap::{Cap, Origin, Parcel};
 use crate::session::Session;
+use crate::stats::Limit;
 use crate::worker::Room;
 
 /// A value in a cell.
@@ -56,17 +57,25 @@ pub(crate) fn put_value(
     value.parcel.unpack(session, pointer)
 }
 
-/// The error of a call that was given a bad path.
-pub(crate) fn path_error(error: PathError) -> Error {
+/// The error of a call of the client of `session` that was given a bad path.
+pub(crate) fn path_error(session: &Session, error: PathError) -> Error {
+    match error {
+        PathError::NameTooLong { .. } => session.hit(Limit::NameBytes),
+        PathError::PathTooLong { .. } => session.hit(Limit::PathBytes),
+        PathError::TooDeep { .. } => session.hit(Limit::Depth),
+        _ => {}
+    }
     Error::failed(error.to_string())
 }
 
 /// The error of a walk: a full tree may have room again later, a bad path stays bad.
-pub(crate) fn walk_error(error: WalkError) -> Error {
+pub(crate) fn walk_error(session: &Session, error: WalkError) -> Error {
     match error {
-        WalkError::Path(error) => path_error(error),
-        full => Error::overloaded(full.to_string()),
+        WalkError::Path(error) => return path_error(session, error),
+        WalkError::TooManyChildren { .. } => session.hit(Limit::Children),
+        _ => session.hit(Limit::Nodes),
     }
+    Error::overloaded(error.to_string())
 }
 
 /// The error of a store that failed for another reason than what the cell held.

@@ -28,7 +28,7 @@ use crate::connection;
 use crate::listen::{Incoming, Socket};
 use crate::owners::Note;
 use crate::session::Session;
-use crate::stats::{Calls, Clients};
+use crate::stats::{Calls, Clients, Hits, Limit, Queues};
 use crate::wire::Stored;
 
 /// What all threads of a server share.
@@ -47,8 +47,8 @@ pub(crate) struct Shared {
     pub(crate) clients: Clients,
     /// The calls that each worker has served.
     pub(crate) calls: Vec<Calls>,
-    /// Connections that were told that there are too many.
-    refused: AtomicU64,
+    pub(crate) queues: Vec<Queues>,
+    pub(crate) hits: Hits,
     /// How each worker is told of its clients' values.
     notes: Vec<UnboundedSender<Letter>>,
 }
@@ -85,7 +85,8 @@ impl Shared {
             stored: Arc::default(),
             clients: Clients::default(),
             calls: (0..workers).map(|_| Calls::default()).collect(),
-            refused: AtomicU64::new(0),
+            queues: (0..workers).map(|_| Queues::default()).collect(),
+            hits: Hits::default(),
             notes,
             config: ArcSwap::from_pointee(config),
         };
@@ -120,6 +121,7 @@ impl Shared {
                 self.try_room(bytes)
             })
             .ok_or_else(|| {
+                self.hits.count(Limit::StoredBytes);
                 let limit = self.config.load().max_stored_bytes;
                 let error = "values here would exceed their limit of";
                 Error::overloaded(format!("{bytes} bytes more: {error} {limit} bytes in all"))
@@ -145,16 +147,10 @@ impl Shared {
         self.shares.len()
     }
 
-    /// How many connections there have been, those that were refused apart.
-    pub(crate) fn all_connections(&self) -> (u64, u64) {
-        // Relaxed: counts for people to read.
-        (self.last_connection.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
-    }
-
-    /// Counts a connection that is refused.
-    pub(crate) fn count_refused(&self) {
-        // Relaxed: as above.
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    /// How many connections there have been, without those that were refused.
+    pub(crate) fn all_connections(&self) -> u64 {
+        // Relaxed: a count for people to read.
+        self.last_connection.load(Ordering::Relaxed)
     }
 
     /// Whether every worker does what it is asked to within `limit`: the number of the first that does
@@ -342,8 +338,10 @@ impl Worker {
     /// was dropped.
     pub(crate) async fn keep_house(&self, inboxes: Inboxes) {
         let Inboxes { home, mut notes } = inboxes;
+        let queues = &self.shared.queues[self.number];
         let take_notes = async {
             while let Some(letter) = notes.recv().await {
+                queues.notes.set(notes.len() as u64);
                 match letter {
                     Letter::Note(Note { owner, node, revision, taken }) => {
                         self.noted(owner, node, revision);
@@ -363,7 +361,8 @@ impl Worker {
                 }
             }
         };
-        tokio::join!(self.home.run(home), take_notes, reclaim);
+        let calls = self.home.run(home, |left| queues.calls.set(left as u64));
+        tokio::join!(calls, take_notes, reclaim);
     }
 }
 

@@ -257,7 +257,7 @@ fn a_message_that_does_not_end_ends_its_connection() {
             stream.read_to_end(&mut rest).await.expect("closed");
         }
         let log = harness.logged(3).await;
-        let line = "closed: the rest of a message did not come for 100ms";
+        let line = "reason=the rest of a message did not come for 100ms";
         assert!(log.iter().all(|told| told.ends_with(line)), "{log:#?}");
         witness.nodes().await;
     });

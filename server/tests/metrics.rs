@@ -5,13 +5,17 @@ mod support;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use capnp_rpc::new_client;
+use killick::Limits;
 use killick_schema::api::anchor_capnp::anchor::loader;
 use killick_server::{Address, Config, Server, StartError};
 use support::{
-    Harness, PATIENCE, Peer, Put, cell, eventually, load, load_cap, put, run, speaker, walk,
+    Harness, PATIENCE, Peer, Put, cell, eventually, load, load_cap, put, raw, run, speaker, store,
+    swap, walk, walk_error,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn harness() -> Harness {
     Harness::with(|config| {
@@ -69,7 +73,9 @@ fn what_clients_do_is_counted() {
         let sample = |name: &str| *told.get(name).unwrap_or_else(|| panic!("{name} in {told:#?}"));
         assert_eq!(sample("killick_connections"), 2.0);
         assert_eq!(sample("killick_accepted_connections_total"), 2.0);
-        assert_eq!(sample("killick_refused_connections_total"), 0.0);
+        let limit = |name| sample(&format!("killick_limits_hit_total{{limit=\"{name}\"}}"));
+        assert_eq!((limit("max-connections"), limit("max-children")), (0.0, 1.0));
+        assert_eq!(sample("killick_queued{thread=\"0\",kind=\"calls\"}"), 0.0);
         assert_eq!(sample("killick_nodes"), 3.0);
         assert_eq!(sample("killick_hosted"), 1.0);
         assert_eq!(sample("killick_running_calls"), 0.0);
@@ -154,4 +160,54 @@ fn only_a_loopback_address_is_taken() {
     let error = Server::start(config).expect_err("refused");
     assert!(matches!(error, StartError::Metrics { .. }), "{error:?}");
     assert!(error.to_string().contains("loopback"), "{error}");
+}
+
+#[test]
+fn a_limit_that_a_client_meets_is_counted_by_its_setting() {
+    let harness = Harness::with(|config| {
+        config.metrics = Some("127.0.0.1:0".parse().expect("an address"));
+        config.limits = Limits { nodes: 4, depth: 2, name_bytes: 5, path_bytes: 20, children: 9 };
+        config.max_capabilities = 5;
+        config.max_value_bytes = 1000;
+        config.max_stored_bytes = 2000;
+        config.max_connections = 2;
+        config.read_timeout = Duration::from_millis(50);
+    });
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let (root, value) = (peer.anchor(), |bytes| Put::text(&"x".repeat(bytes)));
+        let held = walk(&root, "a/b").await.expect("walked");
+        for path in ["a/b/c", "toolong", "a/very/very/very/long/path", "c/d"] {
+            walk_error(&root, path).await;
+        }
+        let (_loader, storer) = cell(&held).await;
+        assert!(store(&storer, value(2000), true).await.is_err());
+        let parent = walk(&root, "a").await.expect("walked");
+        for anchor in [&root, &held] {
+            swap(anchor, value(900)).await.expect("stored");
+        }
+        assert!(swap(&parent, value(900)).await.is_err());
+        walk_error(&root, "c").await;
+        let mut half = raw(harness.unix()).await;
+        half.write_all(&[0; 5]).await.expect("written");
+        let (mut rest, mut one_more) = (Vec::new(), raw(harness.unix()).await);
+        for stream in [&mut half, &mut one_more] {
+            stream.read_to_end(&mut rest).await.expect("closed");
+        }
+        let told = samples(&harness);
+        for name in [
+            "max-depth",
+            "max-name-bytes",
+            "max-path-bytes",
+            "max-nodes",
+            "max-value-bytes",
+            "max-stored-bytes",
+            "max-capabilities",
+            "read-timeout",
+            "max-connections",
+        ] {
+            let sample = format!("killick_limits_hit_total{{limit=\"{name}\"}}");
+            assert_eq!(told[&sample], 1.0, "{name}");
+        }
+    });
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::{Cap, Origin, Parcel, Peer, Token, host_is_gone, settle};
+use super::{Bound, Cap, Origin, Parcel, Peer, Token, host_is_gone, settle};
 
 /// What a home is sent.
 pub(super) enum Message<O> {
@@ -123,9 +123,11 @@ impl<P: Peer> Home<P> {
         }
     }
 
-    /// Does what is asked for in `inbox`, for ever.
-    pub(crate) async fn run(&self, mut inbox: Inbox<P::Own>) {
+    /// Does what is asked for in `inbox`, for ever. `left` is told how much is in it, each time that
+    /// something was taken.
+    pub(crate) async fn run(&self, mut inbox: Inbox<P::Own>, left: impl Fn(usize)) {
         while let Some(message) = inbox.0.recv().await {
+            left(inbox.0.len());
             match message {
                 Message::Release(id) => self.let_go(id),
                 Message::Call(call) => self.call(call),
@@ -166,7 +168,7 @@ impl<P: Peer> Kept<P> {
     /// Waits until it is known what this is, and makes the calls that waited for it.
     async fn settle(self: Rc<Self>) {
         let Some(peer) = self.peer.upgrade() else { return drop(self.waiting.take()) };
-        let settled = settle(self.hook.add_ref(), peer.bounds().settle).await;
+        let settled = settle(&*peer, self.hook.add_ref()).await;
         let waiting = self.waiting.take().unwrap_or_default();
         match settled {
             Ok(hook) => match peer.known(&*hook) {
@@ -192,6 +194,7 @@ impl<P: Peer> Kept<P> {
         }
         let limit = peer.bounds().backlog;
         if peer.backlog() > limit {
+            peer.exceeds(Bound::Backlog);
             let error = "the client that hosts this capability leaves more than its limit of";
             return call.fail(Error::overloaded(format!("{error} {limit} bytes unread")));
         }

@@ -93,6 +93,15 @@ pub(crate) struct Bounds {
     pub(crate) settle: Duration,
 }
 
+/// One of the [`Bounds`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    Bytes,
+    Capabilities,
+    Backlog,
+    Settle,
+}
+
 /// One connection, as the bridge sees it: where live capabilities come from and where they go.
 pub(crate) trait Peer: 'static {
     /// What the process's own capabilities stand for.
@@ -117,6 +126,9 @@ pub(crate) trait Peer: 'static {
     /// Nobody has a claim any more to what was kept under `id` and has this address.
     fn released(&self, id: u64, address: usize);
 
+    /// What its client sent, or does not read, exceeds `bound`.
+    fn exceeds(&self, bound: Bound);
+
     /// A panic was contained in a call.
     fn panicked(&self);
 }
@@ -132,10 +144,10 @@ pub(crate) fn host_is_gone() -> Error {
 /// How many times a promise may resolve to another promise.
 const MAX_RESOLUTIONS: usize = 32;
 
-/// Waits until `hook` is no longer a promise, for at most `limit`.
-pub(crate) async fn settle(
+/// Waits until `hook`, which the client of `peer` hosts, is no longer a promise.
+async fn settle<P: Peer>(
+    peer: &P,
     hook: Box<dyn ClientHook>,
-    limit: Duration,
 ) -> Result<Box<dyn ClientHook>, Error> {
     let resolved = async {
         let mut hook = hook;
@@ -155,7 +167,9 @@ pub(crate) async fn settle(
     if let Some(settled) = resolved.as_mut().now_or_never() {
         return settled;
     }
+    let limit = peer.bounds().settle;
     tokio::time::timeout(limit, resolved).await.unwrap_or_else(|_| {
+        peer.exceeds(Bound::Settle);
         Err(Error::failed(format!("a capability was still a promise after {limit:?}")))
     })
 }

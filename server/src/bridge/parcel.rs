@@ -8,7 +8,7 @@ use capnp::private::capability::ClientHook;
 use capnp::traits::{Imbue, ImbueMut};
 use capnp::{Error, any_pointer};
 
-use super::{Bounds, Cap, Peer, resolved_so_far, settle};
+use super::{Bound, Cap, Peer, resolved_so_far, settle};
 
 /// What a pointer pointed to, copied out of its message.
 pub(crate) struct Parcel<O> {
@@ -26,7 +26,7 @@ impl<O> Parcel<O> {
         peer: &Rc<P>,
         pointer: any_pointer::Reader<'_>,
     ) -> Result<Option<Self>, Error> {
-        let Some((message, hooks)) = copy(pointer, peer.bounds())? else { return Ok(None) };
+        let Some((message, hooks)) = copy(&**peer, pointer)? else { return Ok(None) };
         let keep =
             |hook: Option<_>| hook.map(|hook| peer.import(resolved_so_far(hook))).transpose();
         let caps = hooks.into_iter().map(keep).collect::<Result<_, _>>()?;
@@ -40,14 +40,13 @@ impl<O> Parcel<O> {
         pointer: any_pointer::Reader<'_>,
         copied: impl FnOnce(usize) -> Result<T, Error>,
     ) -> Result<Option<(Self, T)>, Error> {
-        let bounds = peer.bounds();
-        let Some((message, hooks)) = copy(pointer, bounds)? else { return Ok(None) };
+        let Some((message, hooks)) = copy(&**peer, pointer)? else { return Ok(None) };
         let with = copied(message.size_in_words().saturating_mul(8))?;
         // All before the first is kept: what has settled meanwhile may be gone at the end.
         let mut settled = Vec::with_capacity(hooks.len());
         for hook in hooks {
             settled.push(match hook {
-                Some(hook) => Some(settle(hook, bounds.settle).await?),
+                Some(hook) => Some(settle(&**peer, hook).await?),
                 None => None,
             });
         }
@@ -77,19 +76,22 @@ impl<O> Parcel<O> {
 
 type Copied = (Builder<HeapAllocator>, Vec<Option<Box<dyn ClientHook>>>);
 
-/// Copies what `pointer` points to, and the live capabilities in it; `None` if it is null.
-fn copy(pointer: any_pointer::Reader<'_>, bounds: Bounds) -> Result<Option<Copied>, Error> {
+/// Copies what `pointer` points to, which the client of `peer` sent, and the live capabilities in it;
+/// `None` if it is null.
+fn copy<P: Peer>(peer: &P, pointer: any_pointer::Reader<'_>) -> Result<Option<Copied>, Error> {
     if pointer.is_null() {
         return Ok(None);
     }
-    let size = pointer.target_size()?;
+    let (size, bounds) = (pointer.target_size()?, peer.bounds());
     let (bytes, limit) = (size.word_count.saturating_mul(8), bounds.bytes);
     if bytes > limit as u64 {
+        peer.exceeds(Bound::Bytes);
         let error = format!("value of {bytes} bytes exceeds the limit of {limit}");
         return Err(Error::failed(error));
     }
     let (caps, limit) = (size.cap_count, bounds.capabilities);
     if caps as usize > limit {
+        peer.exceeds(Bound::Capabilities);
         let error = format!("value with {caps} capabilities exceeds the limit of {limit}");
         return Err(Error::failed(error));
     }

@@ -36,7 +36,8 @@ impl Server for AnchorService {
         mut results: WalkResults,
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
-        let node = self.node.walk(path.as_bytes()).map_err(wire::walk_error)?;
+        let walked = self.node.walk(path.as_bytes());
+        let node = walked.map_err(|error| wire::walk_error(&self.session, error))?;
         results.get().set_anchor(self.session.own(Own::Anchor(node))?);
         Ok(())
     }
@@ -54,7 +55,8 @@ impl Server for AnchorService {
         mut results: LookupResults,
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
-        if let Some(node) = self.node.lookup(path.as_bytes()).map_err(wire::path_error)? {
+        let found = self.node.lookup(path.as_bytes());
+        if let Some(node) = found.map_err(|error| wire::path_error(&self.session, error))? {
             results.get().set_anchor(self.session.own(Own::Anchor(node))?);
         }
         Ok(())

@@ -78,9 +78,11 @@ impl Server for RootService {
         mut results: WalkResults,
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
-        let cap = match self.resolve(path.as_bytes()).map_err(wire::path_error)? {
+        let path_error = |error| wire::path_error(&self.session, error);
+        let walk_error = |error| wire::walk_error(&self.session, error);
+        let cap = match self.resolve(path.as_bytes()).map_err(path_error)? {
             Target::Cluster => Own::Cluster,
-            Target::Here(path) => Own::Anchor(self.host().walk(path).map_err(wire::walk_error)?),
+            Target::Here(path) => Own::Anchor(self.host().walk(path).map_err(walk_error)?),
             Target::NoHost(name) => return Err(wire::no_such_host(name, self.host_id())),
         };
         results.get().set_anchor(self.session.own(cap)?);
@@ -101,9 +103,10 @@ impl Server for RootService {
         mut results: LookupResults,
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
-        let cap = match self.resolve(path.as_bytes()).map_err(wire::path_error)? {
+        let path_error = |error| wire::path_error(&self.session, error);
+        let cap = match self.resolve(path.as_bytes()).map_err(path_error)? {
             Target::Cluster => Own::Cluster,
-            Target::Here(path) => match self.host().lookup(path).map_err(wire::path_error)? {
+            Target::Here(path) => match self.host().lookup(path).map_err(path_error)? {
                 Some(node) => Own::Anchor(node),
                 None => return Ok(()),
             },
