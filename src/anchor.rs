@@ -251,6 +251,25 @@ impl<V: Send + Sync + 'static> Anchor<V> {
         children::count(self.held().node_under(&guard).children.load(&guard), &guard)
     }
 
+    /// How many levels the node lies below the root: what [`Limits::depth`](crate::Limits::depth) bounds,
+    /// and the most nodes that this handle keeps alive besides the root. It never changes.
+    ///
+    /// # Progress
+    /// Wait-free, O(1); writes no shared memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Limits, Tree, WalkError};
+    /// # let tree = Tree::<()>::new(Limits::default());
+    /// let deep = tree.root().walk("a/b")?.walk("c")?;
+    /// assert_eq!((tree.root().depth(), deep.depth()), (0, 3));
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn depth(&self) -> usize {
+        let guard = Guard::pin();
+        self.held().node_under(&guard).depth()
+    }
+
     /// Whether the cell holds a value. Linearizable with every other operation on this cell.
     ///
     /// # Progress

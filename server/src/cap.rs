@@ -24,6 +24,16 @@ pub(crate) enum Own {
     Storer(Node),
 }
 
+impl Own {
+    /// The most nodes, the root apart, that are kept alive by holding it.
+    pub(crate) fn nodes(&self) -> usize {
+        match self {
+            Own::Host | Own::Cluster => 0,
+            Own::Anchor(node) | Own::Loader(node) | Own::Storer(node) => node.depth(),
+        }
+    }
+}
+
 /// A capability as it is kept in a value, and as the key of a connection's objects.
 pub(crate) type Cap = bridge::Cap<Own>;
 /// The connection of a client, as all threads know it.

@@ -27,6 +27,11 @@ pub struct Config {
     pub max_connections: usize,
     /// The most capabilities that one connection may hold at a time.
     pub max_capabilities: usize,
+    /// The most nodes that the capabilities of one connection may keep alive. Each counts as many as its
+    /// anchor lies deep: itself and those above it, the root apart.
+    pub max_connection_nodes: usize,
+    /// The most cells whose values die with one connection.
+    pub max_connection_values: usize,
     /// The most calls of one connection that may be unanswered at a time. While they are, nothing
     /// more is read from it; and four times as many may be open, in that the client has not said yet
     /// that it is done with their answers.
@@ -79,6 +84,10 @@ impl Default for Config {
             max_connections: 1024,
             // About 400 bytes each in the tables of a connection: 100 MB.
             max_capabilities: 1 << 18,
+            // Half of the tree: no client alone can take it from the others by what it holds.
+            max_connection_nodes: 1 << 19,
+            // About 100 bytes each besides the value and its node.
+            max_connection_values: 1 << 18,
             // About 2.5 KB each while unanswered besides their bytes, and about as much until finished:
             // 160 MB.
             max_calls: 1 << 14,

@@ -41,6 +41,11 @@ impl Cells {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// The nodes of all these cells, which are forgotten.
     pub(crate) fn take(&self) -> impl Iterator<Item = Node> {
         self.0.take().into_iter().map(|(node, _)| node)

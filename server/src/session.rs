@@ -13,7 +13,7 @@
 //! connection's, whatever objects are left, and lets go of what the client hosts, so that nothing
 //! depends on the RPC system having let go of everything.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub(crate) struct Session {
     worker: Rc<Worker>,
     /// Our objects that the client holds, by what they stand for: one for each.
     objects: RefCell<HashMap<Cap, Weak<Object>>>,
+    /// How many nodes they may keep alive.
+    nodes: Cell<usize>,
     /// The same, by address: how they are recognised when they come back.
     addresses: RefCell<HashMap<usize, Weak<Object>>>,
     /// What the client hosts and somebody has a claim to, by the address of the import.
@@ -98,6 +100,7 @@ impl Session {
             stats: shared.clients.open(id, peer.to_owned(), worker.number()),
             worker: worker.clone(),
             objects: RefCell::default(),
+            nodes: Cell::new(0),
             addresses: RefCell::default(),
             hosted: RefCell::default(),
             cells: Cells::default(),
@@ -147,7 +150,7 @@ impl Session {
     /// This connection's object for `cap`: the same one each time, as long as the client holds it.
     ///
     /// # Errors
-    /// The connection holds its limit of capabilities.
+    /// The connection holds its limit of capabilities, or of nodes by them.
     pub(crate) fn client(self: &Rc<Self>, cap: &Cap) -> Result<Client, Error> {
         if let Some(object) = self.objects.borrow().get(cap).and_then(Weak::upgrade) {
             return Ok(object.into_client());
@@ -158,6 +161,14 @@ impl Session {
             let error = format!("this connection already holds its limit of {limit} capabilities");
             return Err(Error::overloaded(error));
         }
+        let nodes = self.nodes.get() + nodes(cap);
+        let limit = self.config().max_connection_nodes;
+        if nodes > limit {
+            self.hit(Limit::ConnectionNodes);
+            let error = "this connection would hold more than its limit of";
+            return Err(Error::overloaded(format!("{error} {limit} nodes")));
+        }
+        self.nodes.set(nodes);
         let object = Object::new(self.clone(), cap.clone());
         self.objects.borrow_mut().insert(cap.clone(), Rc::downgrade(&object));
         self.addresses.borrow_mut().insert(object.address(), Rc::downgrade(&object));
@@ -174,10 +185,27 @@ impl Session {
     /// An object was dropped: forgets it.
     pub(crate) fn forget(&self, address: usize, cap: &Cap) {
         let removed = self.objects.borrow_mut().remove_entry(cap);
+        if removed.is_some() {
+            self.nodes.set(self.nodes.get() - nodes(cap));
+        }
         self.addresses.borrow_mut().remove(&address);
         self.count_handles();
         // Only now: dropping the last anchor of a node prunes it.
         drop(removed);
+    }
+
+    /// Whether a value of `owners` may be stored, for all that dies with this connection.
+    ///
+    /// # Errors
+    /// It would be one of them, and the connection has its limit of those.
+    pub(crate) fn may_own(&self, owners: &[Origin]) -> Result<(), Error> {
+        let limit = self.config().max_connection_values;
+        if self.cells.len() < limit || owners.iter().all(|owner| owner.id() != self.id()) {
+            return Ok(());
+        }
+        self.hit(Limit::ConnectionValues);
+        let error = "this connection already has its limit of";
+        Err(Error::overloaded(format!("{error} {limit} values that die with it")))
     }
 
     fn count_handles(&self) {
@@ -225,6 +253,14 @@ impl Session {
         drop(objects);
         self.shared().clients.close(&self.stats);
         self.worker.tidy_soon();
+    }
+}
+
+/// The most nodes that are kept alive by holding `cap`.
+fn nodes(cap: &Cap) -> usize {
+    match cap {
+        Cap::Own(own) => own.nodes(),
+        Cap::Foreign(_) => 0,
     }
 }
 

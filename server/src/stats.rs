@@ -136,6 +136,8 @@ pub(crate) const METHODS: [&str; 13] = [
 pub(crate) enum Limit {
     Connections,
     Capabilities,
+    ConnectionNodes,
+    ConnectionValues,
     /// The calls of a connection, or their bytes.
     Calls,
     ValueBytes,
@@ -154,9 +156,11 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 15] = [
+    pub(crate) const ALL: [(Limit, &str); 17] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
+        (Limit::ConnectionNodes, "max-connection-nodes"),
+        (Limit::ConnectionValues, "max-connection-values"),
         (Limit::Calls, "max-calls"),
         (Limit::ValueBytes, "max-value-bytes"),
         (Limit::ValueCapabilities, "max-value-capabilities"),

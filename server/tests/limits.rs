@@ -9,7 +9,8 @@ use capnp::ErrorKind;
 use killick::Limits;
 use killick_schema::api::anchor_capnp::anchor::loader;
 use support::{
-    Harness, Peer, Put, cell, eventually, load_cap, names, run, speaker, store, walk, walk_error,
+    Harness, Peer, Put, cell, eventually, load_cap, names, run, speaker, store, store_bound, walk,
+    walk_error,
 };
 
 #[test]
@@ -80,6 +81,49 @@ fn the_limits_of_the_tree_are_errors_that_name_them_and_leave_no_node() {
         assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
         assert!(error.to_string().contains("limit of 8 nodes"), "{error}");
         assert_eq!(peer.nodes().await, 7);
+    });
+}
+
+#[test]
+fn a_connection_holds_no_more_nodes_than_its_limit_and_others_have_theirs() {
+    let harness = Harness::with(|config| config.max_connection_nodes = 8);
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let anchor = peer.anchor();
+        // A handle keeps what is above it: three, and three again by another.
+        let deep = walk(&anchor, "a/b/c").await.unwrap();
+        let _same = walk(&deep, "").await.unwrap();
+        let other = walk(&anchor, "a/b/d").await.unwrap();
+        let error = walk_error(&anchor, "x/y/z").await;
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        assert!(error.to_string().contains("limit of 8 nodes"), "{error}");
+        assert_eq!(peer.nodes().await, 5, "nothing is left of a walk that was refused");
+        let second = Peer::connect(harness.tcp()).await;
+        walk(&second.anchor(), "x/y/z").await.expect("not its own limit");
+        drop(other);
+        walk(&anchor, "x/y/z").await.expect("room again");
+    });
+}
+
+#[test]
+fn a_connection_owns_no_more_values_than_its_limit() {
+    let harness = Harness::with(|config| config.max_connection_values = 2);
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let mut storers = Vec::new();
+        for path in ["a", "b", "c"] {
+            storers.push(cell(&walk(&peer.anchor(), path).await.unwrap()).await.1);
+        }
+        let (client, _) = speaker("hello");
+        for (storer, value) in storers.iter().zip([Put::text("mine"), Put::cap(client)]) {
+            store_bound(storer, value, true).await.expect("stored");
+        }
+        let error = store_bound(&storers[2], Put::text("mine"), true).await.expect_err("a third");
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        assert!(error.to_string().contains("limit of 2 values that die with it"), "{error}");
+        store(&storers[2], Put::text("anybody's"), true).await.expect("not its own");
+        store(&storers[0], Put::Nothing, true).await.expect("emptied");
+        store_bound(&storers[2], Put::text("mine"), true).await.expect("room again");
     });
 }
 

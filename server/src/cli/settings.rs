@@ -53,6 +53,16 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CAPABILITIES", hide_env = true)]
     max_capabilities: Option<usize>,
 
+    /// The most nodes that what one connection holds may keep alive.
+    ///
+    /// Each capability counts as many as its anchor lies deep: itself and those above it, the root apart.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTION_NODES", hide_env = true)]
+    max_connection_nodes: Option<usize>,
+
+    /// The most cells whose values die with one connection.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTION_VALUES", hide_env = true)]
+    max_connection_values: Option<usize>,
+
     /// The most calls of one connection that may be unanswered at a time.
     ///
     /// While they are, nothing more is read from it. With four times as many answered and not yet
@@ -260,6 +270,10 @@ impl Settings {
             },
             max_connections: self.max_connections.unwrap_or(default.max_connections),
             max_capabilities: self.max_capabilities.unwrap_or(default.max_capabilities),
+            max_connection_nodes: self.max_connection_nodes.unwrap_or(default.max_connection_nodes),
+            max_connection_values: self
+                .max_connection_values
+                .unwrap_or(default.max_connection_values),
             max_calls: self.max_calls.unwrap_or(default.max_calls),
             max_call_bytes: self.max_call_bytes.unwrap_or(default.max_call_bytes),
             max_value_bytes: self.max_value_bytes.unwrap_or(default.max_value_bytes),
@@ -284,6 +298,8 @@ impl Settings {
             limits: Limits { name_bytes, path_bytes, depth, children, nodes },
             max_connections,
             max_capabilities,
+            max_connection_nodes,
+            max_connection_values,
             max_calls,
             max_call_bytes,
             max_value_bytes,
@@ -301,6 +317,8 @@ impl Settings {
             threads: Some(threads),
             max_connections: Some(max_connections),
             max_capabilities: Some(max_capabilities),
+            max_connection_nodes: Some(max_connection_nodes),
+            max_connection_values: Some(max_connection_values),
             max_calls: Some(max_calls),
             max_call_bytes: Some(max_call_bytes),
             max_value_bytes: Some(max_value_bytes),

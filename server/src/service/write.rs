@@ -44,6 +44,7 @@ pub(super) async fn write(
     if !owners.iter().all(|owner| owner.is_open()) {
         return Err(host_is_gone());
     }
+    session.may_own(&owners)?;
     let written = store(node, value, condition)?;
     if let Written::Done { previous, revision } = &written {
         let worker = session.worker();

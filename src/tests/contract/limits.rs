@@ -53,6 +53,7 @@ fn depth_counts_from_the_root_and_not_from_where_a_walk_starts() {
     for _ in 0..3 {
         at = at.walk("x").unwrap();
     }
+    assert_eq!((tree.root().depth(), at.depth()), (0, 3));
     let expected = PathError::TooDeep { depth: 4, limit: 3 };
     assert_eq!(at.walk("x").unwrap_err(), WalkError::Path(expected));
     assert_eq!(at.lookup("x"), Err(expected));
