@@ -137,47 +137,31 @@ where
         calls: session.config().max_calls,
         bytes: session.config().max_call_bytes,
     });
-    let (gate, network) = net::Network::new(stream, words, calls.clone(), session.stats().clone());
+    let (stats, ending) = (session.stats().clone(), session.clone());
+    let (gate, network) =
+        net::Network::new(stream, words, calls.clone(), stats, move || ending.ends());
     let rpc = RpcSystem::new(Box::new(network), Some(host));
     let disconnector = rpc.get_disconnector();
     let mut rpc = tokio::task::spawn_local(rpc);
     let config = session.config();
     let end = tokio::select! {
         ended = &mut rpc => ended_by_itself(ended, calls.cause()),
-        () = gate.stalled(config.write_timeout) => {
-            gate.close();
-            calls.lift();
-            let _ = timeout(END_TIMEOUT, rpc).await;
-            End::Stalled
-        }
-        () = calls.stuck(config.write_timeout) => {
-            gate.close();
-            calls.lift();
-            let _ = timeout(END_TIMEOUT, rpc).await;
-            End::Stuck
-        }
+        () = gate.stalled(config.write_timeout) => cut_off(&gate, &calls, rpc, End::Stalled).await,
+        () = calls.stuck(config.write_timeout) => cut_off(&gate, &calls, rpc, End::Stuck).await,
         () = calls.over() => {
-            let error = calls.too_many_bytes();
-            gate.close();
-            calls.lift();
-            let _ = timeout(END_TIMEOUT, rpc).await;
-            End::Broken(error)
+            let end = End::Broken(calls.too_many_bytes());
+            cut_off(&gate, &calls, rpc, end).await
         }
-        () = gate.trickles(config.read_timeout) => {
-            gate.close();
-            calls.lift();
-            let _ = timeout(END_TIMEOUT, rpc).await;
-            End::Trickled
-        }
+        () = gate.trickles(config.read_timeout) => cut_off(&gate, &calls, rpc, End::Trickled).await,
         () = gate.idle(config.idle_timeout) => {
-            return match say_good_bye(&gate, &calls, rpc, disconnector, config).await {
+            return match say_good_bye(session, &gate, &calls, rpc, disconnector).await {
                 End::Orderly => End::Idle,
                 end => end,
             };
         }
         _ = stop.wait_for(|stopped| *stopped) => {
             let _ = timeout(config.drain_timeout, session.drained()).await;
-            return say_good_bye(&gate, &calls, rpc, disconnector, config).await;
+            return say_good_bye(session, &gate, &calls, rpc, disconnector).await;
         }
     };
     // The system may have ended without letting go: after a failed write, and after a panic.
@@ -196,21 +180,35 @@ fn ended_by_itself(ended: Result<Result<(), Error>, JoinError>, cause: Option<Er
     }
 }
 
+/// Ends a connection whose client is not to be told, for `end`.
+async fn cut_off<S>(
+    gate: &net::Gate<S>,
+    calls: &net::Calls,
+    rpc: JoinHandle<Result<(), Error>>,
+    end: End,
+) -> End {
+    gate.close();
+    calls.lift();
+    let _ = timeout(END_TIMEOUT, rpc).await;
+    end
+}
+
 /// Ends a connection from our side: the client is told, and what was written to it gets some time to
 /// be read.
 async fn say_good_bye<S>(
+    session: &Session,
     gate: &net::Gate<S>,
     calls: &net::Calls,
     mut rpc: JoinHandle<Result<(), Error>>,
     disconnector: Disconnector<Side>,
-    config: &Config,
 ) -> End {
     gate.mute();
     let flushed = async {
+        session.ends();
         let _ = disconnector.await;
         (&mut rpc).await
     };
-    let ended = match timeout(config.drain_timeout, flushed).await {
+    let ended = match timeout(session.config().drain_timeout, flushed).await {
         Ok(ended) => Some(ended),
         Err(_) => {
             gate.close();

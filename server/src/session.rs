@@ -48,6 +48,9 @@ pub(crate) struct Session {
     addresses: RefCell<HashMap<usize, Weak<Object>>>,
     /// What the client hosts and somebody has a claim to, by the address of the import.
     hosted: RefCell<HashMap<usize, (u64, WeakToken)>>,
+    /// Once the connection has begun to end, what the objects stood for that the RPC system has let go
+    /// of: all of them at once, which would keep others waiting.
+    ending: RefCell<Option<Vec<Cap>>>,
     /// The cells whose value dies with this connection.
     cells: Cells,
     idle: Notify,
@@ -103,6 +106,7 @@ impl Session {
             nodes: Cell::new(0),
             addresses: RefCell::default(),
             hosted: RefCell::default(),
+            ending: RefCell::default(),
             cells: Cells::default(),
             idle: Notify::new(),
         });
@@ -183,15 +187,18 @@ impl Session {
     }
 
     /// An object was dropped: forgets it.
-    pub(crate) fn forget(&self, address: usize, cap: &Cap) {
-        let removed = self.objects.borrow_mut().remove_entry(cap);
+    pub(crate) fn forget(&self, address: usize, cap: Cap) {
+        if let Some(later) = &mut *self.ending.borrow_mut() {
+            return later.push(cap);
+        }
+        let removed = self.objects.borrow_mut().remove_entry(&cap);
         if removed.is_some() {
-            self.nodes.set(self.nodes.get() - nodes(cap));
+            self.nodes.set(self.nodes.get() - nodes(&cap));
         }
         self.addresses.borrow_mut().remove(&address);
         self.count_handles();
         // Only now: dropping the last anchor of a node prunes it.
-        drop(removed);
+        drop((removed, cap));
     }
 
     /// Whether a value of `owners` may be stored, for all that dies with this connection.
@@ -228,29 +235,26 @@ impl Session {
         }
     }
 
+    /// The connection begins to end: what the RPC system lets go of from here on is kept for
+    /// [`close`](Self::close).
+    pub(crate) fn ends(&self) {
+        self.ending.borrow_mut().get_or_insert_default();
+    }
+
     /// The connection has ended: empties the cells whose value dies with it, drops every anchor that
     /// it held, and lets go of what its client hosted. Lets others run in between.
     #[allow(clippy::mutable_key_type, reason = "a capability's identity, its key, never changes")]
     pub(crate) async fn close(&self) {
         self.origin.close();
         self.worker.remove_session(self.id());
-        for (count, node) in (1..).zip(self.cells.take()) {
-            self.worker.owner_left(&node, self.id());
-            drop(node);
-            if count % CLOSE_BATCH == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
+        in_turns(self.cells.take(), |node| self.worker.owner_left(&node, self.id())).await;
         let hosted = self.hosted.take();
-        for (id, _) in hosted.values() {
-            self.worker.home().let_go(*id);
-        }
-        self.addresses.take();
-        let objects = self.objects.take();
-        for object in objects.values().filter_map(Weak::upgrade) {
-            object.empty();
-        }
-        drop(objects);
+        in_turns(hosted.into_values(), |(id, _)| self.worker.home().let_go(id)).await;
+        in_turns(self.ending.take().into_iter().flatten(), drop).await;
+        in_turns(self.addresses.take(), drop).await;
+        let empty = |object: Rc<Object>| object.empty();
+        in_turns(self.objects.take(), |(_, object)| object.upgrade().into_iter().for_each(empty))
+            .await;
         self.shared().clients.close(&self.stats);
         self.worker.tidy_soon();
     }
@@ -264,8 +268,18 @@ fn nodes(cap: &Cap) -> usize {
     }
 }
 
-/// How many cells a connection that ends empties before it lets others run.
+/// How much of what a connection held is let go of before others run.
 const CLOSE_BATCH: usize = 64;
+
+/// Lets go of all that a connection held, and lets others run in between.
+async fn in_turns<T>(all: impl IntoIterator<Item = T>, mut let_go: impl FnMut(T)) {
+    for (count, one) in (1..).zip(all) {
+        let_go(one);
+        if count % CLOSE_BATCH == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
 
 impl Peer for Session {
     type Own = Own;

@@ -3,8 +3,9 @@
 //! A message begins with a table: the number of its segments less one, then the length of each in
 //! words, four bytes each, filled up to a whole word. [`Frames`] allocates a message when all of it
 //! has come, so that what is allocated is never more than some times what was sent, and refuses a
-//! table over the limits.
+//! table over the limits. Between messages it takes no memory.
 
+use std::collections::VecDeque;
 use std::io;
 
 use capnp::Word;
@@ -12,73 +13,71 @@ use capnp::message::ReaderSegments;
 
 /// The most segments a message may have, as in the RPC system.
 const MAX_SEGMENTS: usize = 512;
-/// The size of the buffer while messages are small.
-const CHUNK: usize = 16 * 1024;
 
-/// Bytes that have come in: `start..complete` make whole messages, `complete..filled` not yet.
+/// Messages that have come in, and the beginning of one.
 pub(super) struct Frames {
-    buffer: Vec<u8>,
-    start: usize,
-    complete: usize,
-    filled: usize,
+    whole: VecDeque<Segments>,
+    partial: Vec<u8>,
     max_words: usize,
 }
 
 impl Frames {
     /// Nothing yet; a message may have `max_words` words.
     pub(super) fn new(max_words: usize) -> Self {
-        Frames { buffer: Vec::new(), start: 0, complete: 0, filled: 0, max_words }
+        Frames { whole: VecDeque::new(), partial: Vec::new(), max_words }
     }
 
     /// The next message, if a whole one is there.
     pub(super) fn next(&mut self) -> Option<Segments> {
-        let bytes = &self.buffer[self.start..self.complete];
-        // The whole messages have been looked at once already.
-        let (table, len) = frame_len(bytes, self.max_words).ok().flatten()?;
-        self.start += len;
-        Some(Segments::new(&bytes[..table], &bytes[table..len]))
+        let next = self.whole.pop_front();
+        if self.whole.is_empty() {
+            self.whole = VecDeque::new();
+        }
+        next
     }
 
-    /// Where the next bytes belong.
-    pub(super) fn spare(&mut self) -> &mut [u8] {
-        self.buffer.copy_within(self.start..self.filled, 0);
-        self.complete -= self.start;
-        self.filled -= self.start;
-        self.start = 0;
-        if self.filled == 0 && self.buffer.len() > CHUNK {
-            self.buffer = Vec::new();
-        }
-        if self.filled == self.buffer.len() {
-            // Doubled: what was sent decides, not what was announced.
-            self.buffer.resize((2 * self.filled).max(CHUNK), 0);
-        }
-        &mut self.buffer[self.filled..]
+    /// Whether a whole message is there.
+    pub(super) fn has_next(&self) -> bool {
+        !self.whole.is_empty()
     }
 
     /// Whether the last bytes begin a message that has not all come.
     pub(super) fn is_partial(&self) -> bool {
-        self.filled > self.complete
+        !self.partial.is_empty()
     }
 
-    /// Notes that `count` bytes were written to [`spare`](Self::spare); none is the end. Whether a message
-    /// is whole now that was not.
-    pub(super) fn fill(&mut self, count: usize) -> io::Result<bool> {
-        let before = self.complete - self.start;
-        if count == 0 && self.filled > self.complete {
-            let left = self.filled - self.complete;
+    /// Takes `bytes`, which came in; none are the end. Whether a message is whole now that was not.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if bytes.is_empty() && self.is_partial() {
+            let left = self.partial.len();
             let error = format!("the connection ended {left} bytes into a message");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
         }
-        self.filled += count;
-        while let Some((_, len)) =
-            frame_len(&self.buffer[self.complete..self.filled], self.max_words)?
-        {
-            if self.complete + len > self.filled {
-                break;
+        let before = self.whole.len();
+        if self.partial.is_empty() {
+            let used = self.cut(bytes)?;
+            self.partial.extend_from_slice(&bytes[used..]);
+        } else {
+            // It grows by doubling: what was sent decides, not what was announced.
+            let mut partial = std::mem::take(&mut self.partial);
+            partial.extend_from_slice(bytes);
+            match self.cut(&partial)? {
+                0 => self.partial = partial,
+                used => self.partial.extend_from_slice(&partial[used..]),
             }
-            self.complete += len;
         }
-        Ok(self.complete - self.start > before)
+        Ok(self.whole.len() > before)
+    }
+
+    /// Copies the messages out that `bytes` begin with: how many bytes they take.
+    fn cut(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut used = 0;
+        while let Some((table, len)) = frame_len(&bytes[used..], self.max_words)? {
+            let Some(message) = bytes.get(used..used + len) else { break };
+            self.whole.push_back(Segments::new(&message[..table], &message[table..]));
+            used += len;
+        }
+        Ok(used)
     }
 }
 
@@ -175,15 +174,9 @@ mod tests {
         bytes
     }
 
-    fn feed(frames: &mut Frames, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let spare = frames.spare();
-            let count = bytes.len().min(spare.len());
-            spare[..count].copy_from_slice(&bytes[..count]);
-            bytes = &bytes[count..];
-            frames.fill(count)?;
-        }
-        Ok(())
+    /// As it comes from a socket: some thousand bytes at a time.
+    fn feed(frames: &mut Frames, bytes: &[u8]) -> io::Result<()> {
+        bytes.chunks(5000).try_for_each(|piece| frames.take(piece).map(|_| ()))
     }
 
     /// What the messages that are there were on the wire.
@@ -222,7 +215,8 @@ mod tests {
                 out.extend(drain(&mut frames));
             }
             assert!(out == all, "cut into pieces of {step}");
-            frames.fill(0).expect("ends between messages");
+            frames.take(&[]).expect("ends between messages");
+            assert_eq!((frames.partial.capacity(), frames.whole.capacity()), (0, 0));
         }
     }
 
@@ -230,8 +224,8 @@ mod tests {
     fn an_announced_message_is_not_allocated() {
         let mut frames = Frames::new(1 << 20);
         feed(&mut frames, &[0, 0, 0, 0, 0, 0, 8, 0, 1, 2, 3]).expect("within the limit");
-        assert_eq!(frames.buffer.len(), CHUNK);
-        let error = frames.fill(0).expect_err("cut off");
+        assert!(frames.partial.capacity() < 100);
+        let error = frames.take(&[]).expect_err("cut off");
         assert!(error.to_string().contains("11 bytes into a message"), "{error}");
     }
 

@@ -30,18 +30,20 @@ pub(crate) struct Network<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Network<S> {
     /// The network over `stream`, and the gate before that. Messages may have `max_words` words; calls
-    /// are counted in `calls`, bytes in `stats`.
+    /// are counted in `calls`, bytes in `stats`. `ends` is told of the end of what is read, before the RPC
+    /// system learns of it.
     pub(crate) fn new(
         stream: S,
         max_words: usize,
         calls: Rc<Calls>,
         stats: Arc<Stats>,
+        ends: impl Fn() + 'static,
     ) -> (Gate<S>, Self) {
         let (gate, stream) = gate(stream, max_words, stats);
         let (ended, end) = oneshot::channel();
         let shutdown = Shutdown::default();
         let writes = Promise::from_future(write(stream.clone(), shutdown.clone(), end));
-        let link = Link { stream, max_words, calls, shutdown, _ended: ended };
+        let link = Link { stream, max_words, calls, shutdown, ends: Rc::new(ends), _ended: ended };
         (gate, Network { link: Some(link), writes: Some(writes) })
     }
 }
@@ -74,8 +76,13 @@ async fn write<S: AsyncWrite + Unpin>(
             });
             let asked = asked.await;
             // What else can be done of what was read comes first, and goes with this.
-            for _ in 0..COLLECT_ROUNDS {
+            let (mut rounds, mut turns) = (0, 0);
+            while rounds < COLLECT_ROUNDS {
                 tokio::task::yield_now().await;
+                match stream.has_message() && turns < COLLECT_TURNS {
+                    true => turns += 1,
+                    false => rounds += 1,
+                }
             }
             poll_fn(|cx| stream.poll_flush(cx)).await?;
             if let Some((result, done)) = asked {
@@ -96,6 +103,8 @@ async fn write<S: AsyncWrite + Unpin>(
 /// How often others run before a message is written: once to make the calls that were read, once more
 /// for answers that come a step later.
 const COLLECT_ROUNDS: usize = 2;
+/// How many more turns of the connection a message waits for at most, while it has more to do.
+const COLLECT_TURNS: usize = 16;
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> VatNetwork<Side> for Network<S> {
     fn connect(&mut self, _: Side) -> Option<Box<dyn Connection<Side>>> {
@@ -122,6 +131,7 @@ struct Link<S> {
     max_words: usize,
     calls: Rc<Calls>,
     shutdown: Shutdown,
+    ends: Rc<dyn Fn()>,
     /// Dropped with the link.
     _ended: oneshot::Sender<()>,
 }
@@ -142,20 +152,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
 
     fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
         let (stream, calls, words) = (self.stream.clone(), self.calls.clone(), self.max_words);
+        let ends = self.ends.clone();
         Promise::from_future(async move {
-            calls.room().await;
-            let Some(segments) = poll_fn(|cx| stream.poll_message(cx)).await? else {
-                return Ok(None);
-            };
-            let mut options = ReaderOptions::new();
-            options.traversal_limit_in_words(Some(words));
-            let bytes = segments.bytes();
-            let message = Incoming(Reader::new(segments, options));
-            // What is malformed is left to the RPC system.
-            if let Ok(body) = message.get_body() {
-                calls.received(body, bytes)?;
+            let received = receive(&stream, &calls, words).await;
+            if !matches!(received, Ok(Some(_))) {
+                ends();
             }
-            Ok(Some(Box::new(message) as Box<dyn IncomingMessage>))
+            received
         })
     }
 
@@ -173,6 +176,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
             written.await.map_err(failed)
         })
     }
+}
+
+/// The next message; none at the end of the stream.
+async fn receive<S: AsyncRead + Unpin>(
+    stream: &Stream<S>,
+    calls: &Calls,
+    max_words: usize,
+) -> Result<Option<Box<dyn IncomingMessage>>, Error> {
+    calls.room().await;
+    let Some(segments) = poll_fn(|cx| stream.poll_message(cx)).await? else {
+        return Ok(None);
+    };
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(Some(max_words));
+    let bytes = segments.bytes();
+    let message = Incoming(Reader::new(segments, options));
+    // What is malformed is left to the RPC system.
+    if let Ok(body) = message.get_body() {
+        calls.received(body, bytes)?;
+    }
+    Ok(Some(Box::new(message)))
 }
 
 struct Incoming(Reader<Segments>);

@@ -6,6 +6,8 @@
 //!
 //! - **Few writes.** Messages are collected and written together, when all that can be done of what
 //!   was read has been done.
+//! - **Turns.** After [`TURN`] messages the other connections of the thread have theirs, so that nobody
+//!   waits for all that another one has sent at once.
 //! - **Back-pressure.** While the socket takes no more, or [`OUTPUT_LIMIT`] bytes wait for it, nothing
 //!   is read: a client that does not read its answers gets no further questions answered, and its
 //!   answers do not pile up.
@@ -48,10 +50,17 @@ const OUTPUT_LIMIT: usize = 256 * 1024;
 /// How much memory is kept for what is to be written while there is nothing.
 const OUTPUT_KEPT: usize = 64 * 1024;
 
+/// How many bytes are read at a time.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// How many messages of one connection are taken before others have their turn.
+const TURN: u32 = 16;
+
 struct State<S> {
     /// `None` only after [`Gate::close`], and after a write has failed.
     stream: Option<S>,
     input: Frames,
+    /// How many messages were taken without letting others run.
+    turn: u32,
     /// Messages to be written, and how much of them has been.
     output: Vec<u8>,
     written: usize,
@@ -111,6 +120,7 @@ fn gate<S>(stream: S, max_words: usize, stats: Arc<Stats>) -> (Gate<S>, Stream<S
     let state = State {
         stream: Some(stream),
         input: Frames::new(max_words),
+        turn: 0,
         output: Vec::new(),
         written: 0,
         muted: false,
@@ -197,6 +207,11 @@ impl<S> Drop for Gate<S> {
     }
 }
 
+thread_local! {
+    /// What is read into, one connection at a time: none of them has a buffer of its own.
+    static CHUNK: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK_BYTES].into());
+}
+
 impl<S: AsyncRead + Unpin> Stream<S> {
     /// The next message; none at the end of the stream.
     fn poll_message(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Segments>>> {
@@ -219,20 +234,33 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 state.partial = None;
                 return Poll::Pending;
             }
+            if state.turn == TURN {
+                state.turn = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if let Some(message) = state.input.next() {
+                state.turn += 1;
                 return Poll::Ready(Ok(Some(message)));
             }
-            let mut spare = ReadBuf::new(state.input.spare());
-            let read = Pin::new(stream).poll_read(cx, &mut spare);
-            let count = spare.filled().len();
-            if read.is_pending() && state.partial.is_none() && state.input.is_partial() {
-                state.partial = Some(Instant::now());
-                self.parts.notify_one();
+            let input = &mut state.input;
+            let read = CHUNK.with_borrow_mut(|chunk| {
+                let mut chunk = ReadBuf::new(chunk);
+                let read = Pin::new(stream).poll_read(cx, &mut chunk);
+                let bytes = chunk.filled();
+                read.map(|read| read.and_then(|()| Ok((bytes.len(), input.take(bytes)?))))
+            });
+            if read.is_pending() {
+                state.turn = 0;
+                if state.partial.is_none() && state.input.is_partial() {
+                    state.partial = Some(Instant::now());
+                    self.parts.notify_one();
+                }
             }
-            ready!(read)?;
+            let (count, whole) = ready!(read)?;
             self.stats.read.add(count as u64);
             state.heard = Instant::now();
-            if state.input.fill(count)? {
+            if whole {
                 state.partial = None;
             }
             if count == 0 {
@@ -258,6 +286,12 @@ impl<S> Stream<S> {
             drop(state);
             writer.wake();
         }
+    }
+
+    /// Whether a message is there that was not taken yet, and may be.
+    fn has_message(&self) -> bool {
+        let state = self.state.borrow();
+        !state.muted && state.input.has_next() && state.output.len() <= OUTPUT_LIMIT
     }
 
     /// Whether there is something to write, or nothing ever will be.

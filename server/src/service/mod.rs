@@ -108,7 +108,7 @@ impl Object {
 impl Drop for Object {
     fn drop(&mut self) {
         if let Some(cap) = self.cap.take() {
-            self.session.forget(std::ptr::from_ref(self) as usize, &cap);
+            self.session.forget(std::ptr::from_ref(self) as usize, cap);
         }
     }
 }
