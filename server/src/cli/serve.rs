@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use killick_server::{Config, Server, default_address};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,8 +81,9 @@ impl Serve {
         let settings = self.settings()?;
         let (level, format) = settings.log();
         let log = Log::start(level, format)?;
-        let server =
-            Server::start(config(settings)?).map_err(|error| CliError::failed("serve", error))?;
+        let config = config(settings)?;
+        allow_files(config.max_connections);
+        let server = Server::start(config).map_err(|error| CliError::failed("serve", error))?;
         for address in server.addresses() {
             let address = address.to_string();
             match json {
@@ -149,6 +151,21 @@ fn config(settings: Settings) -> Result<Config, CliError> {
         config.listen.push(address.map_err(|error| CliError::failed("default address", error))?);
     }
     Ok(config)
+}
+
+/// File descriptors that a server uses besides those of its connections.
+const OTHER_FILES: u64 = 64;
+
+/// Has the system let this process open as many files as it lets it ask for, and tells if those are too
+/// few for `connections`.
+fn allow_files(connections: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current };
+    let wanted = OTHER_FILES + connections as u64;
+    if let Some(limit) = limit.filter(|limit| *limit < wanted) {
+        warn!(limit, wanted, "the system's limit of open files is less than connections may need");
+    }
 }
 
 /// Tells the service manager, if one has started this program. That it does not hear is no reason to

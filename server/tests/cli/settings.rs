@@ -154,6 +154,36 @@ fn the_log_is_json_if_wanted_and_says_as_much_as_it_is_told_to() {
 }
 
 #[test]
+fn a_server_opens_as_many_files_as_it_may_and_says_if_they_are_too_few() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listen = format!("unix:{}", folder.path().join("k.sock").display());
+    let serve = format!("exec {} serve --listen {listen}", env!("CARGO_BIN_EXE_killick"));
+    // Few now, and more if asked for; then no more than these.
+    for (limits, files, said) in [
+        ("ulimit -Sn 40; ulimit -Hn 2000", 2000, false),
+        ("ulimit -Sn 40; ulimit -Hn 200", 200, true),
+    ] {
+        let mut server = std::process::Command::new("sh")
+            .args(["-c", &format!("{limits}; {serve}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("to start");
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).expect("a line");
+        let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).expect("limits");
+        let open = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+        assert!(open.contains(&format!(" {files} ")), "{open}");
+        signal(&server, Signal::TERM);
+        let ended = server.wait_with_output().expect("ends");
+        let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(log.contains("limit=200 wanted=1088"), said, "{log}");
+        assert!(ended.status.success());
+    }
+}
+
+#[test]
 fn a_server_takes_its_bounds_from_the_environment() {
     let server = Server::start_in(&[("KILLICK_MAX_CHILDREN", "1"), ("KILLICK_THREADS", "3")], &[]);
     server.run(&["store", "a", "1"]).ok();
