@@ -112,6 +112,12 @@ impl<P: Peer> Home<P> {
         Token::new(id, origin.clone())
     }
 
+    /// Whether nobody has a claim to anything here.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.borrow().is_empty()
+    }
+
     /// Lets go of what is kept under `id`, if it still is. Calls that wait for it end.
     pub(crate) fn let_go(&self, id: u64) {
         let kept = self.kept.borrow_mut().remove(&id);

@@ -46,6 +46,8 @@
 mod forward;
 mod home;
 mod parcel;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::fmt;
