@@ -1,9 +1,116 @@
-//! The client's side of a killick server: where it is found, and how it is reached.
+//! A typed client for a killick server: the names and the semantics of the `killick` crate, over a
+//! connection.
+//!
+//! ```no_run
+//! use killick_client::{Client, Error, Options};
+//!
+//! #[tokio::main(flavor = "local")]
+//! async fn main() -> Result<(), Error> {
+//!     let client = Client::connect(&"unix:/run/killick.sock".parse()?, Options::default()).await?;
+//!     client.store_at("workers/7/inbox", "hello", false).await?; // false: only into an empty cell
+//!     let loaded = client.load_at("workers/7/inbox").await?; // one round trip
+//!     assert_eq!(loaded.text(), Some("hello"));
+//!
+//!     let worker = client.walk("workers/7").await?; // a handle: keeps the node, confines to it
+//!     assert_eq!(worker.names().await?, ["inbox"]);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`Client`] | one connection at a time, dialled again when it has ended; takes paths |
+//! | [`Anchor`], [`Loader`], [`Storer`] | handles: the server keeps the node while one is held, and no longer than the connection |
+//! | [`Value`] | text, bytes, any Cap'n Proto pointer, capabilities in it included |
+//! | [`Batch`] | many operations, a bounded number of them in flight, results in order |
+//! | [`Error`] | what happened, and above all whether anything may have been done |
+//!
+//! # Where it runs
+//! Cap'n Proto's capabilities belong to one thread, so a [`Client`] and all that comes from it are
+//! neither `Send` nor `Sync`. [`Client::connect`] starts one task with
+//! [`spawn_local`](tokio::task::spawn_local), which reads, writes, and makes the calls to capabilities
+//! that this client hosts. So it has to run on a
+//! [`LocalRuntime`](tokio::runtime::LocalRuntime), as `#[tokio::main(flavor = "local")]` makes one, or
+//! within a [`LocalSet`](tokio::task::LocalSet). No thread is started. A program with many threads
+//! gives the client one of them and talks to it by channels, or connects once a thread.
+//!
+//! # What an error says
+//! | error | was it done? | again? |
+//! |---|---|---|
+//! | [`Path`](Error::Path), [`Address`](Error::Address) | no: nothing was sent | never |
+//! | [`Connect`](Error::Connect) | no: no server was reached | later |
+//! | [`NotFound`](Error::NotFound), [`NoHost`](Error::NoHost) | no: nothing is there | when somebody has been there |
+//! | [`Refused`](Error::Refused) | no: the cell held something else | as the caller sees fit |
+//! | [`Limit`](Error::Limit) | no | if [`is_transient`](Error::is_transient) |
+//! | [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | no: it only reads, or was never sent | yes |
+//! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, no answer came | look first |
+//! | [`HostGone`](Error::HostGone) | no: a capability's host has gone | no: the capability is dead |
+//! | [`Failed`](Error::Failed), [`Unimplemented`](Error::Unimplemented) | no: the server says why | no |
+//! | [`Protocol`](Error::Protocol) | perhaps: the answer makes no sense | no |
+//!
+//! Only operations that change a cell end with an unknown outcome. A walk does not: what it creates
+//! lives as long as the handle that it gives, and no handle was given.
+//!
+//! # When a connection ends
+//! With it go, at the server, all its handles, the nodes that only they kept, the values that were
+//! stored [bound](Value::bound), and the capabilities that this client hosts, with every value that
+//! holds one. Plain values stay, unless the server itself has gone.
+//!
+//! At this end its handles are dead: each call on one is [`Error::Disconnected`] at once, and
+//! [`Anchor::disconnected`] tells as soon as it happens. The [`Client`] dials again with the next
+//! operation, backing off as [`Retry`] says, and does again what it can tell was not done: whatever was
+//! not sent yet, and what only reads. It stores nothing a second time.
+//!
+//! # Time
+//! Each operation takes [`Options::timeout`] at most, dialling and all attempts included; a handle can
+//! have [its own](Anchor::with_timeout). An operation that is dropped before it is done, or out of time,
+//! is given up at the server too, and what it would have returned is released. If it was to change a
+//! cell, it may have done so.
+//!
+//! # What there is not
+//! Changes cannot be watched over the wire yet, so there is no `watch` and no `wait`. A [`Storer`]
+//! cannot tell what it [cleared](Storer::clear): the wire does not.
 
 #![forbid(unsafe_code)]
 
+// Where it is and how it is reached.
 mod address;
 mod dial;
+mod options;
+
+// The protocol: the stream, one connection over it, the calls.
+mod calls;
+mod connection;
+mod network;
+
+// What is sent and what comes back.
+mod error;
+mod limit;
+mod path;
+mod value;
+
+// What people hold.
+mod anchor;
+mod batch;
+mod cell;
+mod client;
+mod handle;
+mod host;
 
 pub use address::{Address, AddressError, default_address};
+pub use anchor::{Anchor, Child};
+pub use batch::Batch;
+pub use cell::{Loaded, Loader, Storer};
+pub use client::Client;
 pub use dial::{Stream, dial};
+pub use error::Error;
+pub use host::{ClientInfo, HostInfo};
+pub use limit::Limit;
+pub use options::{Options, Retry};
+pub use value::{IntoValue, Kind, Value};
+
+// What occurs in signatures: a program needs the same versions.
+pub use capnp;
+pub use capnp_rpc;
+pub use killick::{PathError, StoreErrorKind};
+pub use killick_schema as schema;

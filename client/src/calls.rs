@@ -1,0 +1,199 @@
+//! The calls of the schema: each sends everything that it needs at once, a path's look-up and what is
+//! asked of the node there, so that each is one round trip.
+//!
+//! A future here sends when it is first polled, and what it waits for is given up when it is dropped.
+
+use capnp::capability::{Promise, RemotePromise, Response};
+use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
+
+use crate::cell::Loaded;
+use crate::value::Value;
+
+/// A child as the server lists it.
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) anchor: anchor::Client,
+    pub(crate) filled: bool,
+    pub(crate) child_count: u64,
+}
+
+/// What a write that is refused when the cell is not as expected has done.
+pub(crate) struct Written {
+    pub(crate) succeeded: bool,
+    pub(crate) revision: u64,
+}
+
+/// The answer to a call that was sent.
+type Answer<T> = Promise<Response<T>, capnp::Error>;
+
+/// Asks for the anchor at `path`, creating what is missing. It can be called at once.
+pub(crate) fn walk(
+    from: &anchor::Client,
+    path: &[u8],
+) -> RemotePromise<anchor::walk_results::Owned> {
+    let mut request = from.walk_request();
+    request.get().set_path(capnp::text::Reader(path));
+    request.send()
+}
+
+pub(crate) async fn walked(from: &anchor::Client, path: &[u8]) -> capnp::Result<anchor::Client> {
+    walk(from, path).promise.await?.get()?.get_anchor()
+}
+
+/// Asks for the anchor at `path` if there is one. It can be called at once: if there is none, what is
+/// asked of it fails.
+fn lookup(from: &anchor::Client, path: &[u8]) -> RemotePromise<anchor::lookup_results::Owned> {
+    let mut request = from.lookup_request();
+    request.get().set_path(capnp::text::Reader(path));
+    request.send()
+}
+
+pub(crate) async fn found(
+    from: &anchor::Client,
+    path: &[u8],
+) -> capnp::Result<Option<anchor::Client>> {
+    let response = lookup(from, path).promise.await?;
+    let results = response.get()?;
+    results.has_anchor().then(|| results.get_anchor()).transpose()
+}
+
+/// The rights to the cell of `anchor`. Both can be called at once.
+pub(crate) fn cell(anchor: &anchor::Client) -> (loader::Client, storer::Client) {
+    let pipeline = anchor.cell_request().send().pipeline;
+    (pipeline.get_loader(), pipeline.get_storer())
+}
+
+pub(crate) async fn ls(of: &anchor::Client) -> capnp::Result<Vec<Listed>> {
+    listed(of.ls_request().send().promise).await
+}
+
+async fn listed(answer: Answer<anchor::ls_results::Owned>) -> capnp::Result<Vec<Listed>> {
+    let response = answer.await?;
+    let children = response.get()?.get_children()?;
+    let read = |child: anchor::child::Reader<'_>| {
+        Ok(Listed {
+            name: child.get_name()?.to_string()?,
+            anchor: child.get_anchor()?,
+            filled: child.get_filled(),
+            child_count: child.get_child_count(),
+        })
+    };
+    children.iter().map(read).collect()
+}
+
+/// [`ls`] of the node at `path`; `None` if there is none.
+pub(crate) async fn ls_at(
+    from: &anchor::Client,
+    path: &[u8],
+) -> capnp::Result<Option<Vec<Listed>>> {
+    let RemotePromise { promise, pipeline } = lookup(from, path);
+    let answer = pipeline.get_anchor().ls_request().send().promise;
+    match promise.await?.get()?.has_anchor() {
+        true => listed(answer).await.map(Some),
+        false => Ok(None),
+    }
+}
+
+pub(crate) async fn load(loader: &loader::Client) -> capnp::Result<Loaded> {
+    loaded(loader.load_request().send().promise).await
+}
+
+async fn loaded(answer: Answer<loader::load_results::Owned>) -> capnp::Result<Loaded> {
+    let response = answer.await?;
+    let results = response.get()?;
+    Ok(Loaded { value: Value::copy(results.get_value())?, revision: results.get_revision() })
+}
+
+/// [`load`] from the node at `path`; `None` if there is none.
+pub(crate) async fn load_at(from: &anchor::Client, path: &[u8]) -> capnp::Result<Option<Loaded>> {
+    let RemotePromise { promise, pipeline } = lookup(from, path);
+    let (loader, _) = cell(&pipeline.get_anchor());
+    let answer = loader.load_request().send().promise;
+    match promise.await?.get()?.has_anchor() {
+        true => loaded(answer).await.map(Some),
+        false => Ok(None),
+    }
+}
+
+pub(crate) async fn store(
+    storer: &storer::Client,
+    value: Option<&Value>,
+    overwrite: bool,
+) -> capnp::Result<Written> {
+    stored(send_store(storer, value, overwrite)?).await
+}
+
+fn send_store(
+    storer: &storer::Client,
+    value: Option<&Value>,
+    overwrite: bool,
+) -> capnp::Result<Answer<storer::store_results::Owned>> {
+    let mut request = storer.store_request();
+    let mut params = request.get();
+    params.set_overwrite(overwrite);
+    if let Some(value) = value {
+        params.set_bound(value.is_bound());
+        value.write(params.init_value())?;
+    }
+    Ok(request.send().promise)
+}
+
+async fn stored(answer: Answer<storer::store_results::Owned>) -> capnp::Result<Written> {
+    let response = answer.await?;
+    let results = response.get()?;
+    Ok(Written { succeeded: results.get_succeeded(), revision: results.get_revision() })
+}
+
+/// [`store`] to the node at `path`. Nothing is stored where there is no node: that creates none.
+pub(crate) async fn store_at(
+    from: &anchor::Client,
+    path: &[u8],
+    value: Option<&Value>,
+    overwrite: bool,
+) -> capnp::Result<Option<Written>> {
+    if value.is_some() {
+        let anchor = walk(from, path).pipeline.get_anchor();
+        let (_, storer) = cell(&anchor);
+        return store(&storer, value, overwrite).await.map(Some);
+    }
+    let RemotePromise { promise, pipeline } = lookup(from, path);
+    let (_, storer) = cell(&pipeline.get_anchor());
+    let answer = send_store(&storer, None, overwrite)?;
+    match promise.await?.get()?.has_anchor() {
+        true => stored(answer).await.map(Some),
+        false => Ok(None),
+    }
+}
+
+pub(crate) async fn compare_and_store(
+    storer: &storer::Client,
+    expected: u64,
+    value: Option<&Value>,
+) -> capnp::Result<Written> {
+    let mut request = storer.compare_and_store_request();
+    let mut params = request.get();
+    params.set_expected(expected);
+    if let Some(value) = value {
+        params.set_bound(value.is_bound());
+        value.write(params.init_value())?;
+    }
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    Ok(Written { succeeded: results.get_succeeded(), revision: results.get_revision() })
+}
+
+/// Stores, and tells what was there before.
+pub(crate) async fn swap(anchor: &anchor::Client, value: Option<&Value>) -> capnp::Result<Loaded> {
+    let mut request = anchor.swap_request();
+    let mut params = request.get();
+    if let Some(value) = value {
+        params.set_bound(value.is_bound());
+        value.write(params.init_value())?;
+    }
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    let previous = Value::copy(results.get_previous())?;
+    // What is told is the revision after. Nothing in place of nothing was no change.
+    let changed = u64::from(value.is_some() || previous.is_some());
+    Ok(Loaded { value: previous, revision: results.get_revision().saturating_sub(changed) })
+}

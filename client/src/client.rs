@@ -1,0 +1,369 @@
+//! The client: a connection that is made again when it has ended, and the operations by path.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, Shared};
+
+use crate::address::Address;
+use crate::anchor::{Anchor, Child};
+use crate::batch::Batch;
+use crate::calls;
+use crate::cell::Loaded;
+use crate::connection::{Connection, Effect, Patience};
+use crate::error::Error;
+use crate::handle::Handle;
+use crate::host::{self, ClientInfo, HostInfo};
+use crate::options::Options;
+use crate::path::{self, Target};
+use crate::value::IntoValue;
+
+/// A client of one server, over one connection at a time.
+///
+/// A connection that has ended is made again by the next operation, with attempts and pauses as
+/// [`Retry`](crate::Retry) says; all operations that come meanwhile wait for that one. An operation
+/// that was not sent yet, or that only reads, is then done on the new connection. One that changes a
+/// cell is never sent twice: it ends with [`Error::UnknownOutcome`].
+///
+/// A path with a leading `/` is absolute, from the cluster's anchor, whose children are the hosts:
+/// `/self/mailbox` or `/f19caa21dda41c43/mailbox`. Without one it starts at the anchor that the
+/// connection gives, the host's own: `mailbox`.
+///
+/// Clones are the same client. Each operation is one round trip; what it promises beside others is
+/// what the method of that name of [`Anchor`] does. The connection closes when the last clone, and the
+/// last handle that came over it, are dropped.
+///
+/// # Errors
+/// Every operation may end with the errors of [`Anchor`]'s methods; with [`Error::Connect`] if there is
+/// no connection and no way to one; and with [`Error::NoHost`] if an absolute path starts with what
+/// is no host.
+///
+/// # Examples
+/// ```
+/// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+/// # use killick_client::{Client, Error, Options, Retry};
+/// # support::with_client(async |client| {
+/// # let address = client.address();
+/// let client = Client::connect(address, Options::default()).await?;
+/// client.store_at("greeting", "hello", false).await?;
+/// assert_eq!(client.load_at("/self/greeting").await?.text(), Some("hello"));
+/// assert!(matches!(client.load_at("/greeting").await, Err(Error::NoHost { .. })));
+///
+/// let nowhere = "unix:/nobody/listens/here".parse()?;
+/// let once = Options { retry: Retry::NONE, ..Options::default() };
+/// assert!(matches!(Client::connect(&nowhere, once).await, Err(Error::Connect { .. })));
+/// # Ok(()) });
+/// ```
+#[derive(Clone)]
+pub struct Client(Rc<Inner>);
+
+struct Inner {
+    address: Address,
+    options: Options,
+    state: RefCell<State>,
+}
+
+/// A connection on its way, which any number of operations wait for.
+type Dialling = Shared<LocalBoxFuture<'static, Result<Connection, Error>>>;
+
+enum State {
+    None,
+    Dialling(Dialling),
+    Open(Connection),
+}
+
+impl Client {
+    /// Connects to the server at `address`, and waits until it has answered.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], or that of the last attempt; [`Error::TimedOut`];
+    /// [`Error::Limit`] with [`Connections`](crate::Limit::Connections); [`Error::Protocol`] if that is
+    /// no killick server.
+    ///
+    /// # Panics
+    /// Outside of a [`LocalRuntime`](tokio::runtime::LocalRuntime) and of a
+    /// [`LocalSet`](tokio::task::LocalSet): a connection is a task there.
+    pub async fn connect(address: &Address, options: Options) -> Result<Self, Error> {
+        let client = Client::lazy(address, options);
+        client.connection(client.patience()).await?;
+        Ok(client)
+    }
+
+    /// A client that connects when it is first used.
+    pub fn lazy(address: &Address, options: Options) -> Self {
+        let state = RefCell::new(State::None);
+        Client(Rc::new(Inner { address: address.clone(), options, state }))
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> &Address {
+        &self.0.address
+    }
+
+    /// How this client behaves.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// Whether there is a connection now, as far as this end knows.
+    pub fn is_connected(&self) -> bool {
+        matches!(&*self.0.state.borrow(), State::Open(connection) if connection.is_open())
+    }
+
+    /// Lets go of the present connection: the next operation makes another. It closes when the handles
+    /// that came over it are dropped.
+    ///
+    /// A connection whose other end has vanished without a word, by a cable or a crash, stays open for
+    /// a long time, and operations on it time out. This is for who takes a time-out as a sign of that.
+    pub fn disconnect(&self) {
+        self.0.state.replace(State::None);
+    }
+
+    /// The host's own anchor, or what this client was granted of it: where relative paths start.
+    pub async fn host(&self) -> Result<Anchor, Error> {
+        self.at("").await
+    }
+
+    /// The cluster's anchor: where absolute paths start. Its children are the hosts.
+    pub async fn root(&self) -> Result<Anchor, Error> {
+        self.at("/").await
+    }
+
+    /// The anchor at `path`, creating the nodes that are missing: [`Anchor::walk`].
+    pub async fn walk(&self, path: impl AsRef<[u8]>) -> Result<Anchor, Error> {
+        let target = Target::parse(path.as_ref())?;
+        let walk = async |start: Anchor| start.walk(target.path).await;
+        Ok(self.renewed(self.perform(&target, Result::is_err, walk).await?))
+    }
+
+    /// The anchor at `path`, before the server has given it: [`Anchor::at`]. Waits only if there is
+    /// no connection.
+    pub async fn at(&self, path: impl AsRef<[u8]>) -> Result<Anchor, Error> {
+        let target = Target::parse(path.as_ref())?;
+        let start = self.start(&target, self.patience()).await?;
+        Ok(self.renewed(if target.is_start() { start } else { start.at(target.path)? }))
+    }
+
+    /// The anchor at `path` if there is a node: [`Anchor::lookup`].
+    pub async fn lookup(&self, path: impl AsRef<[u8]>) -> Result<Option<Anchor>, Error> {
+        let target = Target::parse(path.as_ref())?;
+        let nothing = |found: &Result<Option<_>, _>| !matches!(found, Ok(Some(_)));
+        let lookup = async |start: Anchor| start.lookup(target.path).await;
+        let found = self.perform(&target, nothing, lookup).await?;
+        Ok(found.map(|anchor| self.renewed(anchor)))
+    }
+
+    /// The children of the node at `path`: [`Anchor::ls_at`].
+    pub async fn ls_at(&self, path: impl AsRef<[u8]>) -> Result<Vec<Child>, Error> {
+        let target = Target::parse(path.as_ref())?;
+        let ls = async |start: Anchor| start.ls_at(target.path).await;
+        let mut children = self.perform(&target, Result::is_err, ls).await?;
+        for child in &mut children {
+            child.anchor = self.renewed(child.anchor.clone());
+        }
+        Ok(children)
+    }
+
+    /// The names of the children of the node at `path`: [`Anchor::names_at`].
+    pub async fn names_at(&self, path: impl AsRef<[u8]>) -> Result<Vec<String>, Error> {
+        let target = Target::parse(path.as_ref())?;
+        let names = async |start: Anchor| start.names_at(target.path).await;
+        self.perform(&target, Result::is_err, names).await
+    }
+
+    /// What the cell at `path` holds: [`Anchor::load_at`].
+    pub async fn load_at(&self, path: impl AsRef<[u8]>) -> Result<Loaded, Error> {
+        let target = Target::parse(path.as_ref())?;
+        let nothing = |loaded: &Result<Loaded, _>| match loaded {
+            Ok(loaded) => loaded.value.is_none() && loaded.revision == 0,
+            Err(_) => true,
+        };
+        let load = async |start: Anchor| start.load_at(target.path).await;
+        self.perform(&target, nothing, load).await
+    }
+
+    /// Stores at `path`: [`Anchor::store_at`]. Never sent twice.
+    pub async fn store_at(
+        &self,
+        path: impl AsRef<[u8]>,
+        value: impl IntoValue,
+        overwrite: bool,
+    ) -> Result<u64, Error> {
+        let target = Target::parse(path.as_ref())?;
+        let value = value.into_value();
+        let nothing = |stored: &Result<u64, _>| !matches!(stored, Ok(1..));
+        let store =
+            async |start: Anchor| start.store_at(target.path, value.clone(), overwrite).await;
+        self.perform(&target, nothing, store).await
+    }
+
+    /// [`load_at`](Self::load_at) for many paths, as many at a time as
+    /// [`Options::in_flight`](Options::in_flight) says.
+    pub fn load_many<'a, P: AsRef<[u8]> + 'a>(
+        &'a self,
+        paths: impl IntoIterator<Item = P, IntoIter: 'a>,
+    ) -> Batch<'a, Result<Loaded, Error>> {
+        self.batch(paths.into_iter().map(move |path| async move { self.load_at(path).await }))
+    }
+
+    /// [`store_at`](Self::store_at) for many pairs of a path and a value.
+    pub fn store_many<'a, P: AsRef<[u8]> + 'a, V: IntoValue + 'a>(
+        &'a self,
+        pairs: impl IntoIterator<Item = (P, V), IntoIter: 'a>,
+        overwrite: bool,
+    ) -> Batch<'a, Result<u64, Error>> {
+        let store = move |(path, value)| async move { self.store_at(path, value, overwrite).await };
+        self.batch(pairs.into_iter().map(store))
+    }
+
+    /// Any operations at all, as many at a time as [`Options::in_flight`](Options::in_flight) says.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # support::with_client(async |client| {
+    /// let paths = ["a", "b", "no path"];
+    /// let walks = client.batch(paths.map(|path| client.walk(path))).collect().await;
+    /// assert_eq!(walks.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+    /// assert_eq!(client.names_at("").await?, ["a", "b"]);
+    /// # Ok(()) });
+    /// ```
+    pub fn batch<'a, F: Future + 'a>(
+        &self,
+        operations: impl IntoIterator<Item = F, IntoIter: 'a>,
+    ) -> Batch<'a, F::Output> {
+        Batch::new(self.0.options.in_flight, operations.into_iter())
+    }
+
+    /// What the server says of itself.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # support::with_client(async |client| {
+    /// let info = client.info().await?;
+    /// assert_eq!(client.root().await?.names().await?, [format!("{:016x}", info.id)]);
+    /// assert_eq!((info.nodes, info.connections), (1, 1));
+    /// # Ok(()) });
+    /// ```
+    pub async fn info(&self) -> Result<HostInfo, Error> {
+        let info = async |start: Anchor| {
+            let handle = &start.0;
+            handle.call(Effect::Read, host::info(handle.connection.host())).await
+        };
+        self.perform(&Target { path: b"", absolute: false }, |_| false, info).await
+    }
+
+    /// The connections of the server that are open, the oldest first, this one included.
+    pub async fn clients(&self) -> Result<Vec<ClientInfo>, Error> {
+        let clients = async |start: Anchor| {
+            let handle = &start.0;
+            handle.call(Effect::Read, host::clients(handle.connection.host())).await
+        };
+        self.perform(&Target { path: b"", absolute: false }, |_| false, clients).await
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::Each(self.0.options.timeout).begin()
+    }
+
+    /// An anchor whose further calls have as much time as any.
+    fn renewed(&self, anchor: Anchor) -> Anchor {
+        anchor.with_timeout(self.0.options.timeout)
+    }
+
+    /// Does `operation` from where `target` starts, again on another connection if it was not done for
+    /// want of one. `is_nothing`: whether its result could come of a host that is none.
+    async fn perform<T>(
+        &self,
+        target: &Target<'_>,
+        is_nothing: impl Fn(&Result<T, Error>) -> bool,
+        operation: impl AsyncFn(Anchor) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let patience = self.patience();
+        let mut pauses = self.0.options.retry.pauses();
+        loop {
+            let start = self.start(target, patience).await?;
+            let result = operation(start.clone()).await;
+            if let Err(Error::Disconnected { .. }) = result
+                && let Some(pause) = pauses.next()
+            {
+                patience.wait(tokio::time::sleep(pause)).await?;
+                continue;
+            }
+            if is_nothing(&result)
+                && let Some(error) = no_host(&start, target).await
+            {
+                return Err(error);
+            }
+            return result;
+        }
+    }
+
+    /// The anchor that `target` is walked from.
+    async fn start(&self, target: &Target<'_>, patience: Patience) -> Result<Anchor, Error> {
+        let connection = self.connection(patience).await?;
+        let capability =
+            if target.absolute { connection.cluster() } else { connection.bootstrap() };
+        Ok(Anchor(Handle { capability, connection, patience, foreign: false }))
+    }
+
+    /// The present connection, or a new one.
+    async fn connection(&self, patience: Patience) -> Result<Connection, Error> {
+        let dialling = match &mut *self.0.state.borrow_mut() {
+            State::Open(connection) if connection.is_open() => return Ok(connection.clone()),
+            State::Dialling(dialling) => dialling.clone(),
+            state => {
+                let dial = dial(self.0.address.clone(), self.0.options.clone());
+                let dialling = dial.boxed_local().shared();
+                *state = State::Dialling(dialling.clone());
+                dialling
+            }
+        };
+        let connected = patience.wait(dialling.clone()).await?;
+        let mut state = self.0.state.borrow_mut();
+        // The first to know has it noted; meanwhile it may have ended and another be on its way.
+        if matches!(&*state, State::Dialling(current) if current.ptr_eq(&dialling)) {
+            *state = match &connected {
+                Ok(connection) => State::Open(connection.clone()),
+                Err(_) => State::None,
+            };
+        }
+        connected
+    }
+}
+
+/// Connects, in as many attempts as there are.
+async fn dial(address: Address, options: Options) -> Result<Connection, Error> {
+    let mut pauses = options.retry.pauses();
+    loop {
+        match Connection::open(&address, &options).await {
+            Err(error) if error.is_transient() => match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            },
+            connected => return connected,
+        }
+    }
+}
+
+/// What to say if `target` is absolute and starts with what is no host.
+async fn no_host(cluster: &Anchor, target: &Target<'_>) -> Option<Error> {
+    let host = target.host().filter(|host| *host != b"self")?;
+    let handle = &cluster.0;
+    let found = handle.call(Effect::Read, calls::found(&handle.capability, host)).await;
+    matches!(found, Ok(None))
+        .then(|| Error::NoHost { host: path::shown(host), relative: target.relative() })
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.0.address)
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}

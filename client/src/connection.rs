@@ -1,0 +1,232 @@
+//! One connection: from the first byte to its end, and what the error of a call on it means.
+
+use std::cell::OnceCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capnp::capability::FromClientHook;
+use capnp::message::ReaderOptions;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{Disconnector, RpcSystem, twoparty};
+use futures::channel::oneshot;
+use futures::future::{self, Either};
+use futures::io::BufReader;
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use killick_schema::api::anchor_capnp::anchor;
+use killick_schema::api::host_capnp::host;
+use tokio::time::Instant;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+use crate::address::Address;
+use crate::dial::dial;
+use crate::error::{Error, from_server, is_remote, reason};
+use crate::network::{Driver, End, Inlet, Outbox, Watched};
+use crate::options::Options;
+
+/// The largest answer that is read, in words of eight bytes: a listing of some million children.
+const ANSWER_WORDS: usize = 64 << 20;
+/// The most bytes that are read at once.
+const READ_BYTES: usize = 64 * 1024;
+/// How long the other end has to take what was sent last.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long an operation is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Each operation for as long.
+    Each(Option<Duration>),
+    /// What is left of the time that one operation began with.
+    Until(Instant, Duration),
+}
+
+impl Patience {
+    /// The patience of all parts of one operation that begins now.
+    pub(crate) fn begin(self) -> Self {
+        match self {
+            Patience::Each(Some(limit)) => match Instant::now().checked_add(limit) {
+                Some(end) => Patience::Until(end, limit),
+                None => Patience::Each(None),
+            },
+            other => other,
+        }
+    }
+
+    /// The output of `future`, if it comes in time.
+    pub(crate) async fn wait<T>(self, future: impl Future<Output = T>) -> Result<T, Error> {
+        match self.begin() {
+            Patience::Until(end, after) => {
+                tokio::time::timeout_at(end, future).await.map_err(|_| Error::TimedOut { after })
+            }
+            Patience::Each(_) => Ok(future.await),
+        }
+    }
+}
+
+/// Whether an operation changes a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It changes nothing, or nothing that outlives its answer.
+    Read,
+    /// It does: that it was sent and not answered leaves open whether it was done.
+    Write,
+}
+
+/// An open connection, or one that has ended. It is closed with the last clone, which every handle has
+/// one of.
+#[derive(Clone)]
+pub(crate) struct Connection(Rc<Inner>);
+
+struct Inner {
+    host: host::Client,
+    cluster: OnceCell<anchor::Client>,
+    in_flight: usize,
+    end: Rc<End>,
+    /// Dropped, it has the connection closed.
+    _closer: oneshot::Sender<()>,
+}
+
+impl Connection {
+    /// Connects to `address`, and waits until the server there has answered.
+    pub(crate) async fn open(address: &Address, options: &Options) -> Result<Self, Error> {
+        let patience = Patience::Each(Some(options.connect_timeout)).begin();
+        let stream = patience.wait(dial(address)).await?.map_err(|error| {
+            let error = Arc::new(error);
+            Error::Connect { address: address.clone(), error }
+        })?;
+        let connection = Connection::over(stream.compat(), options.in_flight);
+        let info = connection.host().info_request().send().promise;
+        let answer = async { info.await?.get()?.get_info().map(drop) };
+        match connection.call(Effect::Read, patience, false, answer).await {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(connection.turned_away().unwrap_or(error)),
+        }
+    }
+
+    /// The RPC of one stream, in a task of its own.
+    fn over(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, in_flight: usize) -> Self {
+        let (reader, writer) = stream.split();
+        let outbox = Outbox::new(writer);
+        let end = Rc::new(End::default());
+        let mut reading = ReaderOptions::new();
+        reading.traversal_limit_in_words(Some(ANSWER_WORDS));
+        let network = twoparty::VatNetwork::new(
+            BufReader::with_capacity(READ_BYTES, reader),
+            Inlet(outbox.clone()),
+            Side::Client,
+            reading,
+        );
+        let network = Watched { network, end: end.clone() };
+        let mut system = RpcSystem::new(Box::new(network), None);
+        let host = system.bootstrap(Side::Server);
+        let disconnector = system.get_disconnector();
+        let (closer, closing) = oneshot::channel();
+        let driver = Driver::new(system, outbox);
+        tokio::task::spawn_local(drive(driver, disconnector, closing, end.clone()));
+        let cluster = OnceCell::new();
+        Connection(Rc::new(Inner { host, cluster, in_flight, end, _closer: closer }))
+    }
+
+    pub(crate) fn host(&self) -> &host::Client {
+        &self.0.host
+    }
+
+    /// The host's own anchor, or what this client was granted of it.
+    pub(crate) fn bootstrap(&self) -> anchor::Client {
+        anchor::Client::new(self.0.host.client.hook.clone())
+    }
+
+    /// The anchor whose children are the hosts. It is asked for once.
+    pub(crate) fn cluster(&self) -> anchor::Client {
+        let ask = || self.0.host.root_request().send().pipeline.get_root();
+        self.0.cluster.get_or_init(ask).clone()
+    }
+
+    /// How many operations of a batch are in flight at a time.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.0.in_flight
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.0.end.is_set()
+    }
+
+    /// Resolves when the connection has ended.
+    pub(crate) async fn ended(&self) {
+        self.0.end.wait().await;
+    }
+
+    /// # Errors
+    /// [`Error::Disconnected`]: whatever is sent now is not.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match self.0.end.cause() {
+            Some(cause) => Err(Error::Disconnected { reason: reason(&cause) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the answer to a call that `answer` sends when it is first polled. `foreign`: perhaps
+    /// it is not the server who answers, but another client.
+    pub(crate) async fn call<T>(
+        &self,
+        effect: Effect,
+        patience: Patience,
+        foreign: bool,
+        answer: impl Future<Output = capnp::Result<T>>,
+    ) -> Result<T, Error> {
+        self.check_open()?;
+        let cause = match patience.wait(answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => match self.cut(&error) {
+                Some(reason) => Error::Disconnected { reason },
+                None if !is_remote(&error) => return Err(Error::protocol(reason(&error))),
+                None => match from_server(&error) {
+                    gone @ Error::HostGone { .. } if foreign => gone,
+                    told => return Err(told),
+                },
+            },
+            Err(timed_out) => timed_out,
+        };
+        match effect {
+            Effect::Read => Err(cause),
+            Effect::Write => Err(Error::UnknownOutcome { cause: Box::new(cause) }),
+        }
+    }
+
+    /// How the connection ended, if `error` is not the answer to a call but what every call that was
+    /// open then ended with.
+    fn cut(&self, error: &capnp::Error) -> Option<String> {
+        let cause = self.0.end.cause()?;
+        let same = (cause.kind, &cause.extra) == (error.kind, &error.extra);
+        (same || !is_remote(error)).then(|| reason(&cause))
+    }
+
+    /// What the server said when it ended a connection that had only just begun.
+    fn turned_away(&self) -> Option<Error> {
+        let cause = self.0.end.cause()?;
+        match from_server(&cause) {
+            limit @ Error::Limit { .. } if is_remote(&cause) => Some(limit),
+            _ => None,
+        }
+    }
+}
+
+/// Runs a connection to its end. When `closing` resolves, says goodbye.
+async fn drive<W: AsyncWrite + Unpin>(
+    mut driver: Driver<W>,
+    disconnector: Disconnector<Side>,
+    closing: oneshot::Receiver<()>,
+    end: Rc<End>,
+) {
+    if let Either::Left((cause, _)) = future::select(&mut driver, closing).await {
+        end.set(cause);
+    }
+    // Every call that is still open ends with the first poll of the disconnector, whatever the state of
+    // the stream.
+    let goodbye = async {
+        future::select(disconnector, &mut driver).await;
+        driver.close().await;
+    };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+}

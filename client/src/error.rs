@@ -1,0 +1,261 @@
+//! Why an operation did not do what it was asked to, and whether it may have.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use killick::{PathError, StoreErrorKind};
+
+use crate::address::{Address, AddressError};
+use crate::limit::Limit;
+
+/// Why an operation did not do what it was asked to.
+///
+/// All but [`UnknownOutcome`](Error::UnknownOutcome), and [`Protocol`](Error::Protocol) of a server
+/// that is none, are certain: the operation changed nothing.
+///
+/// # Examples
+/// ```
+/// use killick_client::{Error, PathError};
+///
+/// let error = Error::from(PathError::DotDot { offset: 2 });
+/// assert!(!error.is_unknown_outcome() && !error.is_transient());
+/// assert_eq!(error.to_string(), "component '..' at offset 2: there is no way up");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text is not a path. Nothing was sent.
+    Path(PathError),
+    /// The text is not an address, or there is no default one.
+    Address(Arc<AddressError>),
+    /// No server could be reached, after as many attempts as [`Retry`](crate::Retry) allows. Nothing
+    /// was sent.
+    Connect {
+        /// Where to.
+        address: Address,
+        /// What the system said to the last attempt.
+        error: Arc<io::Error>,
+    },
+    /// There is no node at the path.
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// An absolute path begins with what is no host.
+    NoHost {
+        /// The path's first component.
+        host: String,
+        /// The same path without its leading `/`: perhaps what was meant.
+        relative: String,
+    },
+    /// The cell was left as it was, as it did not hold what the caller expected.
+    Refused {
+        /// [`Occupied`](StoreErrorKind::Occupied) or [`Conflict`](StoreErrorKind::Conflict).
+        kind: StoreErrorKind,
+        /// The cell's revision at the time.
+        revision: u64,
+    },
+    /// It would have exceeded a limit of the server's.
+    Limit {
+        /// Which one.
+        limit: Limit,
+        /// The server's words, with the number.
+        message: String,
+    },
+    /// The connection has ended. Nothing was changed: the operation only reads, or was not sent.
+    Disconnected {
+        /// How it ended.
+        reason: String,
+    },
+    /// There was no answer in time. Nothing was changed: the operation only reads, or was not sent.
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The operation was sent and its answer did not come: it was done, or it was not.
+    UnknownOutcome {
+        /// Why there was no answer: [`Disconnected`](Error::Disconnected),
+        /// [`TimedOut`](Error::TimedOut) or [`HostGone`](Error::HostGone).
+        cause: Box<Error>,
+    },
+    /// The client that hosts a capability has gone: one in a value to be stored, which was not, or the
+    /// one that was asked, if it is not the server's own.
+    HostGone {
+        /// The server's words.
+        message: String,
+    },
+    /// The server does not know this call.
+    Unimplemented {
+        /// The server's words.
+        message: String,
+    },
+    /// The server refused for a reason of another kind.
+    Failed {
+        /// The server's words.
+        message: String,
+    },
+    /// What came back is not what a killick server answers.
+    Protocol {
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Whether the operation may have been done although this error was returned.
+    pub fn is_unknown_outcome(&self) -> bool {
+        matches!(self, Error::UnknownOutcome { .. } | Error::Protocol { .. })
+    }
+
+    /// Whether nothing was done for certain, and the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Disconnected { .. } | Error::TimedOut { .. } => true,
+            Error::Connect { error, .. } => is_transient(error.kind()),
+            Error::Limit { limit, .. } => limit.may_pass(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn not_found(path: &[u8]) -> Self {
+        Error::NotFound { path: crate::path::shown(path) }
+    }
+
+    pub(crate) fn protocol(message: impl fmt::Display) -> Self {
+        Error::Protocol { message: message.to_string() }
+    }
+}
+
+/// Whether an attempt to connect that ended so may succeed later.
+fn is_transient(kind: io::ErrorKind) -> bool {
+    !matches!(
+        kind,
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::Unsupported
+    )
+}
+
+/// What the RPC system puts before the words of an error that the other side sent.
+const REMOTE: &str = "remote exception: ";
+
+/// Whether the other side sent this error, and not our own end of the connection.
+pub(crate) fn is_remote(error: &capnp::Error) -> bool {
+    error.extra.starts_with(REMOTE)
+}
+
+/// An error's words, without what the layers between put before them.
+pub(crate) fn reason(error: &capnp::Error) -> String {
+    let mut text = error.extra.as_str();
+    while let Some(rest) = text.strip_prefix(REMOTE) {
+        text = rest;
+    }
+    if text.is_empty() { error.kind.to_string() } else { text.to_owned() }
+}
+
+/// What a server says by sending `error` in answer to a call.
+pub(crate) fn from_server(error: &capnp::Error) -> Error {
+    let message = reason(error);
+    match (error.kind, Limit::of(&message)) {
+        (capnp::ErrorKind::Unimplemented, _) => Error::Unimplemented { message },
+        // What a connection that is about to end answers to calls that it no longer makes.
+        (capnp::ErrorKind::Disconnected, _) if message == "the connection has ended" => {
+            Error::Disconnected { reason: message }
+        }
+        (capnp::ErrorKind::Disconnected, _) => Error::HostGone { message },
+        (_, Some(limit)) => Error::Limit { limit, message },
+        (capnp::ErrorKind::Overloaded, None) => Error::Limit { limit: Limit::Other, message },
+        _ => Error::Failed { message },
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Path(error) => error.fmt(f),
+            Error::Address(error) => error.fmt(f),
+            Error::Connect { address, error } => write!(f, "cannot connect to {address}: {error}"),
+            Error::NotFound { path } => write!(f, "nothing at '{path}'"),
+            Error::NoHost { host, relative } => write!(
+                f,
+                "no host '{host}': a path that begins with '/' starts with a host's id or 'self'; \
+                 did you mean '{relative}'?"
+            ),
+            Error::Refused { kind: StoreErrorKind::Conflict, revision } => {
+                write!(f, "the cell is at revision {revision}, not the expected one")
+            }
+            Error::Refused { revision, .. } => {
+                write!(f, "the cell already holds a value, at revision {revision}")
+            }
+            Error::Disconnected { reason } => write!(f, "the connection has ended: {reason}"),
+            Error::TimedOut { after } => write!(f, "no answer within {after:?}"),
+            Error::UnknownOutcome { cause } => {
+                write!(f, "it may or may not have been done: {cause}")
+            }
+            Error::Unimplemented { message } => {
+                write!(f, "the server does not know this call ({message})")
+            }
+            Error::Protocol { message } => write!(f, "this is no killick server: {message}"),
+            Error::Limit { message, .. }
+            | Error::HostGone { message }
+            | Error::Failed { message } => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Path(error) => Some(error),
+            Error::Address(error) => Some(&**error),
+            Error::Connect { error, .. } => Some(&**error),
+            Error::UnknownOutcome { cause } => Some(&**cause),
+            _ => None,
+        }
+    }
+}
+
+impl From<PathError> for Error {
+    fn from(error: PathError) -> Self {
+        Error::Path(error)
+    }
+}
+
+impl From<AddressError> for Error {
+    fn from(error: AddressError) -> Self {
+        Error::Address(Arc::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send_and_sync<T: Send + Sync + 'static>() {}
+
+    #[test]
+    fn errors_travel_between_threads() {
+        is_send_and_sync::<Error>();
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_not_transient() {
+        let cause = Box::new(Error::TimedOut { after: Duration::from_secs(1) });
+        assert!(cause.is_transient());
+        let error = Error::UnknownOutcome { cause };
+        assert!(error.is_unknown_outcome() && !error.is_transient());
+        assert_eq!(error.to_string(), "it may or may not have been done: no answer within 1s");
+    }
+
+    #[test]
+    fn an_overloaded_server_has_a_limit_though_it_is_one_we_do_not_know() {
+        let error = capnp::Error::overloaded(format!("{REMOTE}{REMOTE}too busy"));
+        let Error::Limit { limit: Limit::Other, message } = from_server(&error) else {
+            panic!("another error")
+        };
+        assert_eq!(message, "too busy");
+    }
+}

@@ -1,0 +1,88 @@
+//! Which of a server's limits an error is about.
+
+/// A limit of a server's, each with its own setting there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// The length of a name.
+    NameBytes,
+    /// The length of a path.
+    PathBytes,
+    /// How deep a node lies.
+    Depth,
+    /// The children of one node.
+    Children,
+    /// The nodes of the tree.
+    Nodes,
+    /// The size of one value.
+    ValueBytes,
+    /// The capabilities in one value.
+    ValueCapabilities,
+    /// The size of all values together.
+    StoredBytes,
+    /// What one connection holds, or hosts.
+    Capabilities,
+    /// The connections that are open.
+    Connections,
+    /// The open calls of one connection.
+    Calls,
+    /// What the host of a capability leaves unread.
+    Unread,
+    /// Another one: the message names it.
+    Other,
+}
+
+/// How each limit's message begins, and what it says further on.
+const MESSAGES: [(Limit, &str, &str); 14] = [
+    (Limit::NameBytes, "name of ", " exceeds the limit of "),
+    (Limit::PathBytes, "path of ", " exceeds the limit of "),
+    (Limit::Depth, "depth of ", " exceeds the limit of "),
+    (Limit::Children, "a node at depth ", " already has its limit of "),
+    (Limit::Children, "too many children", ""),
+    (Limit::Nodes, "the tree would exceed its limit of ", " nodes"),
+    (Limit::ValueBytes, "value of ", " exceeds the limit of "),
+    (Limit::ValueCapabilities, "value with ", " exceeds the limit of "),
+    (Limit::StoredBytes, "", "values here would exceed their limit of "),
+    (Limit::Capabilities, "this connection already ", "its limit of "),
+    (Limit::Connections, "the server already has its limit of ", " connections"),
+    (Limit::Calls, "this connection has its limit of ", " calls open"),
+    (Limit::Calls, "the open calls of this connection exceed their limit of ", ""),
+    (Limit::Unread, "the client that hosts this capability leaves more than its limit of ", ""),
+];
+
+impl Limit {
+    /// The limit that a server's message is about.
+    pub(crate) fn of(message: &str) -> Option<Self> {
+        let (limit, ..) = MESSAGES.iter().find(|(_, start, further)| {
+            message.strip_prefix(start).is_some_and(|rest| rest.contains(further))
+        })?;
+        Some(*limit)
+    }
+
+    /// Whether there may be room later, without any change of the call.
+    ///
+    /// # Examples
+    /// ```
+    /// use killick_client::Limit;
+    ///
+    /// assert!(Limit::Nodes.may_pass()); // others may let go of some
+    /// assert!(!Limit::ValueBytes.may_pass()); // the value stays as large as it is
+    /// ```
+    pub fn may_pass(self) -> bool {
+        match self {
+            Limit::NameBytes
+            | Limit::PathBytes
+            | Limit::Depth
+            | Limit::ValueBytes
+            | Limit::ValueCapabilities => false,
+            Limit::Children
+            | Limit::Nodes
+            | Limit::StoredBytes
+            | Limit::Capabilities
+            | Limit::Connections
+            | Limit::Calls
+            | Limit::Unread
+            | Limit::Other => true,
+        }
+    }
+}

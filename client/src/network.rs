@@ -1,0 +1,225 @@
+//! The client's end of the stream: messages that are ready together leave in one write, and the end of
+//! a connection is known with its cause before anybody who waits on it runs.
+//!
+//! The RPC system's own writer flushes after each message. Here a flush does nothing: what was written
+//! gathers in an [`Outbox`], and whoever drives the RPC system empties it after each turn
+//! ([`Driver`]). A call of three pipelined requests is one write, and so is a batch.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use capnp::capability::Promise;
+use capnp_rpc::rpc_twoparty_capnp::Side;
+use capnp_rpc::{
+    Connection, FlowController, IncomingMessage, OutgoingMessage, RpcSystem, VatNetwork,
+};
+use futures::{AsyncWrite, FutureExt, TryFutureExt, ready};
+use tokio::sync::Notify;
+
+/// The most bytes that gather before the stream has to take some.
+const OUTBOX_BYTES: usize = 128 * 1024;
+
+/// Whether a connection has ended, and why.
+#[derive(Default)]
+pub(crate) struct End {
+    cause: RefCell<Option<capnp::Error>>,
+    notify: Notify,
+}
+
+impl End {
+    /// It has ended. The first cause is the one that counts.
+    pub(crate) fn set(&self, cause: capnp::Error) {
+        self.cause.borrow_mut().get_or_insert(cause);
+        self.notify.notify_waiters();
+    }
+
+    /// Why it has ended, if it has.
+    pub(crate) fn cause(&self) -> Option<capnp::Error> {
+        self.cause.borrow().clone()
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.cause.borrow().is_some()
+    }
+
+    /// Resolves when it has ended.
+    pub(crate) async fn wait(&self) {
+        // No other thread can end it between the two.
+        if !self.is_set() {
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// A network that tells how its connection ended.
+pub(crate) struct Watched<N> {
+    pub(crate) network: N,
+    pub(crate) end: Rc<End>,
+}
+
+impl<N: VatNetwork<Side>> VatNetwork<Side> for Watched<N> {
+    fn connect(&mut self, host: Side) -> Option<Box<dyn Connection<Side>>> {
+        let connection = self.network.connect(host)?;
+        Some(Box::new(WatchedConnection { connection, end: self.end.clone() }))
+    }
+
+    fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, capnp::Error> {
+        let end = self.end.clone();
+        Promise::from_future(self.network.accept().map_ok(|connection| {
+            Box::new(WatchedConnection { connection, end }) as Box<dyn Connection<Side>>
+        }))
+    }
+
+    fn drive_until_shutdown(&mut self) -> Promise<(), capnp::Error> {
+        self.network.drive_until_shutdown()
+    }
+}
+
+struct WatchedConnection {
+    connection: Box<dyn Connection<Side>>,
+    end: Rc<End>,
+}
+
+impl Connection<Side> for WatchedConnection {
+    fn get_peer_vat_id(&self) -> Side {
+        self.connection.get_peer_vat_id()
+    }
+
+    fn new_outgoing_message(&mut self, first_segment_words: u32) -> Box<dyn OutgoingMessage> {
+        self.connection.new_outgoing_message(first_segment_words)
+    }
+
+    fn receive_incoming_message(
+        &mut self,
+    ) -> Promise<Option<Box<dyn IncomingMessage>>, capnp::Error> {
+        self.connection.receive_incoming_message()
+    }
+
+    fn new_stream(&mut self) -> (Box<dyn FlowController>, Promise<(), capnp::Error>) {
+        self.connection.new_stream()
+    }
+
+    fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), capnp::Error> {
+        // Called in the same step in which every open call is given this error.
+        if let Err(cause) = &result {
+            self.end.set(cause.clone());
+        }
+        self.connection.shutdown(result)
+    }
+}
+
+/// Bytes on their way to a stream.
+pub(crate) struct Outbox<W> {
+    stream: W,
+    bytes: Vec<u8>,
+    /// How many of them the stream has taken.
+    written: usize,
+    /// Who waits for room.
+    waiting: Option<Waker>,
+}
+
+impl<W: AsyncWrite + Unpin> Outbox<W> {
+    pub(crate) fn new(stream: W) -> Rc<RefCell<Self>> {
+        let outbox = Outbox { stream, bytes: Vec::new(), written: 0, waiting: None };
+        Rc::new(RefCell::new(outbox))
+    }
+
+    /// Hands everything to the stream. The stream wakes one task only: the one that polls this.
+    fn poll_empty(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.bytes.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while self.written < self.bytes.len() {
+            let rest = &self.bytes[self.written..];
+            match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.bytes.clear();
+        self.written = 0;
+        self.waiting.take().into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_empty(context))?;
+        Pin::new(&mut self.stream).poll_close(context)
+    }
+}
+
+/// Where the RPC system writes to.
+pub(crate) struct Inlet<W>(pub(crate) Rc<RefCell<Outbox<W>>>);
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Inlet<W> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut outbox = self.0.borrow_mut();
+        let room = OUTBOX_BYTES - outbox.bytes.len();
+        if room == 0 {
+            outbox.waiting = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let count = bytes.len().min(room);
+        outbox.bytes.extend_from_slice(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Runs the RPC system, and empties the outbox after each turn. Resolves, to the cause, when either
+/// has ended.
+pub(crate) struct Driver<W> {
+    system: RpcSystem<Side>,
+    outbox: Rc<RefCell<Outbox<W>>>,
+    ended: Option<capnp::Error>,
+}
+
+impl<W: AsyncWrite + Unpin> Driver<W> {
+    pub(crate) fn new(system: RpcSystem<Side>, outbox: Rc<RefCell<Outbox<W>>>) -> Self {
+        Driver { system, outbox, ended: None }
+    }
+
+    /// Sends what is left and closes the stream.
+    pub(crate) async fn close(&mut self) {
+        // What is closed for good has nobody left to tell of an error.
+        let _ = std::future::poll_fn(|context| self.outbox.borrow_mut().poll_close(context)).await;
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Future for Driver<W> {
+    type Output = capnp::Error;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<capnp::Error> {
+        if let Some(error) = &self.ended {
+            return Poll::Ready(error.clone());
+        }
+        let system = self.system.poll_unpin(context);
+        let outbox = self.outbox.borrow_mut().poll_empty(context);
+        let error = match (system, outbox) {
+            (Poll::Ready(Err(error)), _) => error,
+            (Poll::Ready(Ok(())), _) => capnp::Error::disconnected("the stream has ended".into()),
+            (Poll::Pending, Poll::Ready(Err(error))) => {
+                capnp::Error::disconnected(format!("the stream takes nothing more: {error}"))
+            }
+            (Poll::Pending, _) => return Poll::Pending,
+        };
+        self.ended = Some(error.clone());
+        Poll::Ready(error)
+    }
+}

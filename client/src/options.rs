@@ -1,0 +1,127 @@
+//! How patient a client is.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+/// How a [`Client`](crate::Client) behaves.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use killick_client::{Options, Retry};
+///
+/// let impatient = Options {
+///     timeout: Some(Duration::from_millis(200)),
+///     retry: Retry::NONE,
+///     ..Options::default()
+/// };
+/// assert_eq!(impatient.in_flight, Options::default().in_flight);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The longest that one operation takes: waiting for a connection, and every attempt, included.
+    /// Without one it waits as long as the connection lasts. By default ten seconds.
+    pub timeout: Option<Duration>,
+    /// The longest that one attempt to connect takes, until the server has answered. By default three
+    /// seconds.
+    pub connect_timeout: Duration,
+    /// How often, and after which pauses, something is tried again that was certainly not done.
+    pub retry: Retry,
+    /// How many operations of one [`Batch`](crate::Batch) are in flight at a time, at least one. By
+    /// default 64: beyond that a server gains little, and small enough for its limit of open calls.
+    pub in_flight: usize,
+}
+
+impl Default for Options {
+    /// Ten seconds an operation, three an attempt to connect, 64 operations of a batch in flight.
+    fn default() -> Self {
+        Options {
+            timeout: Some(Duration::from_secs(10)),
+            connect_timeout: Duration::from_secs(3),
+            retry: Retry::default(),
+            in_flight: 64,
+        }
+    }
+}
+
+/// A number of attempts, and growing pauses between them.
+///
+/// Each pause is chosen at random between half of its length and the whole of it, so that clients that
+/// lost their server at the same moment do not come back at the same moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How many attempts there are, the first included. With none or one, nothing is tried again.
+    pub attempts: u32,
+    /// The first pause; each further one is twice as long.
+    pub first_pause: Duration,
+    /// No pause is longer.
+    pub longest_pause: Duration,
+}
+
+impl Retry {
+    /// One attempt.
+    pub const NONE: Retry =
+        Retry { attempts: 1, first_pause: Duration::ZERO, longest_pause: Duration::ZERO };
+
+    /// The pauses between the attempts.
+    pub(crate) fn pauses(self) -> impl Iterator<Item = Duration> {
+        (1..self.attempts).map(move |attempt| {
+            let doubled = 2u32.saturating_pow(attempt - 1);
+            let pause = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
+            pause / 2 + (pause / 2).mul_f64(random())
+        })
+    }
+}
+
+impl Default for Retry {
+    /// Eight attempts, with pauses of 50 ms, 100 ms, and so on up to two seconds: some five seconds in
+    /// all, for a server that restarts.
+    fn default() -> Self {
+        Retry {
+            attempts: 8,
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A number from 0 up to 1.
+fn random() -> f64 {
+    // The keys of each hasher differ; what it says of nothing is as random as they are.
+    let bits = RandomState::new().hash_one(());
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_at_least_half_of_that() {
+        let retry = Retry {
+            attempts: 5,
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_millis(300),
+        };
+        let pauses: Vec<_> = retry.pauses().collect();
+        assert_eq!(pauses.len(), 4);
+        for (pause, whole) in pauses.iter().zip([100, 200, 300, 300]) {
+            let whole = Duration::from_millis(whole);
+            assert!(*pause >= whole / 2 && *pause <= whole, "{pauses:?}");
+        }
+    }
+
+    #[test]
+    fn one_attempt_and_none_have_no_pause() {
+        assert_eq!(Retry::NONE.pauses().count(), 0);
+        assert_eq!(Retry { attempts: 0, ..Retry::default() }.pauses().count(), 0);
+    }
+
+    #[test]
+    fn random_numbers_differ_and_stay_in_their_range() {
+        let numbers: Vec<f64> = (0..100).map(|_| random()).collect();
+        assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)));
+        assert!(numbers.windows(2).any(|two| two[0] != two[1]));
+    }
+}
