@@ -1,6 +1,8 @@
 //! Anchors: handles to nodes of the server's.
 
+use std::any::Any;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use killick::StoreErrorKind;
@@ -13,7 +15,7 @@ use crate::connection::Effect;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::path;
-use crate::value::{IntoValue, Value};
+use crate::value::IntoValue;
 
 /// A counted handle to a node: a place with a name, a register, and children.
 ///
@@ -120,7 +122,9 @@ impl Anchor {
         let path = path.as_ref();
         path::check(path)?;
         self.0.connection.check_open()?;
-        Ok(self.child(calls::walk(&self.0.capability, path).pipeline.get_anchor()))
+        let pipeline = calls::walk(&self.0.capability, path).pipeline;
+        let anchor = pipeline.get_anchor();
+        Ok(Anchor(self.0.with_promised(anchor, &(Rc::new(pipeline) as _))))
     }
 
     /// The anchor at `path` if there is a node; creates nothing, and shows nothing to others.
@@ -219,8 +223,11 @@ impl Anchor {
     /// # Ok(()) });
     /// ```
     pub fn cell(&self) -> (Loader, Storer) {
-        let (loader, storer) = calls::cell(&self.0.capability);
-        (Loader::new(self.0.with(loader)), Storer::new(self.0.with(storer)))
+        let pipeline = self.0.capability.cell_request().send().pipeline;
+        let (loader, storer) = (pipeline.get_loader(), pipeline.get_storer());
+        let answer: Rc<dyn Any> = Rc::new(pipeline);
+        let loader = Loader(self.0.with_promised(loader, &answer));
+        (loader, Storer(self.0.with_promised(storer, &answer)))
     }
 
     /// What the cell holds, and its revision.
@@ -427,7 +434,7 @@ impl Anchor {
     }
 
     /// Resolves when the connection that this handle came over has ended: the moment to walk again, and
-    /// to store again what was [bound](Value::bound) or hosted.
+    /// to store again what was [bound](crate::Value::bound) or hosted.
     pub async fn disconnected(&self) {
         self.0.connection.ended().await;
     }
@@ -481,13 +488,6 @@ impl Anchor {
         path::check(path)?;
         let listed = self.0.call(Effect::Read, calls::ls_at(&self.0.capability, path)).await?;
         listed.ok_or_else(|| Error::not_found(path))
-    }
-}
-
-impl IntoValue for &Anchor {
-    /// The anchor as a capability: who loads it gets the same node.
-    fn into_value(self) -> Option<Value> {
-        Some(Value::from_capability(self.0.capability.clone()))
     }
 }
 

@@ -56,13 +56,9 @@ impl Loaded {
 /// # Ok(()) });
 /// ```
 #[derive(Clone)]
-pub struct Loader(Handle<loader::Client>);
+pub struct Loader(pub(crate) Handle<loader::Client>);
 
 impl Loader {
-    pub(crate) fn new(handle: Handle<loader::Client>) -> Self {
-        Loader(handle)
-    }
-
     /// What the cell holds: all as [`Anchor::load`](crate::Anchor::load).
     ///
     /// # Errors
@@ -108,13 +104,9 @@ impl fmt::Debug for Loader {
 /// # Ok(()) });
 /// ```
 #[derive(Clone)]
-pub struct Storer(Handle<storer::Client>);
+pub struct Storer(pub(crate) Handle<storer::Client>);
 
 impl Storer {
-    pub(crate) fn new(handle: Handle<storer::Client>) -> Self {
-        Storer(handle)
-    }
-
     /// Stores a value, or empties the cell: all as [`Anchor::store`](crate::Anchor::store).
     ///
     /// # Errors

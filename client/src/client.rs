@@ -308,7 +308,8 @@ impl Client {
         let connection = self.connection(patience).await?;
         let capability =
             if target.absolute { connection.cluster() } else { connection.bootstrap() };
-        Ok(Anchor(Handle { capability, connection, patience, foreign: false }))
+        let (foreign, _answer) = (false, None);
+        Ok(Anchor(Handle { capability, connection, patience, foreign, _answer }))
     }
 
     /// The present connection, or a new one.

@@ -80,7 +80,7 @@ pub(crate) struct Connection(Rc<Inner>);
 
 struct Inner {
     host: host::Client,
-    cluster: OnceCell<anchor::Client>,
+    cluster: OnceCell<(host::root_results::Pipeline, anchor::Client)>,
     in_flight: usize,
     end: Rc<End>,
     /// Dropped, it has the connection closed.
@@ -139,8 +139,13 @@ impl Connection {
 
     /// The anchor whose children are the hosts. It is asked for once.
     pub(crate) fn cluster(&self) -> anchor::Client {
-        let ask = || self.0.host.root_request().send().pipeline.get_root();
-        self.0.cluster.get_or_init(ask).clone()
+        let ask = || {
+            let pipeline = self.0.host.root_request().send().pipeline;
+            let root = pipeline.get_root();
+            // Without the pipeline it would stay a promise, and the call open at the server.
+            (pipeline, root)
+        };
+        self.0.cluster.get_or_init(ask).1.clone()
     }
 
     /// How many operations of a batch are in flight at a time.
@@ -179,8 +184,8 @@ impl Connection {
         let cause = match patience.wait(answer).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => match self.cut(&error) {
-                Some(reason) => Error::Disconnected { reason },
-                None if !is_remote(&error) => return Err(Error::protocol(reason(&error))),
+                Some(cause) => cause,
+                None if !is_remote(&error) => Error::Protocol { message: reason(&error) },
                 None => match from_server(&error) {
                     gone @ Error::HostGone { .. } if foreign => gone,
                     told => return Err(told),
@@ -196,10 +201,17 @@ impl Connection {
 
     /// How the connection ended, if `error` is not the answer to a call but what every call that was
     /// open then ended with.
-    fn cut(&self, error: &capnp::Error) -> Option<String> {
+    fn cut(&self, error: &capnp::Error) -> Option<Error> {
         let cause = self.0.end.cause()?;
         let same = (cause.kind, &cause.extra) == (error.kind, &error.extra);
-        (same || !is_remote(error)).then(|| reason(&cause))
+        (same || !is_remote(error)).then(|| match cause.kind {
+            _ if is_remote(&cause) => Error::Disconnected { reason: reason(&cause) },
+            capnp::ErrorKind::Disconnected | capnp::ErrorKind::PrematureEndOfFile => {
+                Error::Disconnected { reason: reason(&cause) }
+            }
+            // Only what reads the stream makes other errors at this end.
+            _ => Error::Protocol { message: reason(&cause) },
+        })
     }
 
     /// What the server said when it ended a connection that had only just begun.

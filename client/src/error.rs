@@ -12,8 +12,7 @@ use crate::limit::Limit;
 
 /// Why an operation did not do what it was asked to.
 ///
-/// All but [`UnknownOutcome`](Error::UnknownOutcome), and [`Protocol`](Error::Protocol) of a server
-/// that is none, are certain: the operation changed nothing.
+/// All but [`UnknownOutcome`](Error::UnknownOutcome) are certain: the operation changed nothing.
 ///
 /// # Examples
 /// ```
@@ -77,7 +76,8 @@ pub enum Error {
     /// The operation was sent and its answer did not come: it was done, or it was not.
     UnknownOutcome {
         /// Why there was no answer: [`Disconnected`](Error::Disconnected),
-        /// [`TimedOut`](Error::TimedOut) or [`HostGone`](Error::HostGone).
+        /// [`TimedOut`](Error::TimedOut), [`HostGone`](Error::HostGone) or
+        /// [`Protocol`](Error::Protocol).
         cause: Box<Error>,
     },
     /// The client that hosts a capability has gone: one in a value to be stored, which was not, or the
@@ -96,7 +96,8 @@ pub enum Error {
         /// The server's words.
         message: String,
     },
-    /// What came back is not what a killick server answers.
+    /// What came back is not what a killick server answers. Nothing was changed: the operation only
+    /// reads.
     Protocol {
         /// What is wrong with it.
         message: String,
@@ -106,7 +107,7 @@ pub enum Error {
 impl Error {
     /// Whether the operation may have been done although this error was returned.
     pub fn is_unknown_outcome(&self) -> bool {
-        matches!(self, Error::UnknownOutcome { .. } | Error::Protocol { .. })
+        matches!(self, Error::UnknownOutcome { .. })
     }
 
     /// Whether nothing was done for certain, and the same call may succeed later.
@@ -121,10 +122,6 @@ impl Error {
 
     pub(crate) fn not_found(path: &[u8]) -> Self {
         Error::NotFound { path: crate::path::shown(path) }
-    }
-
-    pub(crate) fn protocol(message: impl fmt::Display) -> Self {
-        Error::Protocol { message: message.to_string() }
     }
 }
 

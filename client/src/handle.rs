@@ -1,6 +1,8 @@
 //! What every handle is: a capability, and the connection that it came over.
 
+use std::any::Any;
 use std::future::Future;
+use std::rc::Rc;
 use std::time::Duration;
 
 use capnp::capability::FromClientHook;
@@ -20,13 +22,22 @@ pub(crate) struct Handle<C> {
     pub(crate) patience: Patience,
     /// Whether it may be another client's that acts as one of the server's.
     pub(crate) foreign: bool,
+    /// The answer that this is a part of, if it was not there yet when this was made. Without it the
+    /// capability would stay a promise, and the call open at the server.
+    pub(crate) _answer: Option<Rc<dyn Any>>,
 }
 
 impl<C> Handle<C> {
     /// Another capability that came from a call on this one.
     pub(crate) fn with<D>(&self, capability: D) -> Handle<D> {
         let connection = self.connection.clone();
-        Handle { capability, connection, patience: self.patience, foreign: self.foreign }
+        let (patience, foreign) = (self.patience, self.foreign);
+        Handle { capability, connection, patience, foreign, _answer: None }
+    }
+
+    /// A capability that is a part of `answer`, which is not there yet.
+    pub(crate) fn with_promised<D>(&self, capability: D, answer: &Rc<dyn Any>) -> Handle<D> {
+        Handle { _answer: Some(answer.clone()), ..self.with(capability) }
     }
 
     /// Waits for the answer to a call that `answer` sends when it is first polled.

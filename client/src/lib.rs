@@ -46,7 +46,7 @@
 //! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, no answer came | look first |
 //! | [`HostGone`](Error::HostGone) | no: a capability's host has gone | no: the capability is dead |
 //! | [`Failed`](Error::Failed), [`Unimplemented`](Error::Unimplemented) | no: the server says why | no |
-//! | [`Protocol`](Error::Protocol) | perhaps: the answer makes no sense | no |
+//! | [`Protocol`](Error::Protocol) | no: it only reads; the answer makes no sense | no |
 //!
 //! Only operations that change a cell end with an unknown outcome. A walk does not: what it creates
 //! lives as long as the handle that it gives, and no handle was given.

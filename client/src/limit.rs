@@ -86,3 +86,24 @@ impl Limit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_end_a_connection_or_are_another_clients_are_known_by_their_words() {
+        for (message, limit) in [
+            ("this connection has its limit of 4 calls open: an answered one counts", Limit::Calls),
+            ("the open calls of this connection exceed their limit of 9 bytes: an", Limit::Calls),
+            (
+                "the client that hosts this capability leaves more than its limit of 9 bytes unread",
+                Limit::Unread,
+            ),
+            ("this connection already hosts its limit of 3 capabilities", Limit::Capabilities),
+        ] {
+            assert_eq!(Limit::of(message), Some(limit), "{message}");
+        }
+        assert_eq!(Limit::of("no host 'a': the hosts are 'b' and 'self'"), None);
+    }
+}

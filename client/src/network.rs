@@ -11,6 +11,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use capnp::capability::Promise;
 use capnp_rpc::rpc_twoparty_capnp::Side;
@@ -19,9 +20,13 @@ use capnp_rpc::{
 };
 use futures::{AsyncWrite, FutureExt, TryFutureExt, ready};
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 /// The most bytes that gather before the stream has to take some.
 const OUTBOX_BYTES: usize = 128 * 1024;
+
+/// How long is read from a stream that takes nothing more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Whether a connection has ended, and why.
 #[derive(Default)]
@@ -120,12 +125,26 @@ pub(crate) struct Outbox<W> {
     written: usize,
     /// Who waits for room.
     waiting: Option<Waker>,
+    /// Whether the stream has refused some: then it is offered no more.
+    broken: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     pub(crate) fn new(stream: W) -> Rc<RefCell<Self>> {
-        let outbox = Outbox { stream, bytes: Vec::new(), written: 0, waiting: None };
+        let outbox = Outbox { stream, bytes: Vec::new(), written: 0, waiting: None, broken: false };
         Rc::new(RefCell::new(outbox))
+    }
+
+    /// Throws away what is to be sent, now and from now on.
+    fn discard(&mut self) {
+        self.broken = true;
+        self.clear();
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.written = 0;
+        self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
     /// Hands everything to the stream. The stream wakes one task only: the one that polls this.
@@ -141,9 +160,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
             }
         }
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.bytes.clear();
-        self.written = 0;
-        self.waiting.take().into_iter().for_each(Waker::wake);
+        self.clear();
         Poll::Ready(Ok(()))
     }
 
@@ -163,6 +180,9 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Inlet<W> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut outbox = self.0.borrow_mut();
+        if outbox.broken {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let room = OUTBOX_BYTES - outbox.bytes.len();
         if room == 0 {
             outbox.waiting = Some(context.waker().clone());
@@ -182,17 +202,36 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Inlet<W> {
     }
 }
 
-/// Runs the RPC system, and empties the outbox after each turn. Resolves, to the cause, when either
+/// Runs the RPC system, and empties the outbox after each turn. Resolves, to the cause, when the system
 /// has ended.
+///
+/// A stream that takes nothing more may still hold answers, and the reason why it was closed: they are
+/// read for a while.
 pub(crate) struct Driver<W> {
     system: RpcSystem<Side>,
     outbox: Rc<RefCell<Outbox<W>>>,
+    /// Why the stream takes nothing more, and the end of that while.
+    broken: Option<(capnp::Error, Pin<Box<Sleep>>)>,
     ended: Option<capnp::Error>,
 }
 
 impl<W: AsyncWrite + Unpin> Driver<W> {
     pub(crate) fn new(system: RpcSystem<Side>, outbox: Rc<RefCell<Outbox<W>>>) -> Self {
-        Driver { system, outbox, ended: None }
+        Driver { system, outbox, broken: None, ended: None }
+    }
+
+    /// Empties the outbox. Resolves when the stream has been broken for a while.
+    fn poll_broken(&mut self, context: &mut Context<'_>) -> Poll<capnp::Error> {
+        let emptied = self.outbox.borrow_mut().poll_empty(context);
+        if let Poll::Ready(Err(error)) = emptied {
+            self.outbox.borrow_mut().discard();
+            let cause = format!("the stream takes nothing more: {error}");
+            let last_words = Box::pin(tokio::time::sleep(LAST_WORDS));
+            self.broken = Some((capnp::Error::disconnected(cause), last_words));
+        }
+        let Some((cause, last_words)) = &mut self.broken else { return Poll::Pending };
+        ready!(last_words.as_mut().poll(context));
+        Poll::Ready(cause.clone())
     }
 
     /// Sends what is left and closes the stream.
@@ -209,17 +248,12 @@ impl<W: AsyncWrite + Unpin> Future for Driver<W> {
         if let Some(error) = &self.ended {
             return Poll::Ready(error.clone());
         }
-        let system = self.system.poll_unpin(context);
-        let outbox = self.outbox.borrow_mut().poll_empty(context);
-        let error = match (system, outbox) {
-            (Poll::Ready(Err(error)), _) => error,
-            (Poll::Ready(Ok(())), _) => capnp::Error::disconnected("the stream has ended".into()),
-            (Poll::Pending, Poll::Ready(Err(error))) => {
-                capnp::Error::disconnected(format!("the stream takes nothing more: {error}"))
-            }
-            (Poll::Pending, _) => return Poll::Pending,
+        let cause = match self.system.poll_unpin(context) {
+            Poll::Ready(Err(error)) => error,
+            Poll::Ready(Ok(())) => capnp::Error::disconnected("the stream has ended".into()),
+            Poll::Pending => ready!(self.poll_broken(context)),
         };
-        self.ended = Some(error.clone());
-        Poll::Ready(error)
+        self.ended = Some(cause.clone());
+        Poll::Ready(cause)
     }
 }

@@ -13,6 +13,8 @@ use capnp::capability::{Client, DynClientHook, FromClientHook};
 use capnp::message::{Builder, HeapAllocator};
 use capnp::traits::{FromPointerReader, Imbue, ImbueMut};
 
+use crate::anchor::Anchor;
+
 /// Words for a value whose size is not known beforehand.
 const FIRST_WORDS: u32 = 32;
 
@@ -304,6 +306,13 @@ impl IntoValue for Option<Value> {
 impl IntoValue for &Value {
     fn into_value(self) -> Option<Value> {
         Some(self.clone())
+    }
+}
+
+impl IntoValue for &Anchor {
+    /// The anchor as a capability: who loads it gets the same node.
+    fn into_value(self) -> Option<Value> {
+        Some(Value::from_capability(self.capability().clone()))
     }
 }
 

@@ -1,0 +1,250 @@
+//! What is known when no answer comes: that nothing was done, or nothing at all.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use killick_client::{Client, Error, Options, Retry, Value};
+use support::proxy::Proxy;
+use support::{Harness, eventually, impatient, is_disconnected, options, run};
+
+/// A server, a proxy before it, a client through the proxy that tries nothing twice, and one that does
+/// not go through it.
+async fn behind_a_proxy(harness: &Harness) -> (Proxy, Client, Client) {
+    let proxy = Proxy::start(harness.file("proxy.sock"), harness.unix());
+    let once = Options { retry: Retry::NONE, ..options() };
+    let client = Client::connect(proxy.address(), once).await.expect("connected");
+    (proxy, client, harness.client().await)
+}
+
+/// Why the outcome of an operation is not known.
+fn unknown<T: std::fmt::Debug>(result: Result<T, Error>) -> Error {
+    match result {
+        Err(Error::UnknownOutcome { cause }) => *cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_store_whose_answer_is_cut_off_has_an_unknown_outcome_and_was_done() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, direct) = behind_a_proxy(&harness).await;
+        let anchor = client.walk("a").await.unwrap();
+        proxy.hold_answers();
+        let cut = async {
+            eventually("it to be done", async || {
+                direct.load_at("a").await.unwrap().text() == Some("value")
+            })
+            .await;
+            proxy.cut();
+        };
+        let (stored, ()) = tokio::join!(anchor.store("value", false), cut);
+        let cause = unknown(stored);
+        assert!(matches!(cause, Error::Disconnected { .. }), "{cause:?}");
+    });
+}
+
+#[test]
+fn a_store_that_is_cut_off_on_its_way_has_an_unknown_outcome_and_was_not_done() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, direct) = behind_a_proxy(&harness).await;
+        proxy.hold_requests();
+        let sent = proxy.requests();
+        let cut = async {
+            eventually("the request", async || proxy.requests() > sent).await;
+            proxy.cut();
+        };
+        let (stored, ()) = tokio::join!(client.store_at("a", "value", false), cut);
+        assert!(matches!(unknown(stored), Error::Disconnected { .. }));
+        assert!(direct.lookup("a").await.unwrap().is_none());
+        // It was not sent again, though there is a way now.
+        proxy.hold_nothing();
+        client.info().await.expect("a new connection");
+        assert!(direct.lookup("a").await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn every_operation_that_changes_a_cell_has_an_unknown_outcome_when_its_answer_does_not_come() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, _) = behind_a_proxy(&harness).await;
+        let anchor = client.walk("a").await.unwrap();
+        let anchor = anchor.with_timeout(Some(Duration::from_millis(50)));
+        let (_, storer) = anchor.cell();
+        proxy.hold_answers();
+        let late = |error: Error| matches!(error, Error::TimedOut { .. });
+        assert!(late(unknown(anchor.store("x", true).await)));
+        assert!(late(unknown(anchor.swap("x").await)));
+        assert!(late(unknown(anchor.clear().await)));
+        assert!(late(unknown(anchor.compare_and_store(0, "x").await)));
+        assert!(late(unknown(anchor.store_at("b", "x", true).await)));
+        assert!(late(unknown(storer.store("x", true).await)));
+        assert!(late(unknown(storer.compare_and_store(0, "x").await)));
+        assert!(late(unknown(storer.clear().await)));
+    });
+}
+
+#[test]
+fn what_only_reads_is_disconnected_or_timed_out_when_its_answer_does_not_come() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, _) = behind_a_proxy(&harness).await;
+        let anchor = client.walk("a").await.unwrap();
+        let brief = anchor.clone().with_timeout(Some(Duration::from_millis(50)));
+        let (loader, _) = brief.cell();
+        proxy.hold_answers();
+        let late = |error: Error| matches!(error, Error::TimedOut { .. }) && error.is_transient();
+        assert!(late(brief.load().await.unwrap_err()));
+        assert!(late(loader.load().await.unwrap_err()));
+        assert!(late(brief.walk("b").await.unwrap_err()));
+        assert!(late(brief.lookup("b").await.unwrap_err()));
+        assert!(late(brief.ls().await.unwrap_err()));
+        assert!(late(brief.names_at("b").await.unwrap_err()));
+        assert!(late(brief.load_at("b").await.unwrap_err()));
+        assert!(late(brief.at("b").unwrap().load().await.unwrap_err()));
+        let (loaded, ()) = tokio::join!(anchor.load(), async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            proxy.cut();
+        });
+        assert!(is_disconnected(&loaded), "{loaded:?}");
+    });
+}
+
+#[test]
+fn what_was_not_sent_is_certainly_not_done() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, direct) = behind_a_proxy(&harness).await;
+        let anchor = client.walk("a").await.unwrap();
+        let (loader, storer) = anchor.cell();
+        proxy.cut();
+        anchor.disconnected().await;
+        assert!(!anchor.is_connected() && !client.is_connected());
+        assert!(is_disconnected(&anchor.store("x", true).await));
+        assert!(is_disconnected(&anchor.clear().await));
+        assert!(is_disconnected(&anchor.load().await));
+        assert!(is_disconnected(&anchor.walk("b").await));
+        assert!(is_disconnected(&anchor.at("b")));
+        assert!(is_disconnected(&loader.load().await));
+        assert!(is_disconnected(&storer.store("x", true).await));
+        // Rights that are asked for too late say so when they are used.
+        assert!(is_disconnected(&anchor.cell().0.load().await));
+        assert!(direct.lookup("a").await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_server_that_accepts_and_never_answers_is_waited_for_as_long_as_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("silent.sock");
+    let address = killick_client::Address::Unix(path.clone());
+    run(async {
+        let _silent = tokio::net::UnixListener::bind(&path).unwrap();
+        let start = Instant::now();
+        let error = Client::connect(&address, impatient()).await.unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        let waited = start.elapsed();
+        assert!(waited >= Duration::from_millis(150) && waited < Duration::from_secs(5));
+        // What waits for a connection was not sent, whatever it would have done.
+        let lazy = Client::lazy(&address, impatient());
+        let error = lazy.store_at("a", "x", true).await.unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn one_operations_time_out_leaves_the_connection_to_the_others() {
+    let harness = Harness::start();
+    run(async {
+        let client = harness.client().await;
+        // The server waits for a promise that is never kept.
+        let never = std::future::pending::<killick_client::capnp::Result<_>>();
+        let promise: killick_client::schema::api::anchor_capnp::anchor::Client =
+            killick_client::capnp_rpc::new_future_client(never);
+        let anchor = client.walk("a").await.unwrap();
+        let brief = anchor.clone().with_timeout(Some(Duration::from_millis(50)));
+        let stored = brief.store(Value::from_capability(promise), true).await;
+        assert!(matches!(unknown(stored), Error::TimedOut { .. }));
+        assert_eq!(anchor.store("x", false).await.unwrap(), 1);
+        // Given up here, it is given up there.
+        eventually("one call", async || client.clients().await.unwrap()[0].running == 1).await;
+    });
+}
+
+#[test]
+fn who_does_not_speak_the_protocol_is_no_killick_server() {
+    use tokio::io::AsyncWriteExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.sock");
+    let address = killick_client::Address::Unix(path.clone());
+    run(async {
+        let other = tokio::net::UnixListener::bind(&path).unwrap();
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = other.accept().await {
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        let error = Client::connect(&address, impatient()).await.unwrap_err();
+        assert!(matches!(error, Error::Protocol { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn nobody_who_listens_is_an_error_of_connecting() {
+    run(async {
+        for address in ["unix:/nobody/listens.sock", "tcp:127.0.0.1:1"] {
+            let address = address.parse().unwrap();
+            let error = Client::connect(&address, impatient()).await.unwrap_err();
+            let Error::Connect { address: told, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(*told, address);
+            assert!(error.is_transient());
+            assert!(error.to_string().starts_with(&format!("cannot connect to {address}: ")));
+        }
+    });
+}
+
+#[test]
+fn a_bad_path_is_found_here_and_nothing_is_sent() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, _) = behind_a_proxy(&harness).await;
+        let anchor = client.walk("a").await.unwrap();
+        // The last answer has been acknowledged.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let sent = proxy.requests();
+        for path in ["a b", "a/../b", "a\\b", "é", &"x".repeat(300)] {
+            assert!(matches!(client.walk(path).await, Err(Error::Path(_))), "{path}");
+            assert!(matches!(client.load_at(path).await, Err(Error::Path(_))), "{path}");
+            assert!(matches!(anchor.store_at(path, "x", true).await, Err(Error::Path(_))));
+            assert!(matches!(anchor.lookup(path).await, Err(Error::Path(_))));
+            assert!(matches!(anchor.names_at(path).await, Err(Error::Path(_))));
+            assert!(matches!(anchor.at(path), Err(Error::Path(_))));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(proxy.requests(), sent);
+    });
+}
+
+#[test]
+fn an_absolute_path_that_starts_with_no_host_says_so_and_offers_the_relative_one() {
+    let harness = Harness::start();
+    run(async {
+        let client = harness.client().await;
+        let check = |error: Error| {
+            let Error::NoHost { host, relative } = &error else { panic!("{error:?}") };
+            assert_eq!((&**host, &**relative), ("jobs", "jobs/7"));
+            assert!(error.to_string().ends_with("did you mean 'jobs/7'?"), "{error}");
+        };
+        check(client.walk("/jobs//7").await.unwrap_err());
+        check(client.load_at("/jobs/7").await.unwrap_err());
+        check(client.lookup("/jobs/7").await.unwrap_err());
+        check(client.names_at("/jobs/7").await.unwrap_err());
+        check(client.store_at("/jobs/7", "x", true).await.unwrap_err());
+        check(client.store_at("/jobs/7", None, true).await.unwrap_err());
+        assert!(client.lookup("/self/jobs").await.unwrap().is_none());
+        assert!(client.load_at("/self/jobs").await.unwrap().value.is_none());
+    });
+}
