@@ -114,3 +114,8 @@ pub use capnp;
 pub use capnp_rpc;
 pub use killick::{PathError, StoreErrorKind};
 pub use killick_schema as schema;
+
+/// Compiles what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

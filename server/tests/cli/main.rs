@@ -5,6 +5,7 @@ mod demo;
 mod errors;
 mod holding;
 mod import;
+mod library;
 mod listing;
 mod operating;
 mod paths;
