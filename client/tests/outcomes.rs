@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use killick_client::{Client, Error, Options, Retry, Value};
+use killick_client::schema::api::anchor_capnp::anchor::{
+    self, LsParams, LsResults, SwapParams, SwapResults,
+};
+use killick_client::{Client, Error, Options, Retry, Value, capnp, capnp_rpc};
 use support::proxy::Proxy;
 use support::{Harness, eventually, impatient, is_disconnected, options, run};
 
@@ -63,6 +67,80 @@ fn a_store_that_is_cut_off_on_its_way_has_an_unknown_outcome_and_was_not_done() 
         proxy.hold_nothing();
         client.info().await.expect("a new connection");
         assert!(direct.lookup("a").await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_server_that_aborts_with_a_reason_leaves_open_what_was_under_way() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, _) = behind_a_proxy(&harness).await;
+        let anchor = client.walk("a").await.unwrap();
+        proxy.hold_answers();
+        let sent = proxy.requests();
+        let abort = async {
+            eventually("the request", async || proxy.requests() > sent).await;
+            proxy.abort("the open calls of this connection exceed their limit of 9 bytes");
+        };
+        let (stored, loaded, ()) = tokio::join!(anchor.store("x", true), anchor.load(), abort);
+        // It looks like an answer, and is the end of all calls: what was stored, nobody knows.
+        let Error::Disconnected { reason } = unknown(stored) else { panic!("another cause") };
+        assert!(reason.starts_with("the open calls of this connection"), "{reason}");
+        assert!(is_disconnected(&loaded), "{loaded:?}");
+    });
+}
+
+#[test]
+fn a_handle_has_its_own_time_for_each_call_and_not_what_was_left_when_it_came() {
+    let harness = Harness::start();
+    run(async {
+        let timeout = Some(Duration::from_millis(300));
+        let options = Options { timeout, ..options() };
+        let client = Client::connect(harness.unix(), options).await.unwrap();
+        let walked = client.walk("a").await.unwrap();
+        let early = client.at("a").await.unwrap();
+        let found = client.lookup("a").await.unwrap().expect("found");
+        let listed = client.ls_at("").await.unwrap().remove(0).anchor;
+        let (root, (loader, _)) = (client.root().await.unwrap(), walked.cell());
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        for anchor in [walked, early, found, listed] {
+            anchor.load().await.expect("in time");
+        }
+        root.names().await.expect("in time");
+        loader.load().await.expect("in time");
+    });
+}
+
+/// An anchor of a client's own, which never answers.
+struct Silent;
+
+impl anchor::Server for Silent {
+    async fn swap(self: Rc<Self>, _: SwapParams, _: SwapResults) -> capnp::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn ls(self: Rc<Self>, _: LsParams, _: LsResults) -> capnp::Result<()> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn what_another_client_was_asked_before_it_went_has_an_unknown_outcome() {
+    let harness = Harness::start();
+    run(async {
+        let (alice, bob) = (harness.client().await, harness.client().await);
+        let silent: anchor::Client = capnp_rpc::new_client(Silent);
+        alice.store_at("silent", Value::from_capability(silent), false).await.unwrap();
+        let loaded = bob.load_at("silent").await.unwrap().value.expect("a value");
+        let theirs = bob.host().await.unwrap().adopt(loaded.capability().unwrap());
+        assert!(matches!(theirs.walk("a").await, Err(Error::Unimplemented { .. })));
+        let go = async {
+            eventually("the calls", async || bob.clients().await.unwrap()[1].running == 3).await;
+            drop(alice);
+        };
+        let (swapped, listed, ()) = tokio::join!(theirs.swap("x"), theirs.ls(), go);
+        assert!(matches!(unknown(swapped), Error::HostGone { .. }));
+        assert!(matches!(listed, Err(Error::HostGone { .. })));
     });
 }
 
@@ -161,9 +239,9 @@ fn one_operations_time_out_leaves_the_connection_to_the_others() {
     run(async {
         let client = harness.client().await;
         // The server waits for a promise that is never kept.
-        let never = std::future::pending::<killick_client::capnp::Result<_>>();
+        let never = std::future::pending::<capnp::Result<_>>();
         let promise: killick_client::schema::api::anchor_capnp::anchor::Client =
-            killick_client::capnp_rpc::new_future_client(never);
+            capnp_rpc::new_future_client(never);
         let anchor = client.walk("a").await.unwrap();
         let brief = anchor.clone().with_timeout(Some(Duration::from_millis(50)));
         let stored = brief.store(Value::from_capability(promise), true).await;

@@ -1,10 +1,10 @@
 //! A proxy between a client and a server that can hold back what passes, and cut the connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use killick_client::Address;
+use killick_client::{Address, capnp, capnp_rpc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ struct Shared {
     requests: Cell<usize>,
     reads: Cell<usize>,
     cut: Notify,
+    /// What the next client is told when its connection is cut.
+    last_words: RefCell<Vec<u8>>,
 }
 
 impl Proxy {
@@ -60,6 +62,19 @@ impl Proxy {
     /// Cuts every connection.
     pub fn cut(&self) {
         self.shared.cut.notify_waiters();
+    }
+
+    /// Ends every connection as a server does that has a reason, which is a limit.
+    pub fn abort(&self, reason: &str) {
+        let mut message = capnp::message::Builder::new_default();
+        let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+        let mut abort = root.init_abort();
+        abort.set_reason(reason);
+        abort.set_type(capnp_rpc::rpc_capnp::exception::Type::Overloaded);
+        let mut bytes = Vec::new();
+        capnp::serialize::write_message(&mut bytes, &message).expect("written");
+        self.shared.last_words.replace(bytes);
+        self.cut();
     }
 
     /// How many connections there have been.
@@ -120,4 +135,6 @@ async fn pass(client: UnixStream, server: impl AsRef<Path>, shared: Rc<Shared>) 
         () = answers => {}
         () = shared.cut.notified() => {}
     }
+    let last_words = shared.last_words.take();
+    let _ = to_client.write_all(&last_words).await;
 }
