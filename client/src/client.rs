@@ -67,7 +67,12 @@ struct Inner {
 }
 
 /// A connection on its way, which any number of operations wait for.
-type Dialling = Shared<LocalBoxFuture<'static, Result<Connection, Error>>>;
+#[derive(Clone)]
+struct Dialling {
+    connected: Shared<LocalBoxFuture<'static, Result<Connection, Error>>>,
+    /// How the last attempt ended.
+    last: Rc<RefCell<Option<Error>>>,
+}
 
 enum State {
     None,
@@ -93,6 +98,23 @@ impl Client {
     }
 
     /// A client that connects when it is first used.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::{Client, Options, Retry};
+    /// # support::with_client(async |client| {
+    /// # let address = client.address();
+    /// let client = Client::lazy(address, Options::default());
+    /// assert!(!client.is_connected());
+    /// client.info().await?;
+    /// assert!(client.is_connected());
+    ///
+    /// let once = Options { retry: Retry::NONE, ..Options::default() };
+    /// let nowhere = Client::lazy(&"unix:/nobody/listens/here".parse()?, once);
+    /// assert!(nowhere.info().await.is_err());
+    /// # Ok(()) });
+    /// ```
     pub fn lazy(address: &Address, options: Options) -> Self {
         let state = RefCell::new(State::None);
         Client(Rc::new(Inner { address: address.clone(), options, state }))
@@ -118,6 +140,18 @@ impl Client {
     ///
     /// A connection whose other end has vanished without a word, by a cable or a crash, stays open for
     /// a long time, and operations on it time out. This is for who takes a time-out as a sign of that.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::Error;
+    /// # support::with_client(async |client| {
+    /// match client.load_at("a").await {
+    ///     Err(Error::TimedOut { .. }) => client.disconnect(),
+    ///     loaded => assert!(loaded?.value.is_none()),
+    /// }
+    /// # Ok(()) });
+    /// ```
     pub fn disconnect(&self) {
         self.0.state.replace(State::None);
     }
@@ -290,8 +324,8 @@ impl Client {
             let result = operation(start.clone()).await;
             if let Err(Error::Disconnected { .. }) = result
                 && let Some(pause) = pauses.next()
+                && patience.wait(tokio::time::sleep(pause)).await.is_ok()
             {
-                patience.wait(tokio::time::sleep(pause)).await?;
                 continue;
             }
             if is_nothing(&result)
@@ -318,16 +352,22 @@ impl Client {
             State::Open(connection) if connection.is_open() => return Ok(connection.clone()),
             State::Dialling(dialling) => dialling.clone(),
             state => {
-                let dial = dial(self.0.address.clone(), self.0.options.clone());
-                let dialling = dial.boxed_local().shared();
+                let last = Rc::new(RefCell::new(None));
+                let dial = dial(self.0.address.clone(), self.0.options.clone(), last.clone());
+                let dialling = Dialling { connected: dial.boxed_local().shared(), last };
                 *state = State::Dialling(dialling.clone());
                 dialling
             }
         };
-        let connected = patience.wait(dialling.clone()).await?;
+        let Dialling { connected: dialling, last } = dialling;
+        let connected = match patience.wait(dialling.clone()).await {
+            Ok(connected) => connected,
+            // How the last attempt ended says more than that there was no time for another.
+            Err(timed_out) => return Err(last.borrow().clone().unwrap_or(timed_out)),
+        };
         let mut state = self.0.state.borrow_mut();
         // The first to know has it noted; meanwhile it may have ended and another be on its way.
-        if matches!(&*state, State::Dialling(current) if current.ptr_eq(&dialling)) {
+        if matches!(&*state, State::Dialling(current) if current.connected.ptr_eq(&dialling)) {
             *state = match &connected {
                 Ok(connection) => State::Open(connection.clone()),
                 Err(_) => State::None,
@@ -338,14 +378,19 @@ impl Client {
 }
 
 /// Connects, in as many attempts as there are.
-async fn dial(address: Address, options: Options) -> Result<Connection, Error> {
+async fn dial(
+    address: Address,
+    options: Options,
+    last: Rc<RefCell<Option<Error>>>,
+) -> Result<Connection, Error> {
     let mut pauses = options.retry.pauses();
     loop {
         match Connection::open(&address, &options).await {
-            Err(error) if error.is_transient() => match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(error),
-            },
+            Err(error) if error.is_transient() => {
+                let Some(pause) = pauses.next() else { return Err(error) };
+                last.replace(Some(error));
+                tokio::time::sleep(pause).await;
+            }
             connected => return connected,
         }
     }

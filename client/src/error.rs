@@ -29,8 +29,8 @@ pub enum Error {
     Path(PathError),
     /// The text is not an address, or there is no default one.
     Address(Arc<AddressError>),
-    /// No server could be reached, after as many attempts as [`Retry`](crate::Retry) allows. Nothing
-    /// was sent.
+    /// No server could be reached, in as many attempts as [`Retry`](crate::Retry) and the operation's
+    /// time allow. Nothing was sent.
     Connect {
         /// Where to.
         address: Address,

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// };
 /// assert_eq!(impatient.in_flight, Options::default().in_flight);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The longest that one operation takes: waiting for a connection, and every attempt, included.
     /// Without one it waits as long as the connection lasts. By default ten seconds.
