@@ -2,9 +2,9 @@
 
 mod support;
 
-use killick_client::{Client, Error, Limit, Options, Value};
+use killick_client::{Client, Error, Limit, Value};
 use killick_server::Config;
-use support::{Harness, impatient, options, run};
+use support::{Harness, once, options, run};
 
 /// The error of what `meet` does to a server with limits of its own, which is to be about `limit`.
 fn meets(limit: Limit, change: impl FnOnce(&mut Config), meet: impl AsyncFn(&Client) -> Error) {
@@ -91,15 +91,14 @@ fn a_full_server_is_told_to_who_comes() {
     let harness = Harness::with(|config| config.max_connections = 1);
     run(async {
         let first = harness.client().await;
-        let turned_away = Client::connect(harness.unix(), impatient()).await.unwrap_err();
+        let turned_away = Client::connect(harness.unix(), once()).await.unwrap_err();
         let told = Limit::Connections;
         assert!(matches!(turned_away, Error::Limit { limit, .. } if limit == told));
         assert!(turned_away.is_transient());
         // One that tries again gets in when there is room.
         let address = harness.unix().clone();
-        let second = tokio::task::spawn_local(async move {
-            Client::connect(&address, Options { ..options() }).await
-        });
+        let second =
+            tokio::task::spawn_local(async move { Client::connect(&address, options()).await });
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
         drop(first);
         second.await.unwrap().expect("connected").info().await.expect("info");

@@ -61,8 +61,15 @@ impl Harness {
 
     /// Starts another server in the place of one that was stopped: on the same addresses, empty.
     pub fn start_again(&mut self) {
-        let config = Config::for_test(self.addresses.clone());
-        self.server = Some(Server::start(config).expect("started again"));
+        // Meanwhile somebody else may have had the port for a moment.
+        let start = Instant::now();
+        while self.server.is_none() {
+            assert!(start.elapsed() < PATIENCE, "not started again");
+            let config = Config::for_test(self.addresses.clone());
+            // A server that does not start has a runtime to drop, which an asynchronous test must not.
+            let started = std::thread::spawn(|| Server::start(config));
+            self.server = started.join().expect("no panic").ok();
+        }
     }
 }
 
@@ -71,15 +78,15 @@ pub fn options() -> Options {
     Options { timeout: Some(PATIENCE), connect_timeout: PATIENCE, ..Options::default() }
 }
 
+/// Tries nothing twice.
+pub fn once() -> Options {
+    Options { retry: Retry::NONE, ..options() }
+}
+
 /// Tries nothing twice, and waits for a moment.
 pub fn impatient() -> Options {
     let moment = Duration::from_millis(150);
-    Options {
-        timeout: Some(moment),
-        connect_timeout: moment,
-        retry: Retry::NONE,
-        ..Options::default()
-    }
+    Options { timeout: Some(moment), connect_timeout: moment, ..once() }
 }
 
 /// Runs the body of a test.

@@ -131,9 +131,11 @@ async fn pass(client: UnixStream, server: impl AsRef<Path>, shared: Rc<Shared>) 
     };
     // Either end of it is the end of both.
     tokio::select! {
+        // Nothing passes any more when it is cut.
+        biased;
+        () = shared.cut.notified() => {}
         () = requests => {}
         () = answers => {}
-        () = shared.cut.notified() => {}
     }
     let last_words = shared.last_words.take();
     let _ = to_client.write_all(&last_words).await;
