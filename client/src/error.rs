@@ -248,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_not_there_may_come_and_one_that_is_forbidden_stays_so() {
+        let connect = |kind: io::ErrorKind| {
+            let address = "unix:/a".parse().expect("an address");
+            Error::Connect { address, error: Arc::new(kind.into()) }
+        };
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused] {
+            assert!(connect(kind).is_transient(), "{kind}");
+        }
+        // A certificate that is not trusted is invalid data.
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidData] {
+            assert!(!connect(kind).is_transient(), "{kind}");
+        }
+    }
+
+    #[test]
     fn an_overloaded_server_has_a_limit_though_it_is_one_we_do_not_know() {
         let error = capnp::Error::overloaded(format!("{REMOTE}{REMOTE}too busy"));
         let Error::Limit { limit: Limit::Other, message } = from_server(&error) else {

@@ -126,3 +126,20 @@ fn a_lazy_client_connects_when_it_is_first_used() {
         assert!(client.is_connected());
     });
 }
+
+#[test]
+fn a_client_works_within_a_local_set_too_and_its_handles_can_outlive_that() {
+    let harness = Harness::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let set = tokio::task::LocalSet::new();
+    let kept = set.block_on(&runtime, async {
+        let client = harness.client().await;
+        let anchor = client.walk("a").await.unwrap();
+        let early = client.at("b").await.unwrap();
+        (anchor.cell(), early, anchor, client)
+    });
+    drop((set, runtime));
+    // Nobody reads or writes any more; they are dropped without a word.
+    drop(kept);
+    run(async { tree_is_empty(&harness.client().await).await });
+}
