@@ -90,6 +90,24 @@ fn a_server_that_aborts_with_a_reason_leaves_open_what_was_under_way() {
 }
 
 #[test]
+fn an_abort_is_no_answer_either_while_there_is_more_to_send_than_the_stream_takes() {
+    let harness = Harness::start();
+    run(async {
+        let (proxy, client, _) = behind_a_proxy(&harness).await;
+        let anchor = client.walk("a").await.unwrap();
+        proxy.stall();
+        let abort = async {
+            // Far more than a socket and the client hold back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            proxy.abort("the open calls of this connection exceed their limit of 9 bytes");
+        };
+        let (stored, ()) = tokio::join!(anchor.store(vec![7; 8 << 20], true), abort);
+        let Error::Disconnected { reason } = unknown(stored) else { panic!("another cause") };
+        assert!(reason.starts_with("the open calls of this connection"), "{reason}");
+    });
+}
+
+#[test]
 fn a_handle_has_its_own_time_for_each_call_and_not_what_was_left_when_it_came() {
     let harness = Harness::start();
     run(async {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use killick_client::{Address, capnp, capnp_rpc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +22,7 @@ pub struct Proxy {
 struct Shared {
     holds_requests: Cell<bool>,
     holds_answers: Cell<bool>,
+    stalls: Cell<bool>,
     connections: Cell<usize>,
     requests: Cell<usize>,
     reads: Cell<usize>,
@@ -51,6 +53,11 @@ impl Proxy {
     /// From now on, what the server answers goes nowhere.
     pub fn hold_answers(&self) {
         self.shared.holds_answers.set(true);
+    }
+
+    /// From now on, nothing is read of what the client sends.
+    pub fn stall(&self) {
+        self.shared.stalls.set(true);
     }
 
     /// From now on, everything passes again, but for what was held.
@@ -116,6 +123,9 @@ async fn pass(client: UnixStream, server: impl AsRef<Path>, shared: Rc<Shared>) 
         while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
             shared.requests.set(shared.requests.get() + count);
             shared.reads.set(shared.reads.get() + 1);
+            while shared.stalls.get() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             if !shared.holds_requests.get() && to_server.write_all(&bytes[..count]).await.is_err() {
                 break;
             }
@@ -138,5 +148,8 @@ async fn pass(client: UnixStream, server: impl AsRef<Path>, shared: Rc<Shared>) 
         () = answers => {}
     }
     let last_words = shared.last_words.take();
-    let _ = to_client.write_all(&last_words).await;
+    if !last_words.is_empty() && to_client.write_all(&last_words).await.is_ok() {
+        // Time to hear them, before the rest is refused.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
