@@ -15,7 +15,8 @@ const SOCKET_NAME: &str = "killick.sock";
 /// The longest path that fits the address of a Unix socket, its closing zero left out.
 const SOCKET_PATH_BYTES: usize = 107;
 
-/// An address to listen on or to connect to: `unix:/path/to/socket` or `tcp:HOST:PORT`.
+/// An address to listen on or to connect to: `unix:/path/to/socket`, `tcp:HOST:PORT` or
+/// `tls:HOST:PORT`.
 ///
 /// # Examples
 /// ```
@@ -33,13 +34,15 @@ pub enum Address {
     Unix(PathBuf),
     /// A TCP socket, as `HOST:PORT`; an IPv6 host stands in brackets.
     Tcp(String),
+    /// The same with TLS 1.3 on it, where both sides show a certificate.
+    Tls(String),
 }
 
 /// Why a text is not an address, or why there is no default one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// The text begins neither with `unix:` nor with `tcp:`.
+    /// The text begins with none of `unix:`, `tcp:` and `tls:`.
     NoScheme {
         /// The text.
         text: String,
@@ -56,9 +59,9 @@ pub enum AddressError {
         /// The most bytes it may have.
         limit: usize,
     },
-    /// What follows `tcp:` is not a host and a port.
+    /// What follows `tcp:` or `tls:` is not a host and a port.
     BadTcp {
-        /// The text after `tcp:`.
+        /// The text.
         text: String,
         /// What is wrong with it.
         reason: &'static str,
@@ -84,7 +87,7 @@ impl fmt::Display for AddressError {
         match self {
             AddressError::NoScheme { text } => {
                 let text = shortened(text);
-                write!(f, "address '{text}' begins neither with 'unix:' nor with 'tcp:'")?;
+                write!(f, "address '{text}' begins with none of 'unix:', 'tcp:' and 'tls:'")?;
                 match text.starts_with('/') {
                     true => write!(f, "; did you mean 'unix:{text}'?"),
                     false if text.contains(':') => write!(f, "; did you mean 'tcp:{text}'?"),
@@ -101,7 +104,8 @@ impl fmt::Display for AddressError {
             }
             AddressError::BadTcp { text, reason } => {
                 let text = shortened(text);
-                write!(f, "address 'tcp:{text}': {reason}; example: tcp:127.0.0.1:2016")
+                let scheme = text.split(':').next().unwrap_or("tcp");
+                write!(f, "address '{text}': {reason}; example: {scheme}:127.0.0.1:2016")
             }
             AddressError::Folder { path, error } => {
                 write!(f, "folder '{}' of the default socket: {error}", path.display())
@@ -140,6 +144,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(host_and_port) => write!(f, "tcp:{host_and_port}"),
+            Address::Tls(host_and_port) => write!(f, "tls:{host_and_port}"),
         }
     }
 }
@@ -151,7 +156,9 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             unix(PathBuf::from(path))
         } else if let Some(host_and_port) = text.strip_prefix("tcp:") {
-            tcp(host_and_port)
+            host_and_port_of("tcp", host_and_port).map(Address::Tcp)
+        } else if let Some(host_and_port) = text.strip_prefix("tls:") {
+            host_and_port_of("tls", host_and_port).map(Address::Tls)
         } else {
             Err(AddressError::NoScheme { text: text.to_owned() })
         }
@@ -168,14 +175,15 @@ fn unix(path: PathBuf) -> Result<Address, AddressError> {
     Ok(Address::Unix(path))
 }
 
-fn tcp(text: &str) -> Result<Address, AddressError> {
-    let bad = |reason| AddressError::BadTcp { text: text.to_owned(), reason };
+/// What follows `scheme`, checked.
+fn host_and_port_of(scheme: &str, text: &str) -> Result<String, AddressError> {
+    let bad = |reason| AddressError::BadTcp { text: format!("{scheme}:{text}"), reason };
     let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("the port is missing"))?;
     if host.is_empty() {
         return Err(bad("the host is missing"));
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return Err(bad("an IPv6 host stands in brackets, as in tcp:[::1]:2016"));
+        return Err(bad("an IPv6 host stands in brackets, as in [::1]:2016"));
     }
     // The standard library would take a sign as well.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
@@ -183,9 +191,9 @@ fn tcp(text: &str) -> Result<Address, AddressError> {
     }
     let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     if let Some(ip) = ip.and_then(|ip| ip.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()) {
-        return Ok(Address::Tcp(format!("{ip}:{port}")));
+        return Ok(format!("{ip}:{port}"));
     }
-    Ok(Address::Tcp(text.to_owned()))
+    Ok(text.to_owned())
 }
 
 /// The address that server and client commands use when none is given: the Unix socket
@@ -260,7 +268,14 @@ mod tests {
 
     #[test]
     fn address_prints_as_it_parses() {
-        for text in ["unix:/run/k.sock", "tcp:127.0.0.1:2016", "tcp:[::1]:0", "tcp:localhost:1"] {
+        for text in [
+            "unix:/run/k.sock",
+            "tcp:127.0.0.1:2016",
+            "tcp:[::1]:0",
+            "tcp:localhost:1",
+            "tls:host.example:2016",
+            "tls:[2001:db8::1]:2016",
+        ] {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
     }
@@ -293,6 +308,7 @@ mod tests {
         assert!(error("tcp:localhost:65536").contains("0 to 65535"));
         assert!(error("tcp:localhost:+5").contains("0 to 65535"));
         assert!(error("tcp:localhost:").contains("0 to 65535"));
+        assert!(error("tls:localhost").starts_with("address 'tls:localhost': the port is missing"));
         let long = format!("unix:/{}", "x".repeat(SOCKET_PATH_BYTES));
         assert!(error(&long).contains("108 bytes exceeds the system's limit of 107"));
     }

@@ -1,13 +1,17 @@
 //! A stream to a server, whatever its address is.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use crate::Address;
+use crate::{Address, Identity};
 
 /// A stream to a server.
 #[derive(Debug)]
@@ -17,21 +21,69 @@ pub struct Stream(Kind);
 enum Kind {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects to `address`; waits for as long as the system does.
+/// A `tls:` address was to be connected to without an identity to show there.
+#[derive(Clone, Copy, Debug)]
+struct NoIdentity;
+
+impl fmt::Display for NoIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tls: address takes an identity: a key, its certificate and an authority")
+    }
+}
+
+impl std::error::Error for NoIdentity {}
+
+/// Connects to `address`; waits for as long as the system does, and over TLS for as long as the other
+/// side keeps silent. A `tls:` address takes an `identity` to show there; others do without.
+///
+/// Over TLS the stream is there as soon as the server has shown that it is who `address` says: whether it
+/// takes this identity is known when something is read.
 ///
 /// # Errors
-/// What the system says.
-pub async fn dial(address: &Address) -> io::Result<Stream> {
+/// What the system says; of TLS, [`InvalidData`](io::ErrorKind::InvalidData) with what is wrong with the
+/// other side, and [`InvalidInput`](io::ErrorKind::InvalidInput) without an identity.
+pub async fn dial(address: &Address, identity: Option<&Identity>) -> io::Result<Stream> {
     match address {
         Address::Unix(path) => Ok(Stream(Kind::Unix(UnixStream::connect(path).await?))),
-        Address::Tcp(at) => {
-            let stream = TcpStream::connect(at).await?;
-            // Calls are small and waited for: never held back for more to come.
-            stream.set_nodelay(true)?;
-            Ok(Stream(Kind::Tcp(stream)))
+        Address::Tcp(at) => Ok(Stream(Kind::Tcp(connect(at).await?))),
+        Address::Tls(at) => {
+            let bad = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+            let identity = identity.ok_or_else(|| bad(Box::<Error>::from(NoIdentity)))?;
+            let name = server_name(at).map_err(|error| bad(error.into()))?;
+            let connector = TlsConnector::from(identity.client().clone());
+            let stream = connector.connect(name, connect(at).await?).await?;
+            Ok(Stream(Kind::Tls(Box::new(stream))))
         }
+    }
+}
+
+type Error = dyn std::error::Error + Send + Sync;
+
+async fn connect(at: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(at).await?;
+    // Calls are small and waited for: never held back for more to come.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The name that the certificate of the server at `HOST:PORT` has to be for.
+fn server_name(at: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
+    let host = at.rsplit_once(':').map_or(at, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(host.to_owned())
+}
+
+/// A stream over TLS that is broken off without a word is at its end, as one without TLS is: what it
+/// carries says itself where it is complete.
+fn end_is_an_end(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    match read {
+        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Poll::Ready(Ok(()))
+        }
+        read => read,
     }
 }
 
@@ -41,6 +93,7 @@ macro_rules! delegate {
         match &mut $self.get_mut().0 {
             Kind::Unix($stream) => $call,
             Kind::Tcp($stream) => $call,
+            Kind::Tls($stream) => $call,
         }
     };
 }
@@ -51,7 +104,7 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        delegate!(self, stream => Pin::new(stream).poll_read(context, buffer))
+        end_is_an_end(delegate!(self, stream => Pin::new(stream).poll_read(context, buffer)))
     }
 }
 
@@ -76,6 +129,7 @@ impl AsyncWrite for Stream {
         match &self.0 {
             Kind::Unix(stream) => stream.is_write_vectored(),
             Kind::Tcp(stream) => stream.is_write_vectored(),
+            Kind::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -85,5 +139,19 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self, stream => Pin::new(stream).poll_shutdown(context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_to_be_who_the_address_names() {
+        for (at, name) in [("a.example:1", "a.example"), ("127.0.0.1:1", "127.0.0.1")] {
+            assert_eq!(server_name(at).expect(at).to_str(), name);
+        }
+        assert_eq!(server_name("[::1]:2016").expect("an address").to_str(), "::1");
+        assert!(server_name("not a name:1").is_err());
     }
 }

@@ -76,6 +76,7 @@
 // Where it is and how it is reached.
 mod address;
 mod dial;
+mod identity;
 mod options;
 
 // The protocol: the stream, one connection over it, the calls.
@@ -105,6 +106,7 @@ pub use client::Client;
 pub use dial::{Stream, dial};
 pub use error::Error;
 pub use host::{ClientInfo, HostInfo};
+pub use identity::{Fingerprint, FingerprintError, Identity, IdentityError};
 pub use limit::Limit;
 pub use options::{Options, Retry};
 pub use value::{IntoValue, Kind, Value};

@@ -4,6 +4,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
+use crate::Identity;
+
 /// How a [`Client`](crate::Client) behaves.
 ///
 /// # Examples
@@ -28,6 +30,9 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How often, and after which pauses, something is tried again that was certainly not done.
     pub retry: Retry,
+    /// Who this client is at a `tls:` address, which takes one; at others it is not shown. By default
+    /// there is none.
+    pub identity: Option<Identity>,
     /// How many operations of one [`Batch`](crate::Batch) are in flight at a time, at least one. By
     /// default 64: beyond that a server gains little, and small enough for its limit of open calls.
     pub in_flight: usize,
@@ -40,6 +45,7 @@ impl Default for Options {
             timeout: Some(Duration::from_secs(10)),
             connect_timeout: Duration::from_secs(3),
             retry: Retry::default(),
+            identity: None,
             in_flight: 64,
         }
     }
