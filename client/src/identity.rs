@@ -45,7 +45,8 @@ impl Fingerprint {
         Some(Fingerprint::of_key(&parsed.subject_public_key_info()))
     }
 
-    fn of_key(public: &[u8]) -> Self {
+    /// That of a public key, as DER.
+    pub fn of_key(public: &[u8]) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, public);
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_ref());

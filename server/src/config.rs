@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use killick::Limits;
 
+use crate::access::{Authorized, Tls};
 use killick_client::Address;
 
 /// Everything that a server is told when it starts.
@@ -13,9 +14,19 @@ use killick_client::Address;
 /// The defaults bound what clients who mean harm, or make mistakes, can take from the others.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen. At least one; a TCP address must be a loopback one, as anybody who reaches
-    /// the server may do anything to the tree.
+    /// Where to listen. At least one; a TCP address without TLS must be a loopback one, as anybody who
+    /// reaches it may do anything to the tree.
     pub listen: Vec<Address>,
+    /// How the server shows itself at its `tls:` addresses, and whose certificates it takes there.
+    pub tls: Option<Tls>,
+    /// Which keys are let in there, and the anchor that each gets as its root.
+    pub authorized: Authorized,
+    /// The users, by number, that may open the Unix sockets besides the server's own and root.
+    pub allow_uids: Vec<u32>,
+    /// The groups, by number, whose processes may: those of whom it is the effective group.
+    pub allow_gids: Vec<u32>,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// Where to answer HTTP with metrics and health: a loopback address; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// How many threads serve connections; each connection stays on one of them. By default as many
@@ -78,6 +89,11 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: Vec::new(),
+            tls: None,
+            authorized: Authorized::default(),
+            allow_uids: Vec::new(),
+            allow_gids: Vec::new(),
+            handshake_timeout: Duration::from_secs(10),
             metrics: None,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             limits: server_limits(),

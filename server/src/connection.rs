@@ -18,11 +18,13 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::access::{Admitted, Grant, Who};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
 use crate::session::Session;
 use crate::stats::Limit;
+use crate::wire;
 use crate::worker::{Shared, Worker};
 
 /// How a connection ended, if not by its client closing it.
@@ -39,25 +41,41 @@ enum End {
     Trickled,
     /// Nothing came for long.
     Idle,
+    /// The client may not have any more what it was given.
+    Revoked,
     /// The RPC system failed inside.
     Panicked,
+}
+
+/// The bootstrap capability for what is granted: the host, or an anchor and nothing else.
+fn bootstrap(session: &Rc<Session>, grant: &Grant) -> Result<Client, Error> {
+    let own = match grant.anchor() {
+        None => Own::Host,
+        Some(path) => {
+            let walked = session.shared().tree.root().walk(path);
+            Own::Anchor(walked.map_err(|error| wire::walk_error(session, error))?)
+        }
+    };
+    session.client(&Cap::Own(own))
 }
 
 /// Serves one connection over `stream` until it ends or the server stops.
 pub(crate) async fn run<S>(
     stream: S,
-    peer: &str,
+    client: &Admitted,
     worker: &Rc<Worker>,
     stop: &mut watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let peer = &client.peer;
     let session = Session::open(worker, peer);
     debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
-    let end = match session.client(&Cap::Own(Own::Host)) {
-        Ok(host) => {
+    let end = match bootstrap(&session, &client.grant) {
+        Ok(root) => {
             // Whatever happens, what the connection holds is let go of.
-            let driven = AssertUnwindSafe(drive(stream, host, &session, stop)).catch_unwind();
+            let driven = drive(stream, root, client, &session, stop);
+            let driven = AssertUnwindSafe(driven).catch_unwind();
             driven.await.unwrap_or(End::Panicked)
         }
         Err(error) => End::Broken(error),
@@ -83,7 +101,7 @@ impl End {
             End::Broken(error) if error.kind == ErrorKind::Overloaded => Some(Limit::Calls),
             End::Trickled => Some(Limit::ReadTimeout),
             End::Idle => Some(Limit::IdleTimeout),
-            End::Broken(_) | End::Orderly | End::Panicked => None,
+            End::Broken(_) | End::Orderly | End::Revoked | End::Panicked => None,
         }
     }
 
@@ -106,6 +124,7 @@ impl End {
             End::Idle => {
                 format!("sent nothing for {:?}", config.idle_timeout.unwrap_or_default())
             }
+            End::Revoked => "its access was revoked".into(),
             End::Panicked => "internal error".into(),
         })
     }
@@ -125,7 +144,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs the RPC system of one connection to its end.
 async fn drive<S>(
     stream: S,
-    host: Client,
+    root: Client,
+    client: &Admitted,
     session: &Rc<Session>,
     stop: &mut watch::Receiver<bool>,
 ) -> End
@@ -140,7 +160,7 @@ where
     let (stats, ending) = (session.stats().clone(), session.clone());
     let (gate, network) =
         net::Network::new(stream, words, calls.clone(), stats, move || ending.ends());
-    let rpc = RpcSystem::new(Box::new(network), Some(host));
+    let rpc = RpcSystem::new(Box::new(network), Some(root));
     let disconnector = rpc.get_disconnector();
     let mut rpc = tokio::task::spawn_local(rpc);
     let config = session.config();
@@ -153,6 +173,7 @@ where
             cut_off(&gate, &calls, rpc, end).await
         }
         () = gate.trickles(config.read_timeout) => cut_off(&gate, &calls, rpc, End::Trickled).await,
+        () = client.revoked(session.shared()) => cut_off(&gate, &calls, rpc, End::Revoked).await,
         () = gate.idle(config.idle_timeout) => {
             return match say_good_bye(session, &gate, &calls, rpc, disconnector).await {
                 End::Orderly => End::Idle,
@@ -248,7 +269,8 @@ pub fn fuzz_session(bytes: &[u8]) {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let (mut client, server) = tokio::io::duplex(bytes.len().max(1));
         let (_stop, mut stopped) = watch::channel(false);
-        let session = run(server, "fuzz", &worker, &mut stopped);
+        let admitted = Admitted { who: Who::Local, grant: Grant::host(), peer: "fuzz".into() };
+        let session = run(server, &admitted, &worker, &mut stopped);
         let feed = async {
             // An error means that the session has ended before it read everything.
             let _ = client.write_all(bytes).await;

@@ -3,6 +3,7 @@
 //! # The life of a request
 //! ```text
 //!  listen      accepts a connection, counts it, hands its socket to a worker
+//!  access      who may connect, and the anchor that they get as their root; TLS
 //!  worker      one OS thread with one single-threaded runtime: the seam where `Send` ends
 //!  connection  runs the RPC system over it, to an orderly end
 //!  session     what the connection holds: one object for each node, and what its client hosts
@@ -29,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod bridge;
 mod cap;
 mod config;
@@ -46,9 +48,12 @@ mod system;
 mod wire;
 mod worker;
 
+pub use access::{Authorized, AuthorizedError, BadLine, LineError, Tls, TlsError};
 pub use config::Config;
 pub use connection::fuzz_session;
-pub use killick_client::{Address, AddressError, default_address};
+pub use killick_client::{
+    Address, AddressError, Fingerprint, FingerprintError, Identity, IdentityError, default_address,
+};
 pub use listen::ListenError;
 pub use server::{Server, StartError, serve};
 pub use shutdown::stop_signal;

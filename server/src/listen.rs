@@ -15,6 +15,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::access::{Credentials, Place, Who, socket_mode};
+use crate::config::Config;
 use crate::stats::Limit;
 use crate::worker::{Permit, Shared};
 use killick_client::Address;
@@ -34,12 +36,17 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// A TCP address that other machines reach.
+    /// A TCP address without TLS that other machines reach.
     NotLoopback {
         /// The address as given.
         address: Address,
         /// What it stands for.
         resolved: SocketAddr,
+    },
+    /// An address with TLS, and nothing to show there.
+    NoIdentity {
+        /// The address as given.
+        address: Address,
     },
     /// Another server answers on the socket.
     InUse {
@@ -76,9 +83,14 @@ impl fmt::Display for ListenError {
                 f,
                 "refused to listen on {address}: {} is not a loopback address, and without \
                  authentication everybody who can reach it could read and change the tree; use \
-                 tcp:127.0.0.1:{} or a Unix socket",
+                 tls:{resolved}, tcp:127.0.0.1:{} or a Unix socket",
                 resolved.ip(),
                 resolved.port()
+            ),
+            ListenError::NoIdentity { address } => write!(
+                f,
+                "cannot listen on {address}: TLS takes a certificate and its key: --tls-identity, and \
+                 'killick cert host' makes them"
             ),
             ListenError::InUse { address } => {
                 write!(f, "cannot listen on {address}: a server already answers there")
@@ -113,18 +125,23 @@ pub(crate) struct Incoming {
     /// Who it is, for the log.
     pub(crate) peer: String,
     pub(crate) permit: Permit,
+    /// Among the handshakes, if there has to be one.
+    pub(crate) place: Option<Place>,
 }
 
 /// A socket in the form that passes from one runtime to another.
 pub(crate) enum Socket {
-    Unix(StdUnixStream),
+    Unix(StdUnixStream, Who),
     Tcp(std::net::TcpStream),
+    /// Before the handshake.
+    Tls(std::net::TcpStream),
 }
 
 /// A bound socket. A Unix socket's file is removed when it is dropped.
 pub(crate) enum Listener {
-    Unix { listener: UnixListener, _file: SocketFile },
+    Unix { listener: UnixListener, file: SocketFile },
     Tcp(TcpListener),
+    Tls(TcpListener),
 }
 
 /// The file of a bound Unix socket.
@@ -143,25 +160,50 @@ impl Drop for SocketFile {
     }
 }
 
+impl SocketFile {
+    /// Has those through whom `config` allows, if the file is still this one.
+    fn set_mode(&self, config: &Config) {
+        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+            let mode = socket_mode(&config.allow_uids, &config.allow_gids);
+            // An error leaves it as it was: whom the mode lets through too many, the credentials do not.
+            let _ = fs::set_permissions(&self.path, fs::Permissions::from_mode(mode));
+        }
+    }
+}
+
 fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 impl Listener {
     /// Binds `address`. Must be called within a runtime.
-    pub(crate) fn bind(address: &Address) -> Result<(Self, Address), ListenError> {
+    pub(crate) fn bind(address: &Address, config: &Config) -> Result<(Self, Address), ListenError> {
         let failed = |error| ListenError::Io { address: address.clone(), error };
         match address {
             Address::Unix(path) => {
                 let listener = bind_unix(path, address)?;
                 let inode = inode(path).map_err(failed)?;
-                let _file = SocketFile { path: path.clone(), inode };
-                Ok((Listener::Unix { listener, _file }, address.clone()))
+                let file = SocketFile { path: path.clone(), inode };
+                file.set_mode(config);
+                Ok((Listener::Unix { listener, file }, address.clone()))
             }
             Address::Tcp(host_and_port) => {
-                let listener = bind_tcp(host_and_port, address)?;
+                let resolved = resolve(host_and_port, address)?;
+                let foreign = |at: &&SocketAddr| !at.ip().to_canonical().is_loopback();
+                if let Some(&resolved) = resolved.iter().find(foreign) {
+                    return Err(ListenError::NotLoopback { address: address.clone(), resolved });
+                }
+                let listener = bind_tcp(&resolved, address)?;
                 let bound = listener.local_addr().map_err(failed)?;
                 Ok((Listener::Tcp(listener), Address::Tcp(bound.to_string())))
+            }
+            Address::Tls(host_and_port) => {
+                if config.tls.is_none() {
+                    return Err(ListenError::NoIdentity { address: address.clone() });
+                }
+                let listener = bind_tcp(&resolve(host_and_port, address)?, address)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                Ok((Listener::Tls(listener), Address::Tls(bound.to_string())))
             }
         }
     }
@@ -170,18 +212,30 @@ impl Listener {
         match self {
             Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
-                let peer = match stream.peer_cred().map(|peer| peer.pid()) {
-                    Ok(Some(process)) => format!("unix, process {process}"),
-                    _ => "unix".to_owned(),
+                let (process, id) = Credentials::of(&stream)?;
+                let peer = match id {
+                    Some(id) => format!("unix, process {id}"),
+                    None => "unix".to_owned(),
                 };
-                Ok((Socket::Unix(stream.into_std()?), peer))
+                Ok((Socket::Unix(stream.into_std()?, Who::Process(process)), peer))
             }
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener) | Listener::Tls(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Answers are small and waited for: never held back for more to come.
                 stream.set_nodelay(true)?;
-                Ok((Socket::Tcp(stream.into_std()?), format!("tcp {peer}")))
+                let stream = stream.into_std()?;
+                Ok(match self {
+                    Listener::Tls(_) => (Socket::Tls(stream), format!("tls {peer}")),
+                    _ => (Socket::Tcp(stream), format!("tcp {peer}")),
+                })
             }
+        }
+    }
+
+    /// The server has been told something new: whom the socket's file lets through may differ.
+    fn reload(&self, config: &Config) {
+        if let Listener::Unix { file, .. } = self {
+            file.set_mode(config);
         }
     }
 }
@@ -233,13 +287,14 @@ fn lock_folder(folder: &Path, address: &Address) -> Result<File, ListenError> {
     }
 }
 
-fn bind_tcp(host_and_port: &str, address: &Address) -> Result<TcpListener, ListenError> {
+fn resolve(host_and_port: &str, address: &Address) -> Result<Vec<SocketAddr>, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
-    let resolved: Vec<_> = host_and_port.to_socket_addrs().map_err(failed)?.collect();
-    if let Some(&resolved) = resolved.iter().find(|at| !at.ip().to_canonical().is_loopback()) {
-        return Err(ListenError::NotLoopback { address: address.clone(), resolved });
-    }
-    let bound = std::net::TcpListener::bind(&resolved[..]).map_err(|error| match error.kind() {
+    Ok(host_and_port.to_socket_addrs().map_err(failed)?.collect())
+}
+
+fn bind_tcp(resolved: &[SocketAddr], address: &Address) -> Result<TcpListener, ListenError> {
+    let failed = |error| ListenError::Io { address: address.clone(), error };
+    let bound = std::net::TcpListener::bind(resolved).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { address: address.clone() },
         _ => failed(error),
     })?;
@@ -255,22 +310,20 @@ pub(crate) async fn accept(
     mut stop: watch::Receiver<bool>,
 ) {
     let [mut back_off, longest] = BACK_OFF;
+    let mut changes = shared.changes();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Ok(()) = changes.changed() => {
+                listener.reload(&shared.config());
+                continue;
+            }
             _ = stop.wait_for(|stopped| *stopped) => return,
         };
         match accepted {
             Ok((socket, peer)) => {
                 back_off = BACK_OFF[0];
-                match Permit::take(&shared) {
-                    // An error means that the server stops.
-                    Some(permit) => {
-                        let worker = permit.worker();
-                        drop(workers[worker].send(Incoming { socket, peer, permit }));
-                    }
-                    None => refuse(socket, &peer, &shared),
-                }
+                take_in(socket, peer, &shared, &workers);
             }
             Err(error) => {
                 warn!(%error, "accepting failed");
@@ -281,20 +334,54 @@ pub(crate) async fn accept(
     }
 }
 
-/// Tells a client that the server is full, in the protocol's own words, and closes.
-fn refuse(socket: Socket, peer: &str, shared: &Shared) {
+/// Hands a connection to a worker, if its client may be here and there is room for it.
+fn take_in(
+    socket: Socket,
+    peer: String,
+    shared: &Arc<Shared>,
+    workers: &[UnboundedSender<Incoming>],
+) {
+    let config = shared.config();
+    if let Socket::Unix(_, who) = &socket
+        && let Err(refused) = who.grant(&config)
+    {
+        return warn!(peer, reason = %refused, "connection refused");
+    }
+    let place = match &socket {
+        Socket::Tls(_) => match Place::take(shared) {
+            None => return refuse(socket, &peer, "too many TLS handshakes are under way", shared),
+            place => place,
+        },
+        Socket::Unix(..) | Socket::Tcp(_) => None,
+    };
+    match Permit::take(shared) {
+        // An error means that the server stops.
+        Some(permit) => {
+            let worker = permit.worker();
+            drop(workers[worker].send(Incoming { socket, peer, permit, place }));
+        }
+        None => {
+            let limit = config.max_connections;
+            let reason = format!("the server already has its limit of {limit} connections");
+            refuse(socket, &peer, &reason, shared);
+        }
+    }
+}
+
+/// Tells a client that the server is full, in the protocol's own words, and closes. Before a handshake
+/// there are no words for it.
+fn refuse(socket: Socket, peer: &str, reason: &str, shared: &Shared) {
     shared.hits.count(Limit::Connections);
-    let limit = shared.config().max_connections;
-    let reason = format!("the server already has its limit of {limit} connections");
-    warn!(peer, %reason, "connection refused");
+    warn!(peer, reason, "connection refused");
     let mut message = capnp::message::Builder::new_default();
     let rpc = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
     let mut abort = rpc.init_abort();
-    abort.set_reason(&reason);
+    abort.set_reason(reason);
     abort.set_type(capnp_rpc::rpc_capnp::exception::Type::Overloaded);
     // It fits the buffer of a fresh socket; if it does not, the client learns less.
     let _ = match socket {
-        Socket::Unix(socket) => capnp::serialize::write_message(socket, &message),
+        Socket::Unix(socket, _) => capnp::serialize::write_message(socket, &message),
         Socket::Tcp(socket) => capnp::serialize::write_message(socket, &message),
+        Socket::Tls(_) => Ok(()),
     };
 }

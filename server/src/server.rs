@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::unbounded_channel;
@@ -128,7 +129,7 @@ impl Server {
         {
             let _within = acceptor.enter();
             for address in &config.listen {
-                let (listener, bound) = Listener::bind(address)?;
+                let (listener, bound) = Listener::bind(address, &config)?;
                 listeners.push(listener);
                 addresses.push(bound);
             }
@@ -137,6 +138,7 @@ impl Server {
                 metrics = Some(metrics::bind(address).map_err(failed)?);
             }
         }
+        tell(&config);
         let count = config.threads.get();
         let (shared, notes) = Shared::new(config, count);
         let (stop, stopped) = watch::channel(false);
@@ -197,7 +199,8 @@ impl Server {
     }
 
     /// Has the server go by `config`: its own bounds for connections from now on, the bounds of what all
-    /// share at once. [`listen`](Config::listen), [`threads`](Config::threads) and
+    /// share, and who may connect, at once: a connection that would not get now what it has is closed.
+    /// [`listen`](Config::listen), [`threads`](Config::threads) and
     /// [`limits`](Config::limits) stay as they are until the next start; if they differ, the log says so.
     pub fn reload(&self, config: Config) {
         let before = self.shared.config();
@@ -206,11 +209,16 @@ impl Server {
             ("metrics", config.metrics != before.metrics),
             ("threads", config.threads != before.threads),
             ("bounds of the tree", config.limits != before.limits),
+            // Some address may be listened on with it.
+            ("certificate", config.tls.is_none() && before.tls.is_some()),
         ];
         let stay: Vec<_> =
             differ.iter().filter_map(|&(what, differ)| differ.then_some(what)).collect();
-        let Config { listen, metrics, threads, limits, .. } = (*before).clone();
-        self.shared.set_config(Config { listen, metrics, threads, limits, ..config });
+        let Config { listen, metrics, threads, limits, tls, .. } = (*before).clone();
+        let tls = config.tls.or(tls);
+        let config = Config { listen, metrics, threads, limits, tls, ..config };
+        self.shared.set_config(config);
+        tell(&self.shared.config());
         match stay.is_empty() {
             true => info!("reloaded"),
             false => {
@@ -255,6 +263,20 @@ impl Drop for Server {
             // A thread that panicked has nothing left to stop.
             let _ = thread.join();
         }
+    }
+}
+
+/// Logs what whoever runs the server should know of its certificate and of those that it lets in.
+fn tell(config: &Config) {
+    let over_tls = config.listen.iter().any(|address| matches!(address, Address::Tls(_)));
+    if !over_tls {
+        return;
+    }
+    if let Some(warning) = config.tls.as_ref().and_then(|tls| tls.warning(SystemTime::now())) {
+        warn!("{warning}");
+    }
+    if config.authorized.is_empty() {
+        warn!("no key is authorized: every client is refused that comes over TLS");
     }
 }
 

@@ -152,11 +152,12 @@ pub(crate) enum Limit {
     WriteTimeout,
     ReadTimeout,
     IdleTimeout,
+    HandshakeTimeout,
 }
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 17] = [
+    pub(crate) const ALL: [(Limit, &str); 18] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
@@ -174,6 +175,7 @@ impl Limit {
         (Limit::WriteTimeout, "write-timeout"),
         (Limit::ReadTimeout, "read-timeout"),
         (Limit::IdleTimeout, "idle-timeout"),
+        (Limit::HandshakeTimeout, "handshake-timeout"),
     ];
 }
 

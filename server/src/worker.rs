@@ -21,6 +21,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::warn;
 
+use crate::access::{Admitted, HandshakeError, Handshakes, Place, Who, handshake};
 use crate::bridge::Inbox;
 use crate::cap::{Home, Node, Origin, Own};
 use crate::config::Config;
@@ -34,11 +35,15 @@ use crate::wire::Stored;
 /// What all threads of a server share.
 pub(crate) struct Shared {
     config: ArcSwap<Config>,
+    /// That there is another configuration.
+    changed: watch::Sender<()>,
     pub(crate) tree: Tree<Stored>,
     pub(crate) host_id: u64,
     pub(crate) started: Instant,
     pub(crate) hostname: String,
     connections: AtomicUsize,
+    /// TLS handshakes under way.
+    pub(crate) handshakes: Handshakes,
     /// How many of them each worker has.
     shares: Vec<AtomicUsize>,
     last_connection: AtomicU64,
@@ -80,6 +85,8 @@ impl Shared {
             started: Instant::now(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             connections: AtomicUsize::new(0),
+            handshakes: Handshakes::new(0),
+            changed: watch::Sender::new(()),
             shares: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             last_connection: AtomicU64::new(0),
             stored: Arc::default(),
@@ -101,6 +108,12 @@ impl Shared {
     /// Has connections from now on, and what all share, go by `config`.
     pub(crate) fn set_config(&self, config: Config) {
         self.config.store(Arc::new(config));
+        self.changed.send_replace(());
+    }
+
+    /// Tells of each configuration that is set from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The number of the next connection.
@@ -407,20 +420,53 @@ pub(crate) fn run(
 
 /// Serves one connection, whatever it comes over.
 async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
-    let Incoming { socket, peer, permit } = incoming;
-    let stream = match socket {
-        Socket::Unix(socket) => tokio::net::UnixStream::from_std(socket).map(Stream::Unix),
-        Socket::Tcp(socket) => tokio::net::TcpStream::from_std(socket).map(Stream::Tcp),
-    };
-    match stream {
-        Ok(Stream::Unix(stream)) => connection::run(stream, &peer, &worker, &mut stop).await,
-        Ok(Stream::Tcp(stream)) => connection::run(stream, &peer, &worker, &mut stop).await,
-        Err(error) => warn!(peer, %error, "connection lost before it was served"),
+    let Incoming { socket, peer, permit, place } = incoming;
+    if let Err(why) = admit_and_run((socket, place), &peer, &worker, &mut stop).await {
+        warn!(peer, reason = %why, "connection refused");
     }
     drop(permit);
 }
 
-enum Stream {
-    Unix(tokio::net::UnixStream),
-    Tcp(tokio::net::TcpStream),
+/// Finds out who a client is and what it gets, and serves it; or says why not.
+async fn admit_and_run(
+    (socket, place): (Socket, Option<Place>),
+    peer: &str,
+    worker: &Rc<Worker>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<(), String> {
+    let config = worker.shared().config();
+    let admit = |who: Who, peer: String| {
+        // What it is now: a handshake takes its time.
+        let grant = who.grant(&worker.shared().config()).map_err(|refused| refused.to_string())?;
+        Ok::<_, String>(Admitted { who, grant, peer })
+    };
+    let told = |error: std::io::Error| error.to_string();
+    match socket {
+        Socket::Unix(socket, who) => {
+            let stream = tokio::net::UnixStream::from_std(socket).map_err(told)?;
+            connection::run(stream, &admit(who, peer.to_owned())?, worker, stop).await;
+        }
+        Socket::Tcp(socket) => {
+            let stream = tokio::net::TcpStream::from_std(socket).map_err(told)?;
+            connection::run(stream, &admit(Who::Local, peer.to_owned())?, worker, stop).await;
+        }
+        Socket::Tls(socket) => {
+            let stream = tokio::net::TcpStream::from_std(socket).map_err(told)?;
+            let (tls, limit) = (config.tls.as_ref(), config.handshake_timeout);
+            let shaken = tokio::select! {
+                shaken = handshake(tls, stream, limit) => shaken,
+                _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
+            };
+            let (stream, key) = shaken.map_err(|error| {
+                if matches!(error, HandshakeError::TooLong(_)) {
+                    worker.shared().hits.count(Limit::HandshakeTimeout);
+                }
+                error.to_string()
+            })?;
+            drop(place);
+            let admitted = admit(Who::Key(key), format!("{peer}, key {}", key.short()))?;
+            connection::run(stream, &admitted, worker, stop).await;
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! A connection to a server, as the commands use it: one round trip for each command where the wire
 //! allows it, every wait bounded, every error with the address or the path it is about.
 
+use std::cell::Cell;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -12,7 +13,7 @@ use capnp::message::ReaderOptions;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
-use killick_client::{Address, dial};
+use killick_client::{Address, Identity, dial};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::host_capnp::host;
 use tokio::task::JoinHandle;
@@ -31,23 +32,28 @@ type Found = Promise<capnp::capability::Response<anchor::lookup_results::Owned>,
 pub(crate) struct Connection {
     host: host::Client,
     address: Address,
+    identity: Option<Identity>,
     timeout: Option<Duration>,
+    /// Whether the server has answered something.
+    answered: Cell<bool>,
     driver: JoinHandle<()>,
 }
 
 impl Connection {
-    /// Connects to `address`. Must be called within a `LocalSet`.
+    /// Connects to `address`, to show `identity` there. Must be called within a `LocalSet`.
     pub(crate) async fn open(
         address: Address,
+        identity: Option<Identity>,
         timeout: Option<Duration>,
     ) -> Result<Self, CliError> {
         let what = format!("connect to {address}");
-        let opened = async { Ok(drive(dial(&address).await?.compat())) };
+        let opened = async { Ok(drive(dial(&address, identity.as_ref()).await?.compat())) };
         let (host, driver) = within(timeout, opened)
             .await
             .ok_or_else(|| CliError::failed(&what, no_answer(timeout)))?
             .map_err(|error| CliError::failed(&what, why_unreachable(&address, &error)))?;
-        Ok(Connection { host, address, timeout, driver })
+        let answered = Cell::new(false);
+        Ok(Connection { host, address, identity, timeout, answered, driver })
     }
 
     pub(crate) fn host(&self) -> &host::Client {
@@ -56,6 +62,11 @@ impl Connection {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// What is shown at the address.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// Resolves when the connection has ended.
@@ -75,7 +86,10 @@ impl Connection {
                 what,
                 format!("{}: {}", self.address, no_answer(self.timeout)),
             )),
-            Some(Ok(answer)) => Ok(answer),
+            Some(Ok(answer)) => {
+                self.answered.set(true);
+                Ok(answer)
+            }
             Some(Err(error)) => Err(self.call_error(what, &error)),
         }
     }
@@ -85,6 +99,16 @@ impl Connection {
         match error.kind {
             // What the server says, of itself or of whoever hosts a capability.
             _ if is_remote(error) => CliError::call(what, error),
+            // Over TLS a client learns only now whether it is let in.
+            _ if let Some(identity) = self.identity.as_ref().filter(|_| !self.answered.get()) => {
+                let why = match error.kind {
+                    capnp::ErrorKind::Disconnected => "it closed the connection".to_owned(),
+                    _ => reason(error),
+                };
+                let key = identity.fingerprint();
+                let why = format!("{} does not let in the key {key}: {why}", self.address);
+                CliError::failed(what, why)
+            }
             capnp::ErrorKind::Disconnected => {
                 CliError::failed(what, format!("{} closed the connection", self.address))
             }

@@ -94,7 +94,9 @@ pub(crate) fn reason(error: &capnp::Error) -> String {
         text = rest;
     }
     match error.kind {
-        capnp::ErrorKind::Unimplemented => format!("the server does not know this call ({text})"),
+        capnp::ErrorKind::Unimplemented => {
+            format!("the server does not know this call, or does not offer it to you ({text})")
+        }
         _ if text.is_empty() => error.kind.to_string(),
         _ => text.to_owned(),
     }

@@ -19,7 +19,7 @@ Examples:
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Man {
-    /// The command; the whole program if there is none.
+    /// The command, with '-' before one of its own, as in cert-client; the whole program if there is none.
     command: Option<String>,
 
     /// Write every page into this folder instead.
@@ -47,13 +47,19 @@ impl Man {
     }
 }
 
-/// The program, and each command that its help shows.
+/// The program, and each command that its help shows, and those of these.
 fn pages() -> Vec<Command> {
     let mut program = super::command().disable_help_subcommand(true);
     program.build();
-    let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
-    let commands: Vec<_> = commands.cloned().collect();
-    [program].into_iter().chain(commands).collect()
+    let mut pages = vec![program];
+    let mut next = 0;
+    while let Some(page) = pages.get(next) {
+        let shown = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
+        let commands: Vec<_> = page.get_subcommands().filter(shown).cloned().collect();
+        pages.extend(commands);
+        next += 1;
+    }
+    pages
 }
 
 /// What a page is called: `killick`, `killick-store`.

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | `target` | a PATH argument: absolute or relative, checked by the grammar |
 //! | `connection` | the connection to a server: look-ups, walks, time limits, errors |
+//! | `ca` | an authority, and the certificates that it makes |
 //! | `value` | values between the command line and the wire |
 //! | `output`, `text` | standard output, and bytes and numbers as people read them |
 //! | `error` | the one line and the exit code that a command ends with |
 
 mod bench;
+mod ca;
+mod cert;
 mod clear;
 mod clients;
 mod completions;
@@ -38,13 +41,14 @@ mod walk;
 use std::env;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::{ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use killick_server::{Address, default_address};
+use killick_server::{Address, Identity, default_address};
 
 use connection::Connection;
 use error::{CliError, Exit};
@@ -87,12 +91,20 @@ struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Common options")]
 struct Global {
-    /// The server to talk to: unix:/path/to/socket or tcp:HOST:PORT.
+    /// The server to talk to: unix:/path/to/socket, tcp:HOST:PORT or tls:HOST:PORT.
     ///
     /// The default is $KILLICK_ADDR, or else where 'killick serve' listens without --listen:
     /// killick.sock in $XDG_RUNTIME_DIR, or in a private folder of yours in the temporary directory.
     #[arg(long, global = true, value_name = "ADDR")]
     connect: Option<Address>,
+
+    /// Who you are at a tls: address: a folder with your key.pem, its cert.pem, and the ca.pem that the
+    /// server's certificate is checked against.
+    ///
+    /// The default is $KILLICK_IDENTITY. 'killick cert client' makes one.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(env = "KILLICK_IDENTITY", hide_env = true)]
+    identity: Option<PathBuf>,
 
     /// The longest wait for one answer: 500ms, 10s, 2m or plain seconds; 0 waits for ever.
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = wait)]
@@ -119,6 +131,8 @@ enum Command {
     Top(top::Top),
     Bench(bench::Bench),
     Import(import::Import),
+    Ca(ca::Ca),
+    Cert(cert::Cert),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -177,14 +191,22 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let why = match cli.command {
-        Command::Serve(_) => "'serve' listens and does not connect: use --listen, not --connect",
-        Command::Demo(_) => "'demo' has a server of its own: it takes no --connect",
+        Command::Serve(_) => [
+            "'serve' listens and does not connect: use --listen, not --connect",
+            "'serve' takes --tls-identity, not --identity",
+        ],
+        Command::Demo(_) => [
+            "'demo' has a server of its own: it takes no --connect",
+            "'demo' has a server of its own: it takes no --identity",
+        ],
         _ => return Ok(cli),
     };
-    match matches.value_source("connect") {
-        Some(ValueSource::CommandLine) => Err(command.error(ErrorKind::ArgumentConflict, why)),
-        _ => Ok(cli),
+    for (argument, why) in ["connect", "identity"].into_iter().zip(why) {
+        if matches.value_source(argument) == Some(ValueSource::CommandLine) {
+            return Err(command.error(ErrorKind::ArgumentConflict, why));
+        }
     }
+    Ok(cli)
 }
 
 fn dispatch(cli: Cli) -> Result<(), CliError> {
@@ -194,6 +216,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Demo(demo) => demo.run(global.json),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
+        Command::Ca(ca) => ca.run(global.json),
+        Command::Cert(cert) => cert.run(global.json),
         Command::Ls(ls) => connected(global, async |context| ls.run(context).await),
         Command::Tree(tree) => connected(global, async |context| tree.run(context).await),
         Command::Walk(walk) => connected(global, async |context| walk.run(context).await),
@@ -220,18 +244,31 @@ fn connected(
         Some(address) => address,
         None => address_without_flag()?,
     };
+    let identity = identity_for(&address, global.identity.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::failed("start", error))?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let connection = Connection::open(address, global.timeout.0).await?;
+        let connection = Connection::open(address, identity, global.timeout.0).await?;
         let (output, timeout) = (Output::new(global.json), global.timeout.0);
         let mut context = Context { connection, output, timeout };
         let done = command(&mut context).await;
         context.output.flush().and(done)
     })
+}
+
+/// What to show at `address`, which only one with TLS asks for.
+fn identity_for(address: &Address, folder: Option<&Path>) -> Result<Option<Identity>, CliError> {
+    let Address::Tls(_) = address else { return Ok(None) };
+    let Some(folder) = folder else {
+        let why = "TLS takes an identity: --identity or KILLICK_IDENTITY, a folder with key.pem, \
+                   cert.pem and ca.pem";
+        return Err(CliError::usage(format!("connect to {address}"), why));
+    };
+    let identity = Identity::load(folder);
+    identity.map(Some).map_err(|error| CliError::failed("identity", error))
 }
 
 /// Where to connect to without `--connect`: what the environment names, or else the default.
@@ -329,10 +366,13 @@ mod tests {
     fn every_command_and_flag_is_explained() {
         let mut command = Cli::command();
         command.build();
-        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-            assert!(sub.get_about().is_some() || sub.get_name() == "help", "{}", sub.get_name());
-            for arg in sub.get_arguments() {
-                assert!(arg.get_help().is_some(), "{} {}", sub.get_name(), arg.get_id());
+        let mut left = vec![&command];
+        while let Some(command) = left.pop() {
+            left.extend(command.get_subcommands().filter(|sub| !sub.is_hide_set()));
+            let name = command.get_name();
+            assert!(command.get_about().is_some() || name == "help", "{name}");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{name} {}", arg.get_id());
             }
         }
     }

@@ -21,14 +21,24 @@ Prints a line for each address as soon as it listens; the log goes to stderr. SI
 SIGTERM ends it, and with it the tree, which is in memory only.
 
 What is not given as an option is taken from the environment (KILLICK_MAX_NODES for --max-nodes), and else
-from the file (max-nodes = 1000). SIGHUP has the file read again: bounds of connections and values, times
-and the log change for connections from then on; the addresses, the threads and the bounds of the tree stay.
+from the file (max-nodes = 1000). SIGHUP has the file read again, and the certificate and the authorized
+keys: bounds of connections and values, times and the log change for connections from then on, and those
+that may not be here any more are closed; the addresses, the threads and the bounds of the tree stay.
 
-Anybody who reaches the server may do anything to the tree: TCP is for loopback addresses only.
+Who may connect:
+  unix:   you and root, and whom --allow-uid and --allow-gid name; they get the whole host
+  tcp:    loopback addresses only, as whoever is on this machine gets the whole host
+  tls:    the keys in the file --authorized, whose certificates an authority in ca.pem has signed; each
+          gets the anchor that its line names, and nothing outside of it
+
+A line of that file is a fingerprint, which 'killick cert client' and 'killick cert show' print, and a path
+in this host's tree, '/' for all of the host:
+  3e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd77a9b9f14f14cb4a4f4a5  /apps/billing  # alice
 
 Examples:
   killick serve
   killick serve --listen unix:/tmp/k.sock --listen tcp:127.0.0.1:2016
+  killick serve --listen tls:0.0.0.0:2016 --tls-identity /etc/killick/host --authorized /etc/killick/authorized
   killick serve --max-nodes 10000 --max-children 100
   killick serve --check-config > killick.toml        all settings, to begin a file with
   killick serve --config killick.toml";
@@ -66,7 +76,10 @@ impl Serve {
         }
         let mut output = Output::new(json);
         if self.check_config {
-            output.bytes(self.settings()?.to_toml()?.as_bytes())?;
+            let settings = self.settings()?;
+            // The files that it names are read as well.
+            settings.clone().config()?;
+            output.bytes(settings.to_toml()?.as_bytes())?;
             return output.flush();
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -145,7 +158,7 @@ impl Serve {
 
 /// What a server is told by `settings`.
 fn config(settings: Settings) -> Result<Config, CliError> {
-    let mut config = settings.config();
+    let mut config = settings.config()?;
     if config.listen.is_empty() {
         let address = default_address();
         config.listen.push(address.map_err(|error| CliError::failed("default address", error))?);

@@ -4,13 +4,13 @@ use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Command};
 use killick::Limits;
-use killick_server::{Address, Config};
+use killick_server::{Address, Authorized, Config, Identity, Tls};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -23,7 +23,7 @@ use super::wait;
 #[derive(Args, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Settings {
-    /// Where to listen: unix:/path/to/socket or tcp:HOST:PORT; may be given several times.
+    /// Where to listen: unix:/path/to/socket, tcp:HOST:PORT or tls:HOST:PORT; may be given several times.
     ///
     /// The default is killick.sock in $XDG_RUNTIME_DIR, or in a private folder of yours in the
     /// temporary directory: where the other commands look for a server without --connect.
@@ -35,6 +35,47 @@ pub(super) struct Settings {
         value_delimiter = ','
     )]
     listen: Option<Vec<Listen>>,
+
+    /// How the server shows itself at tls: addresses: a folder with its key.pem, its cert.pem, and the
+    /// ca.pem that the certificates of clients are checked against. 'killick cert host' makes one.
+    #[arg(long, value_name = "FOLDER", env = "KILLICK_TLS_IDENTITY", hide_env = true)]
+    tls_identity: Option<PathBuf>,
+
+    /// A file with the keys that are let in there, one a line: fingerprint and path of the anchor that
+    /// its holder gets as its root. Without it, none is.
+    #[arg(long, value_name = "FILE", env = "KILLICK_AUTHORIZED", hide_env = true)]
+    authorized: Option<PathBuf>,
+
+    /// How long a TLS handshake may take.
+    #[arg(long, value_name = "TIME", env = "KILLICK_HANDSHAKE_TIMEOUT", hide_env = true)]
+    handshake_timeout: Option<Time>,
+
+    /// A user, by number, who may open the Unix sockets besides the server's own and root; may be given
+    /// several times.
+    ///
+    /// With this or --allow-gid the socket's file is open to all (mode 0666), and each connection is
+    /// judged by the user and group that the kernel tells of its process. Users of other namespaces all
+    /// show as 65534.
+    #[arg(
+        long,
+        value_name = "UID",
+        env = "KILLICK_ALLOW_UID",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    allow_uid: Option<Vec<u32>>,
+
+    /// A group, by number, whose processes may; may be given several times.
+    ///
+    /// It has to be the process's effective group: the groups that its user is in besides do not count.
+    #[arg(
+        long,
+        value_name = "GID",
+        env = "KILLICK_ALLOW_GID",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    allow_gid: Option<Vec<u32>>,
 
     /// Answer HTTP at this loopback address: /metrics for Prometheus, /health for those who watch over the
     /// process.
@@ -252,22 +293,46 @@ impl Settings {
         }
     }
 
+    /// How the server shows itself over TLS.
+    fn tls(&self) -> Result<Option<Tls>, CliError> {
+        let Some(folder) = &self.tls_identity else { return Ok(None) };
+        let failed = |error: &dyn fmt::Display| CliError::failed("tls-identity", error);
+        let identity = Identity::load(folder).map_err(|error| failed(&error))?;
+        let tls = Tls::new(&identity);
+        tls.map(Some).map_err(|error| failed(&format!("{}: {error}", folder.display())))
+    }
+
+    /// Which keys are let in there.
+    fn authorized(&self, limits: &Limits) -> Result<Authorized, CliError> {
+        let Some(path) = &self.authorized else { return Ok(Authorized::default()) };
+        Authorized::read(path, limits).map_err(|error| CliError::failed("authorized", error))
+    }
+
     /// What they come to, with the defaults for what is not set but the address.
-    pub(super) fn config(self) -> Config {
+    ///
+    /// # Errors
+    /// A file that they name is not what it should be.
+    pub(super) fn config(self) -> Result<Config, CliError> {
         let default = Config::default();
         let limits = default.limits;
+        let limits = Limits {
+            name_bytes: self.max_name_bytes.unwrap_or(limits.name_bytes),
+            path_bytes: self.max_path_bytes.unwrap_or(limits.path_bytes),
+            depth: self.max_depth.unwrap_or(limits.depth),
+            children: self.max_children.unwrap_or(limits.children),
+            nodes: self.max_nodes.unwrap_or(limits.nodes),
+        };
         let time = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
-        Config {
+        Ok(Config {
+            tls: self.tls()?,
+            authorized: self.authorized(&limits)?,
+            allow_uids: self.allow_uid.unwrap_or_default(),
+            allow_gids: self.allow_gid.unwrap_or_default(),
+            handshake_timeout: time(self.handshake_timeout, default.handshake_timeout),
             listen: self.listen.into_iter().flatten().map(|Listen(address)| address).collect(),
             metrics: self.metrics,
             threads: self.threads.unwrap_or(default.threads),
-            limits: Limits {
-                name_bytes: self.max_name_bytes.unwrap_or(limits.name_bytes),
-                path_bytes: self.max_path_bytes.unwrap_or(limits.path_bytes),
-                depth: self.max_depth.unwrap_or(limits.depth),
-                children: self.max_children.unwrap_or(limits.children),
-                nodes: self.max_nodes.unwrap_or(limits.nodes),
-            },
+            limits,
             max_connections: self.max_connections.unwrap_or(default.max_connections),
             max_capabilities: self.max_capabilities.unwrap_or(default.max_capabilities),
             max_connection_nodes: self.max_connection_nodes.unwrap_or(default.max_connection_nodes),
@@ -286,13 +351,18 @@ impl Settings {
             read_timeout: time(self.read_timeout, default.read_timeout),
             idle_timeout: self.idle_timeout.map(|Time(time)| time),
             drain_timeout: time(self.drain_timeout, default.drain_timeout),
-        }
+        })
     }
 
     /// The settings that come to the defaults.
     fn defaults() -> Self {
         let Config {
             listen: _,
+            tls: _,
+            authorized: _,
+            allow_uids: _,
+            allow_gids: _,
+            handshake_timeout,
             metrics: _,
             threads,
             limits: Limits { name_bytes, path_bytes, depth, children, nodes },
@@ -313,6 +383,11 @@ impl Settings {
         } = Config::default();
         Settings {
             listen: None,
+            tls_identity: None,
+            authorized: None,
+            handshake_timeout: Some(Time(handshake_timeout)),
+            allow_uid: None,
+            allow_gid: None,
             metrics: None,
             threads: Some(threads),
             max_connections: Some(max_connections),
@@ -383,7 +458,7 @@ mod tests {
         let second = Settings { max_nodes: Some(2), max_calls: Some(3), ..Settings::default() };
         let both = first.or(&second);
         assert_eq!((both.max_nodes, both.max_calls, both.max_depth), (Some(1), Some(3), None));
-        let config = both.config();
+        let config = both.config().expect("no files");
         assert_eq!((config.limits.nodes, config.max_calls), (1, 3));
         assert_eq!(config.limits.depth, Config::default().limits.depth);
     }

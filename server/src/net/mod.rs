@@ -313,15 +313,15 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
             let Some(stream) = &mut state.stream else {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             };
-            if state.written == state.output.len() {
-                state.output.clear();
-                state.output.shrink_to(OUTPUT_KEPT);
-                state.written = 0;
-                return Poll::Ready(Ok(()));
-            }
             let rest = &state.output[state.written..];
-            let count = match Pin::new(stream).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => {
+            let all = rest.is_empty();
+            // What encrypts keeps some of it back until it is told that this was all.
+            let step = match all {
+                true => Pin::new(stream).poll_flush(cx).map_ok(|()| 0),
+                false => Pin::new(stream).poll_write(cx, rest),
+            };
+            let count = match step {
+                Poll::Ready(Ok(0)) if !all => {
                     return Poll::Ready(Err(state.broken(io::ErrorKind::WriteZero.into())));
                 }
                 Poll::Ready(Ok(count)) => count,
@@ -343,6 +343,12 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
             self.stats.written.add(count as u64);
             state.written += count;
             self.stats.pending.set((state.output.len() - state.written) as u64);
+            if all {
+                state.output.clear();
+                state.output.shrink_to(OUTPUT_KEPT);
+                state.written = 0;
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 }

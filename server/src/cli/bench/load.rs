@@ -7,7 +7,7 @@ use capnp::any_pointer;
 use capnp::traits::HasTypeId;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
-use killick_client::{Address, Stream, dial};
+use killick_client::{Address, Identity, Stream, dial};
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
@@ -102,12 +102,12 @@ pub(super) struct Load {
 impl Load {
     /// Connects, and prepares for `workload`, below a path of this connection's own.
     pub(super) async fn prepare(
-        address: &Address,
+        (address, identity): (&Address, Option<&Identity>),
         workload: Workload,
         path: &str,
         children: u32,
     ) -> Result<Self, LoadError> {
-        let mut wire = Wire::connect(address).await?;
+        let mut wire = Wire::connect(address, identity).await?;
         let host = wire.ask(frames::bootstrap).await?.export(0)?;
         let folder = wire.walk(host, path).await?;
         let node = wire.walk(folder, "node").await?;
@@ -278,28 +278,39 @@ struct Wire {
     outgoing: Vec<u8>,
     /// How much of `outgoing` has been written.
     written: usize,
+    /// Whether all that was written is on its way: encryption keeps some of it until it is told so.
+    flushed: bool,
     questions: u32,
 }
 
 impl Wire {
-    async fn connect(address: &Address) -> io::Result<Self> {
-        let (reader, writer) = tokio::io::split(dial(address).await?);
+    async fn connect(address: &Address, identity: Option<&Identity>) -> io::Result<Self> {
+        let (reader, writer) = tokio::io::split(dial(address, identity).await?);
         let (incoming, outgoing) = (Incoming::new(), Vec::new());
-        Ok(Wire { reader, writer, incoming, outgoing, written: 0, questions: 0 })
+        Ok(Wire { reader, writer, incoming, outgoing, written: 0, flushed: true, questions: 0 })
     }
 
     fn is_flushed(&self) -> bool {
-        self.written == self.outgoing.len()
+        self.flushed && self.outgoing.is_empty()
     }
 
     /// Writes or reads what can be, at least something.
     async fn exchange(&mut self) -> io::Result<()> {
-        let flushed = self.is_flushed();
+        let (done, rest) = (self.is_flushed(), &self.outgoing[self.written..]);
+        let writer = &mut self.writer;
+        let write = async {
+            match rest.is_empty() {
+                true => writer.flush().await.map(|()| 0),
+                false => writer.write(rest).await,
+            }
+        };
         tokio::select! {
             biased;
-            written = self.writer.write(&self.outgoing[self.written..]), if !flushed => {
-                self.written += written?;
-                if self.is_flushed() {
+            written = write, if !done => {
+                let written = written?;
+                self.flushed = written == 0;
+                self.written += written;
+                if self.written == self.outgoing.len() {
                     self.outgoing.clear();
                     self.written = 0;
                 }

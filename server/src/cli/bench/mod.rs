@@ -224,7 +224,8 @@ impl Bench {
         };
         let prepare = (0..connections).map(|number| async move {
             let path = format!("bench-{}/{number}", std::process::id());
-            Load::prepare(connection.address(), workload, &path, self.children).await
+            let at = (connection.address(), connection.identity());
+            Load::prepare(at, workload, &path, self.children).await
         });
         let mut loads = try_join_all(prepare).await.map_err(failed)?;
         let before = HostInfo::ask(connection).await?;

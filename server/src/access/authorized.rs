@@ -1,0 +1,298 @@
+//! The `authorized` file: which key gets which anchor.
+//!
+//! ```text
+//! # fingerprint of the key                                           its root          comment
+//! 3e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd77a9b9f14f14cb4a4f4a5   /apps/billing     # alice
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use killick::{Limits, PathError, Tree};
+use killick_client::{Fingerprint, FingerprintError};
+
+/// What a client gets as its root: an anchor of the host's tree, or the host itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// Names with `/` between them, none before the first; empty is the host.
+    path: Arc<str>,
+}
+
+impl Grant {
+    /// The whole host.
+    pub(crate) fn host() -> Self {
+        Grant { path: Arc::from("") }
+    }
+
+    /// The path of the anchor; none is the host.
+    pub(crate) fn anchor(&self) -> Option<&str> {
+        (!self.path.is_empty()).then_some(&*self.path)
+    }
+}
+
+/// The keys whose holders may connect over TLS, and the anchor that each of them gets as its root. By
+/// default there are none.
+///
+/// It is a file with a line for each key: the [`Fingerprint`], the path of the anchor, and what follows a
+/// `#` is a comment. The path begins with `/` and is one in the tree of this host: `/` alone is the host
+/// itself, with all that it tells.
+///
+/// # Examples
+/// ```
+/// use killick_server::Authorized;
+///
+/// let limits = killick::Limits::default();
+/// let key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// let read = Authorized::parse(&format!("# people\n{key} /apps/billing # alice\n"), &limits);
+/// assert_eq!(read.map(|authorized| authorized.len()), Ok(1));
+/// let error = Authorized::parse(&format!("{key} apps"), &limits).unwrap_err();
+/// assert_eq!(error.to_string(), "line 1: the path 'apps' does not begin with '/'");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authorized(Arc<HashMap<Fingerprint, Grant>>);
+
+/// Why a text is no list of authorized keys: what is wrong with the first bad line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LineError {
+    /// It does not begin with a fingerprint.
+    Fingerprint(FingerprintError),
+    /// The path is missing.
+    NoPath,
+    /// The path does not begin with `/`.
+    Relative(String),
+    /// The path is none by the grammar, or is beyond the limits of the tree.
+    Path(PathError),
+    /// Something follows the path that is not a comment.
+    Surplus(String),
+    /// The fingerprint stands in an earlier line as well.
+    Twice {
+        /// The number of that line.
+        before: usize,
+    },
+}
+
+/// Why there is no list of authorized keys.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AuthorizedError {
+    /// The file cannot be read.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Everybody may change the file.
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A line is wrong.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        error: BadLine,
+    },
+}
+
+/// A line that is wrong, and in what way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub error: LineError,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LineError::Fingerprint(error) => error.fmt(f),
+            LineError::NoPath => f.write_str("the path after the fingerprint is missing"),
+            LineError::Relative(path) => write!(f, "the path '{path}' does not begin with '/'"),
+            LineError::Path(error) => write!(f, "the path: {error}"),
+            LineError::Surplus(text) => {
+                write!(f, "'{text}' after the path; a comment begins with '#'")
+            }
+            LineError::Twice { before } => {
+                write!(f, "the fingerprint stands in line {before} already")
+            }
+        }
+    }
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.error)
+    }
+}
+
+impl fmt::Display for AuthorizedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AuthorizedError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            AuthorizedError::Open { path, mode } => {
+                write!(f, "{}: everybody may change it (mode {mode:04o})", path.display())
+            }
+            AuthorizedError::Line { path, error: BadLine { line, error } } => {
+                write!(f, "{}:{line}: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadLine {}
+
+impl std::error::Error for AuthorizedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            AuthorizedError::Io { error, .. } => Some(error),
+            AuthorizedError::Open { .. } | AuthorizedError::Line { .. } => None,
+        }
+    }
+}
+
+impl Authorized {
+    /// Reads the file at `path`, for a tree with these limits.
+    ///
+    /// # Errors
+    /// All of it is taken or nothing: the first thing that is wrong, with its line.
+    pub fn read(path: &Path, limits: &Limits) -> Result<Self, AuthorizedError> {
+        let failed = |error| AuthorizedError::Io { path: path.to_owned(), error };
+        let file = fs::File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        if mode & 0o002 != 0 {
+            return Err(AuthorizedError::Open { path: path.to_owned(), mode });
+        }
+        let text = io::read_to_string(file).map_err(failed)?;
+        Authorized::parse(&text, limits)
+            .map_err(|error| AuthorizedError::Line { path: path.to_owned(), error })
+    }
+
+    /// Reads the text of such a file.
+    ///
+    /// # Errors
+    /// The first line that is wrong.
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, BadLine> {
+        // A look-up in an empty tree checks a path and no more.
+        let grammar = Tree::<()>::new(*limits);
+        let mut granted: HashMap<Fingerprint, (usize, Grant)> = HashMap::new();
+        for (line, text) in (1..).zip(text.lines()) {
+            let bad = |error| BadLine { line, error };
+            let Some((key, grant)) = parse_line(text, &grammar).map_err(bad)? else { continue };
+            if let Some((before, _)) = granted.insert(key, (line, grant)) {
+                return Err(bad(LineError::Twice { before }));
+            }
+        }
+        let granted = granted.into_iter().map(|(key, (_, grant))| (key, grant));
+        Ok(Authorized(Arc::new(granted.collect())))
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nobody may connect over TLS.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the holder of `key` gets.
+    pub(crate) fn grant(&self, key: &Fingerprint) -> Option<Grant> {
+        self.0.get(key).cloned()
+    }
+}
+
+/// What one line says, if it says something.
+fn parse_line(text: &str, grammar: &Tree<()>) -> Result<Option<(Fingerprint, Grant)>, LineError> {
+    let mut words = text.split_whitespace();
+    let Some(key) = words.next().filter(|word| !word.starts_with('#')) else { return Ok(None) };
+    let key = key.parse().map_err(LineError::Fingerprint)?;
+    // A path may have a '#' in it; one that begins with it begins a comment.
+    let path = words.next().filter(|word| !word.starts_with('#')).ok_or(LineError::NoPath)?;
+    if !path.starts_with('/') {
+        return Err(LineError::Relative(path.to_owned()));
+    }
+    grammar.root().lookup(path).map_err(LineError::Path)?;
+    if let Some(word) = words.next().filter(|word| !word.starts_with('#')) {
+        return Err(LineError::Surplus(word.to_owned()));
+    }
+    let names: Vec<_> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+    Ok(Some((key, Grant { path: Arc::from(names.join("/")) })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(digit: char) -> String {
+        digit.to_string().repeat(64)
+    }
+
+    fn parse(text: &str) -> Result<Authorized, BadLine> {
+        Authorized::parse(text, &Limits { depth: 3, ..Limits::default() })
+    }
+
+    #[test]
+    fn a_key_gets_the_anchor_of_its_line_and_no_other_key_gets_anything() {
+        let text = format!(
+            "# people\n\n  {} /apps/#1 # alice\n{}\t/\n{} //a/./b/#bob\n",
+            key('a'),
+            key('B'),
+            key('c')
+        );
+        let read = parse(&text).expect("three lines");
+        let granted = |digit| read.grant(&key(digit).parse().expect("a key"));
+        assert_eq!(granted('a').expect("a line").anchor(), Some("apps/#1"));
+        assert_eq!(granted('b').expect("a line"), Grant::host());
+        assert_eq!(granted('c').expect("a line").anchor(), Some("a/b/#bob"));
+        assert_eq!((granted('d'), read.len()), (None, 3));
+        assert!(parse("").expect("nothing").is_empty());
+    }
+
+    #[test]
+    fn a_bad_line_is_told_with_its_number_and_what_is_wrong() {
+        let a = key('a');
+        for (text, expected) in [
+            (format!("\n{a}"), "line 2: the path after the fingerprint is missing"),
+            (format!("{a} # /x"), "line 1: the path after the fingerprint is missing"),
+            (format!("{a} x"), "line 1: the path 'x' does not begin with '/'"),
+            (format!("{a} /x/../y"), "line 1: the path: '..' at offset 3"),
+            (format!("{a} /a/b/c/d"), "line 1: the path: "),
+            (format!("{a} /x read"), "line 1: 'read' after the path"),
+            (format!("{a} /x y z"), "line 1: 'y' after the path"),
+            (format!("{} /x", &a[1..]), "line 1: a fingerprint has 64 hex digits, not 63"),
+            (format!("{}g /x", &a[1..]), "line 1: a fingerprint has 64 hex digits, and 'g' is none"),
+            ("/x".into(), "line 1: a fingerprint has 64 hex digits"),
+            (
+                format!("{a} /x\n\n{} /x", a.to_uppercase()),
+                "line 3: the fingerprint stands in line 1 already",
+            ),
+        ] {
+            let error = parse(&text).expect_err(&text).to_string();
+            assert!(error.starts_with(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_everybody_may_change_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("authorized");
+        fs::write(&path, format!("{} /x\n", key('a'))).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("closed");
+        assert_eq!(Authorized::read(&path, &Limits::default()).expect("read").len(), 1);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("opened");
+        let error = Authorized::read(&path, &Limits::default()).expect_err("open");
+        assert!(error.to_string().ends_with("authorized: everybody may change it (mode 0666)"));
+    }
+}

@@ -1,0 +1,94 @@
+//! Who may connect, and what they get.
+//!
+//! | comes over | is known by | gets |
+//! |---|---|---|
+//! | a Unix socket | its user and group, as the kernel tells them ([`unix`]) | the host |
+//! | loopback TCP | nothing: whoever is on this machine | the host |
+//! | TLS | the key that it proves to have ([`tls`]) | what its line in [`authorized`] says |
+//!
+//! The bootstrap capability is the authority: there is no other check behind it. Who gets the host reaches
+//! all of it and what tells of it; who gets an anchor reaches what is below that, as there is no way up.
+//! Who gets nothing is closed, with one line in the log.
+//!
+//! What was granted is asked for again when the server is told something new: a connection whose grant is
+//! gone, or another one, is closed ([`revoked`]).
+
+mod authorized;
+mod tls;
+mod unix;
+
+use std::fmt;
+
+use killick_client::Fingerprint;
+
+pub(crate) use authorized::Grant;
+pub use authorized::{Authorized, AuthorizedError, BadLine, LineError};
+pub use tls::{Tls, TlsError};
+pub(crate) use tls::{HandshakeError, Handshakes, Place, handshake};
+pub(crate) use unix::{Credentials, socket_mode};
+
+use crate::config::Config;
+use crate::worker::Shared;
+
+/// Who a client is, as far as that is known for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A process that has opened the Unix socket.
+    Process(Credentials),
+    /// Whoever is on this machine.
+    Local,
+    /// The holder of a key.
+    Key(Fingerprint),
+}
+
+/// Why a client gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused(Who);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Who::Process(Credentials { user, group }) => {
+                write!(f, "neither user {user} nor group {group} is allowed")
+            }
+            Who::Local => f.write_str("not allowed"),
+            Who::Key(key) => write!(f, "no line for {key} in the authorized file"),
+        }
+    }
+}
+
+impl Who {
+    /// What `config` gives this client.
+    pub(crate) fn grant(&self, config: &Config) -> Result<Grant, Refused> {
+        let granted = match self {
+            Who::Process(process) => {
+                let (users, groups) = (&config.allow_uids, &config.allow_gids);
+                process.allowed(rustix::process::geteuid().as_raw(), users, groups)
+                    .then(Grant::host)
+            }
+            Who::Local => Some(Grant::host()),
+            Who::Key(key) => config.authorized.grant(key),
+        };
+        granted.ok_or(Refused(*self))
+    }
+}
+
+/// A client that was let in.
+pub(crate) struct Admitted {
+    pub(crate) who: Who,
+    pub(crate) grant: Grant,
+    /// Who it is, for people to read.
+    pub(crate) peer: String,
+}
+
+impl Admitted {
+    /// Resolves when the server has been told something by which the client would not get what it has.
+    pub(crate) async fn revoked(&self, shared: &Shared) {
+        let mut changes = shared.changes();
+        while self.who.grant(&shared.config()).as_ref() == Ok(&self.grant) {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

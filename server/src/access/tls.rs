@@ -1,0 +1,221 @@
+//! TLS: the server's side of a handshake, bounded in time and in number.
+//!
+//! rustls decides, by its own verifiers: a client is let through if it shows a certificate of one of the
+//! server's authorities that is valid now and for clients, and proves to have its key. What it then gets
+//! is not TLS's business.
+//!
+//! TLS 1.3 alone; sessions are not taken up again and nothing comes early, so that each connection proves
+//! it all anew.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use killick_client::{Fingerprint, Identity};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::TLS13;
+use rustls::{InvalidMessage, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use crate::worker::Shared;
+
+/// How long before its end a certificate is worth a warning.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How a server shows itself over TLS, and whose certificates it takes.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    fingerprint: Fingerprint,
+    /// When its certificate ends.
+    end: SystemTime,
+}
+
+/// Why an identity is none for a server.
+#[derive(Debug)]
+pub struct TlsError(String);
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl Tls {
+    /// A server that shows `identity`, and takes clients with a certificate of its authorities.
+    ///
+    /// # Errors
+    /// rustls does not take it.
+    pub fn new(identity: &Identity) -> Result<Self, TlsError> {
+        let refused = |error: &dyn fmt::Display| TlsError(error.to_string());
+        let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
+        let authorities = identity.authorities().clone();
+        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider.clone())
+            .build()
+            .map_err(|error| refused(&error))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| refused(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(identity.chain().to_vec(), identity.key().clone_key())
+            .map_err(|error| refused(&error))?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        let end = identity.chain().first().and_then(|certificate| end_of(certificate));
+        let end = end.ok_or_else(|| TlsError("the certificate does not say when it ends".into()))?;
+        Ok(Tls { config: Arc::new(config), fingerprint: identity.fingerprint(), end })
+    }
+
+    /// What is to be said of the certificate's end at `now`, if something is.
+    pub(crate) fn warning(&self, now: SystemTime) -> Option<String> {
+        let days = |time: Duration| time.as_secs() / (24 * 60 * 60);
+        match self.end.duration_since(now) {
+            Ok(left) if left > SOON => None,
+            Ok(left) => Some(format!("the server's certificate ends in {} days", days(left))),
+            Err(ago) => Some(format!(
+                "the server's certificate has ended {} days ago: no client will take it",
+                days(ago.duration())
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tls").field(&self.fingerprint).finish()
+    }
+}
+
+/// When a certificate ends.
+fn end_of(certificate: &[u8]) -> Option<SystemTime> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// A place among the handshakes that are under way: those who have not shown yet that they may be here
+/// take at most half of all connections, so that they cannot keep out those who have.
+pub(crate) struct Place(Arc<Shared>);
+
+impl Place {
+    /// Takes a place, if one is free.
+    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let limit = (shared.config().max_connections / 2).max(1);
+        let more = |taken: usize| (taken < limit).then_some(taken + 1);
+        // Relaxed, here and below: the count alone is decided by; it publishes nothing.
+        let taken = shared.handshakes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then(|| Place(shared.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Relaxed: as in `take`.
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many handshakes are under way.
+pub(crate) type Handshakes = AtomicUsize;
+
+/// Why a handshake came to nothing.
+#[derive(Debug)]
+pub(crate) enum HandshakeError {
+    /// The server has nothing to show.
+    NoIdentity,
+    /// It did not end in time.
+    TooLong(Duration),
+    /// What came is not TLS.
+    NotTls,
+    /// The client showed nothing that can be told by.
+    NoKey,
+    /// What rustls says.
+    Failed(io::Error),
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandshakeError::NoIdentity => f.write_str("this server has no certificate"),
+            HandshakeError::TooLong(limit) => write!(f, "no TLS handshake within {limit:?}"),
+            HandshakeError::NotTls => f.write_str("what came is not TLS"),
+            HandshakeError::NoKey => f.write_str("the certificate shows no key"),
+            HandshakeError::Failed(error) => write!(f, "TLS handshake: {error}"),
+        }
+    }
+}
+
+/// Makes the server's side of a handshake over `stream`, within `limit`: whose key it is.
+pub(crate) async fn handshake(
+    tls: Option<&Tls>,
+    stream: TcpStream,
+    limit: Duration,
+) -> Result<(Secured, Fingerprint), HandshakeError> {
+    let tls = tls.ok_or(HandshakeError::NoIdentity)?;
+    let accepted = timeout(limit, TlsAcceptor::from(tls.config.clone()).accept(stream)).await;
+    let stream = accepted.map_err(|_| HandshakeError::TooLong(limit))?.map_err(failed)?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let key = certificate.and_then(Fingerprint::of).ok_or(HandshakeError::NoKey)?;
+    Ok((Secured(stream), key))
+}
+
+fn failed(error: io::Error) -> HandshakeError {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            HandshakeError::NotTls
+        }
+        _ => HandshakeError::Failed(error),
+    }
+}
+
+/// A stream after its handshake. One that is broken off without a word is at its end, as a socket is: each
+/// message says itself where it is complete.
+pub(crate) struct Secured(TlsStream<TcpStream>);
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.0).poll_read(cx, buffer) {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Ok(()))
+            }
+            read => read,
+        }
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
