@@ -233,12 +233,13 @@ impl Identity {
             reason: "it is broken".to_owned(),
         })?;
         let authorities = Arc::new(roots);
-        let client = client_config(&authorities, &chain, &private).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                IdentityError::KeyMismatch { key, certificate }
-            }
-            error => unusable(error.to_string()),
-        })?;
+        let client =
+            client_config(&authorities, &chain, &private).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    IdentityError::KeyMismatch { key, certificate }
+                }
+                error => unusable(error.to_string()),
+            })?;
         let client = Arc::new(client);
         Ok(Identity(Arc::new(Parts { authorities, chain, key: private, fingerprint, client })))
     }
@@ -318,11 +319,8 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let failed = |error| IdentityError::Io { path: path.to_owned(), error };
     let text = fs::read(path).map_err(failed)?;
-    let bad = |reason| IdentityError::BadPem {
-        path: path.to_owned(),
-        expected: "certificate",
-        reason,
-    };
+    let bad =
+        |reason| IdentityError::BadPem { path: path.to_owned(), expected: "certificate", reason };
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let all = all.map_err(|error| bad(pem_reason(&error)))?;
     match all.is_empty() {

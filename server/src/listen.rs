@@ -372,7 +372,7 @@ fn take_in(
 /// there are no words for it.
 fn refuse(socket: Socket, peer: &str, reason: &str, shared: &Shared) {
     shared.hits.count(Limit::Connections);
-    warn!(peer, reason, "connection refused");
+    warn!(peer, %reason, "connection refused");
     let mut message = capnp::message::Builder::new_default();
     let rpc = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
     let mut abort = rpc.init_abort();

@@ -272,7 +272,10 @@ mod tests {
             (format!("{a} /x read"), "line 1: 'read' after the path"),
             (format!("{a} /x y z"), "line 1: 'y' after the path"),
             (format!("{} /x", &a[1..]), "line 1: a fingerprint has 64 hex digits, not 63"),
-            (format!("{}g /x", &a[1..]), "line 1: a fingerprint has 64 hex digits, and 'g' is none"),
+            (
+                format!("{}g /x", &a[1..]),
+                "line 1: a fingerprint has 64 hex digits, and 'g' is none",
+            ),
             ("/x".into(), "line 1: a fingerprint has 64 hex digits"),
             (
                 format!("{a} /x\n\n{} /x", a.to_uppercase()),

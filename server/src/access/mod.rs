@@ -23,8 +23,8 @@ use killick_client::Fingerprint;
 
 pub(crate) use authorized::Grant;
 pub use authorized::{Authorized, AuthorizedError, BadLine, LineError};
-pub use tls::{Tls, TlsError};
 pub(crate) use tls::{HandshakeError, Handshakes, Place, handshake};
+pub use tls::{Tls, TlsError};
 pub(crate) use unix::{Credentials, socket_mode};
 
 use crate::config::Config;
@@ -63,7 +63,8 @@ impl Who {
         let granted = match self {
             Who::Process(process) => {
                 let (users, groups) = (&config.allow_uids, &config.allow_gids);
-                process.allowed(rustix::process::geteuid().as_raw(), users, groups)
+                process
+                    .allowed(rustix::process::geteuid().as_raw(), users, groups)
                     .then(Grant::host)
             }
             Who::Local => Some(Grant::host()),

@@ -76,7 +76,8 @@ impl Tls {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         let end = identity.chain().first().and_then(|certificate| end_of(certificate));
-        let end = end.ok_or_else(|| TlsError("the certificate does not say when it ends".into()))?;
+        let end =
+            end.ok_or_else(|| TlsError("the certificate does not say when it ends".into()))?;
         Ok(Tls { config: Arc::new(config), fingerprint: identity.fingerprint(), end })
     }
 

@@ -52,7 +52,10 @@ mod tests {
         assert!(process(1002, 50).allowed(1000, &[7, 1001], &[50]));
         assert!(!process(1002, 51).allowed(1000, &[7, 1001], &[50]));
         assert!(!process(50, 7).allowed(1000, &[7], &[50]), "a user is no group");
-        assert!(process(1000, 51).allowed(1000, &[7], &[50]), "a list does not shut out the server's");
+        assert!(
+            process(1000, 51).allowed(1000, &[7], &[50]),
+            "a list does not shut out the server's"
+        );
     }
 
     #[test]

@@ -117,8 +117,7 @@ fn from_now(days: u32) -> (OffsetDateTime, OffsetDateTime) {
 /// A new ed25519 key, as PKCS#8 in its first version: OpenSSL 3.0, and with it Python, reads no other.
 pub(super) fn fresh_key() -> Result<KeyPair, CliError> {
     /// What such a key begins with; 32 random bytes follow.
-    const HEAD: [u8; 16] =
-        [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    const HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     let mut der = [0; 48];
     der[..HEAD.len()].copy_from_slice(&HEAD);
     let failed = |error: &dyn fmt::Display| CliError::failed("key", error);

@@ -179,8 +179,7 @@ impl Renew {
     fn run(self, output: &mut Output) -> Result<(), CliError> {
         let Renew { folder, issue } = self;
         let (path, authority) = (folder.join(KEY), Authority::load(&issue.ca)?);
-        let failed =
-            |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
+        let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
         let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
         let key = KeyPair::from_pem(&text).map_err(|error| failed(&error))?;
         let Details { name, at, serves, .. } = Details::read(&folder.join(CERTIFICATE))?;
@@ -214,8 +213,7 @@ pub(super) struct Details {
 impl Details {
     /// Those of the first certificate in the file at `path`.
     pub(super) fn read(path: &Path) -> Result<Self, CliError> {
-        let failed =
-            |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
+        let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
         let text = fs::read(path).map_err(|error| failed(&error))?;
         let none = "no certificate in PEM";
         let der = CertificateDer::from_pem_slice(&text).map_err(|_| failed(&none))?;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test target uses some of it")]
 
+pub mod pki;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
@@ -17,7 +19,7 @@ use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
 use killick_schema::api::host_capnp::host;
-use killick_server::{Address, Config, Server};
+use killick_server::{Address, Config, Identity, Server};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -135,11 +137,13 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Stream for T {}
 
-/// A connection without the protocol.
+/// A connection without the protocol, and before any TLS.
 pub async fn raw(address: &Address) -> Box<dyn Stream> {
     match address {
         Address::Unix(path) => Box::new(UnixStream::connect(path).await.expect("connected")),
-        Address::Tcp(at) => Box::new(TcpStream::connect(at).await.expect("connected")),
+        Address::Tcp(at) | Address::Tls(at) => {
+            Box::new(TcpStream::connect(at).await.expect("connected"))
+        }
     }
 }
 
@@ -173,10 +177,17 @@ impl Peer {
                 stream.set_nodelay(true).expect("a socket option");
                 Peer::over(stream.compat())
             }
+            Address::Tls(_) => panic!("{address} takes an identity"),
         }
     }
 
-    fn over(stream: impl AsyncRead + AsyncWrite + 'static) -> Self {
+    /// The same over TLS.
+    pub async fn over_tls(address: &Address, identity: &Identity) -> Self {
+        let stream = killick_client::dial(address, Some(identity)).await.expect("connected");
+        Peer::over(stream.compat())
+    }
+
+    pub fn over(stream: impl AsyncRead + AsyncWrite + 'static) -> Self {
         let (read, write) = stream.split();
         let mut options = ReaderOptions::new();
         options.traversal_limit_in_words(Some(64 << 20));
