@@ -267,7 +267,7 @@ mod tests {
             (format!("\n{a}"), "line 2: the path after the fingerprint is missing"),
             (format!("{a} # /x"), "line 1: the path after the fingerprint is missing"),
             (format!("{a} x"), "line 1: the path 'x' does not begin with '/'"),
-            (format!("{a} /x/../y"), "line 1: the path: '..' at offset 3"),
+            (format!("{a} /x/../y"), "line 1: the path: component '..' at offset 3"),
             (format!("{a} /a/b/c/d"), "line 1: the path: "),
             (format!("{a} /x read"), "line 1: 'read' after the path"),
             (format!("{a} /x y z"), "line 1: 'y' after the path"),

@@ -1,5 +1,6 @@
 //! The command line as a user has it: the real program against a real server process.
 
+mod access;
 mod capabilities;
 mod demo;
 mod errors;

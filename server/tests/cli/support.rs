@@ -55,7 +55,9 @@ impl Ran {
 /// The program, without anything of the environment that it reads.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_killick"));
-    command.env_remove("KILLICK_ADDR").env_remove("NO_COLOR").env_remove("XDG_RUNTIME_DIR");
+    for name in ["KILLICK_ADDR", "KILLICK_IDENTITY", "NO_COLOR", "XDG_RUNTIME_DIR"] {
+        command.env_remove(name);
+    }
     command
 }
 
