@@ -194,6 +194,9 @@ fn a_limit_that_a_client_meets_is_counted_by_its_setting() {
         for stream in [&mut half, &mut one_more] {
             stream.read_to_end(&mut rest).await.expect("closed");
         }
+        // It is counted when what the connection held is let go of, a little after its end is seen.
+        let last = "killick_limits_hit_total{limit=\"read-timeout\"}";
+        eventually("the count", async || samples(&harness)[last] == 1.0).await;
         let told = samples(&harness);
         for name in [
             "max-depth",
