@@ -284,3 +284,36 @@ pub fn fuzz_session(bytes: &[u8]) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[test]
+    fn what_a_stream_keeps_back_until_it_is_flushed_is_flushed() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let (shared, mut notes) = Shared::new(Config::for_test([]), 1);
+        let (worker, _inboxes) = Worker::new(shared, 0, notes.pop().expect("one"));
+        let mut question = capnp::message::Builder::new_default();
+        question.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>().init_bootstrap();
+        let question = capnp::serialize::write_message_to_words(&question);
+        tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+            let (mut client, server) = tokio::io::duplex(1 << 10);
+            // As TLS does, it writes when it has much, or when it is told to.
+            let server = tokio::io::BufStream::new(server);
+            let (_stop, mut stopped) = watch::channel(false);
+            let admitted = Admitted { who: Who::Local, grant: Grant::host(), peer: "test".into() };
+            let session = run(server, &admitted, &worker, &mut stopped);
+            let asks = async {
+                client.write_all(&question).await.expect("sent");
+                let answer = timeout(Duration::from_secs(5), client.read_exact(&mut [0; 8])).await;
+                drop(client);
+                answer
+            };
+            let ((), answer) = tokio::join!(session, asks);
+            answer.expect("an answer").expect("read");
+        });
+    }
+}

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use capnp::ErrorKind;
 use killick_client::dial;
 use killick_schema::api::anchor_capnp::anchor;
-use killick_server::{Address, Authorized, Config, Fingerprint, ListenError, Server, Tls};
+use killick_server::{Address, Authorized, Config, Fingerprint, Tls};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use support::pki::{self, Ca, EXPIRED, For, Issued, NOT_YET, VALID};
+use support::pki::{Ca, EXPIRED, For, Issued, NOT_YET, VALID};
 use support::{
     Harness, PATIENCE, Peer, Put, bootstrap_messages, cell, eventually, load, lookup, ls, names,
     put, raw, run, walk, walk_error,
@@ -190,6 +190,12 @@ fn the_anchor_of_a_line_exists_as_long_as_its_client_is_connected() {
         assert!(ls(&confined.anchor()).await.is_empty());
         assert!(lookup(&witness.anchor(), "apps/alice").await.unwrap().is_some());
         confined.leave().await;
+        witness.tree_is_empty().await;
+        // One that is cut off without a word of TLS's is at its end as well.
+        let mut cut_off = dial(&secured.address(), Some(&alice.identity)).await.expect("connected");
+        cut_off.write_all(&bootstrap_messages(1)).await.expect("sent");
+        cut_off.read_exact(&mut [0; 8]).await.expect("an answer");
+        drop(cut_off);
         witness.tree_is_empty().await;
         // An orderly end is no reason for a line in the log.
         secured.closed(0).await;
@@ -465,39 +471,6 @@ fn a_client_takes_no_server_but_the_one_that_it_has_called() {
 }
 
 #[test]
-fn a_server_says_at_the_start_what_is_wrong_with_its_certificate_or_its_list() {
-    for (days, expected) in [
-        (VALID, None),
-        ((-1, 12), Some("the server's certificate ends in 11 days")),
-        (EXPIRED, Some("the server's certificate has ended 1 days ago")),
-    ] {
-        let secured = Secured::with(|config| {
-            let folder = tempfile::tempdir().expect("a folder");
-            let host = Ca::new().issue(folder.path(), "host", HOST, days);
-            config.tls = Some(Tls::new(&host.identity).expect("usable"));
-        });
-        let mut log = secured.harness.log();
-        let nobody = log.pop().expect("a line");
-        assert!(nobody.contains("no key is authorized"), "{nobody}");
-        match expected {
-            None => assert!(log.is_empty(), "{log:?}"),
-            Some(expected) => assert!(log[0].contains(expected), "{log:?}"),
-        }
-    }
-}
-
-#[test]
-fn a_server_with_nothing_to_show_does_not_listen_with_tls() {
-    let config = Config::for_test(["tls:127.0.0.1:0".parse().expect("an address")]);
-    let error = Server::start(config).expect_err("no certificate");
-    assert!(error.to_string().contains("--tls-identity"), "{error}");
-    assert!(
-        matches!(error, killick_server::StartError::Listen(ListenError::NoIdentity { .. })),
-        "{error:?}"
-    );
-}
-
-#[test]
 fn an_identity_that_is_none_is_told_with_its_file() {
     use killick_server::{Identity, IdentityError};
     use std::fs;
@@ -540,17 +513,4 @@ fn an_identity_that_is_none_is_told_with_its_file() {
         assert!(matches!(told, IdentityError::Io { .. }), "{told:?}");
         assert!(told.to_string().contains(file), "{told}");
     }
-}
-
-#[test]
-fn the_two_ways_to_tell_a_fingerprint_agree() {
-    let (key, ca) = (pki::key(), Ca::new());
-    let certificate = ca.sign(&key, For::Client, VALID);
-    let renewed = ca.sign(&key, For::Client, (-1, 200));
-    assert_ne!(certificate, renewed);
-    let of = |pem: &str| {
-        Fingerprint::of(&CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate"))
-    };
-    let by_key = Fingerprint::of_key(&rcgen::PublicKeyData::subject_public_key_info(&key));
-    assert_eq!((of(&certificate), of(&renewed)), (Some(by_key), Some(by_key)));
 }

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use killick_schema::api::anchor_capnp::anchor::loader;
-use killick_server::Address;
+use killick_server::{Address, Authorized, Tls};
+use support::pki::{Ca, For, VALID};
 use support::{Harness, Peer, Put, cell, eventually, load, load_cap, put, run, speaker, walk};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -65,5 +66,42 @@ fn a_python_client_does_everything_hosts_and_calls() {
         drop((at, hosted));
         put(&peer, "rust/speaker", Put::Nothing).await;
         eventually("all of it gone", async || peer.nodes().await == 1).await;
+    });
+}
+
+#[test]
+fn the_python_example_runs_over_tls_below_its_root() {
+    let Some(python) = python() else { return };
+    let (folder, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    let host = ca.issue(folder.path(), "host", For::Host("localhost"), VALID);
+    let alice = ca.issue(folder.path(), "alice", For::Client, VALID);
+    let harness = Harness::with(|config| {
+        config.listen[1] = Address::Tls("127.0.0.1:0".into());
+        config.tls = Some(Tls::new(&host.identity).expect("usable"));
+        let line = format!("{} /apps/alice", alice.fingerprint);
+        config.authorized = Authorized::parse(&line, &config.limits).expect("a line");
+    });
+    run(async {
+        let Address::Tls(at) = &harness.server.addresses()[1] else { panic!("TLS") };
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let ran = tokio::process::Command::new(python)
+            .current_dir(repository)
+            .args([
+                "server/examples/anchor.py",
+                "localhost",
+                at.rsplit_once(':').expect("a port").1,
+            ])
+            .arg(&alice.path)
+            .output()
+            .await
+            .expect("to run");
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success(), "{said} {}", String::from_utf8_lossy(&ran.stderr));
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines[1..], ["loaded hello", "children ['from']", "nothing there"]);
+        let peer = Peer::connect(harness.unix()).await;
+        let (loader, _) =
+            cell(&walk(&peer.anchor(), "apps/alice/from/python").await.unwrap()).await;
+        assert_eq!(load(&loader).await.unwrap().0.as_deref(), Some("hello"));
     });
 }

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use killick_server::{Address, Config, ListenError, Server, StartError};
+use killick_server::{Address, Config, ListenError, Server, StartError, Tls};
+use support::pki::{Ca, EXPIRED, For, VALID};
 use support::{Harness, Peer, Put, cell, load_cap, log_to, raw, run, store, walk, walk_error};
 use tracing::Level;
 use tracing::subscriber::with_default;
@@ -120,6 +121,37 @@ fn a_tcp_address_that_others_reach_is_refused_and_says_why() {
     let taken = Config::for_test([harness.tcp().clone()]);
     let error = Server::start(taken).expect_err("in use");
     assert!(matches!(error, StartError::Listen(ListenError::InUse { .. })), "{error:?}");
+}
+
+#[test]
+fn a_server_with_nothing_to_show_does_not_listen_with_tls() {
+    let config = Config::for_test(["tls:127.0.0.1:0".parse().expect("an address")]);
+    let error = Server::start(config).expect_err("no certificate");
+    assert!(error.to_string().contains("--tls-identity"), "{error}");
+    assert!(matches!(error, StartError::Listen(ListenError::NoIdentity { .. })), "{error:?}");
+}
+
+#[test]
+fn a_server_says_at_the_start_what_is_wrong_with_its_certificate_or_its_list() {
+    for (days, expected) in [
+        (VALID, None),
+        ((-1, 12), Some("the server's certificate ends in 11 days")),
+        (EXPIRED, Some("the server's certificate has ended 1 days ago")),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let host = Ca::new().issue(folder.path(), "host", For::Host("localhost"), days);
+        let harness = Harness::with(|config| {
+            config.listen = vec![Address::Tls("localhost:0".into())];
+            config.tls = Some(Tls::new(&host.identity).expect("usable"));
+        });
+        let mut log = harness.log();
+        let nobody = log.pop().expect("a line");
+        assert!(nobody.contains("no key is authorized"), "{nobody}");
+        match expected {
+            None => assert!(log.is_empty(), "{log:?}"),
+            Some(expected) => assert!(log[0].contains(expected), "{log:?}"),
+        }
+    }
 }
 
 #[test]

@@ -98,17 +98,11 @@ impl Connection {
     pub(crate) fn call_error(&self, what: &str, error: &capnp::Error) -> CliError {
         match error.kind {
             // What the server says, of itself or of whoever hosts a capability.
-            _ if is_remote(error) => CliError::call(what, error),
-            // Over TLS a client learns only now whether it is let in.
-            _ if let Some(identity) = self.identity.as_ref().filter(|_| !self.answered.get()) => {
-                let why = match error.kind {
-                    capnp::ErrorKind::Disconnected => "it closed the connection".to_owned(),
-                    _ => reason(error),
-                };
-                let key = identity.fingerprint();
-                let why = format!("{} does not let in the key {key}: {why}", self.address);
-                CliError::failed(what, why)
+            _ if is_remote(error) => {
+                self.answered.set(true);
+                CliError::call(what, error)
             }
+            _ if let Some(why) = self.kept_out(error) => CliError::failed(what, why),
             capnp::ErrorKind::Disconnected => {
                 CliError::failed(what, format!("{} closed the connection", self.address))
             }
@@ -118,6 +112,19 @@ impl Connection {
                 CliError::failed(what, why)
             }
         }
+    }
+
+    /// What to say if it may be that the server does not let in this identity. Over TLS a client learns
+    /// that only when it reads.
+    fn kept_out(&self, error: &capnp::Error) -> Option<String> {
+        let identity = self.identity.as_ref().filter(|_| !self.answered.get())?;
+        let why = match error.kind {
+            capnp::ErrorKind::Disconnected => "it closed the connection".to_owned(),
+            _ => reason(error),
+        };
+        let told = error.kind == capnp::ErrorKind::Disconnected || why.contains("fatal alert");
+        let (address, key) = (&self.address, identity.fingerprint());
+        told.then(|| format!("{address} does not let in the key {key}: {why}"))
     }
 
     /// The anchor that `target` is walked from.

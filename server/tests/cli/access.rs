@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use rustix::process::Signal;
 
@@ -35,7 +37,7 @@ fn told<'a>(ran: &'a Ran, key: &str) -> &'a str {
 /// A server with TLS, an authority, and an authorized file.
 struct Secured {
     process: Child,
-    log: BufReader<ChildStderr>,
+    log: Receiver<String>,
     address: String,
     folder: tempfile::TempDir,
 }
@@ -65,7 +67,10 @@ impl Secured {
         let mut line = String::new();
         let stdout = process.stdout.take().expect("a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let log = BufReader::new(process.stderr.take().expect("a pipe"));
+        let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
+        let (lines, log) = channel();
+        // It ends with the process.
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|l| lines.send(l)));
         let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
         Secured { process, log, address, folder }
     }
@@ -87,10 +92,8 @@ impl Secured {
     }
 
     /// The next line of the log.
-    fn logged(&mut self) -> String {
-        let mut line = String::new();
-        self.log.read_line(&mut line).expect("a line");
-        line
+    fn logged(&self) -> String {
+        self.log.recv_timeout(PATIENCE).expect("a line")
     }
 }
 
@@ -133,7 +136,7 @@ fn clients_with_a_line_meet_over_tls_and_each_sees_what_is_below_its_root() {
 
 #[test]
 fn a_key_without_a_line_is_told_so_at_both_ends() {
-    let mut secured = Secured::start(&[("alice", "/")]);
+    let secured = Secured::start(&[("alice", "/")]);
     let folder = secured.folder.path().to_owned();
     let eve = at(&folder, &["cert", "client", "eve", "--ca", "ca", "--out", "eve"]);
     let key = told(&eve, "fingerprint");
@@ -156,7 +159,7 @@ fn a_key_without_a_line_is_told_so_at_both_ends() {
 
 #[test]
 fn a_line_that_goes_ends_its_connections_and_a_bad_file_changes_nothing() {
-    let mut secured = Secured::start(&[("alice", "/"), ("bob", "/bob")]);
+    let secured = Secured::start(&[("alice", "/"), ("bob", "/bob")]);
     let mut held = secured
         .command("bob", &["walk", "held"])
         .stdout(Stdio::piped())
@@ -318,7 +321,7 @@ fn openssl_reads_the_keys_takes_the_certificates_and_tells_the_same_fingerprint(
     if !has("openssl", &["version"]) {
         return;
     }
-    let mut secured = Secured::start(&[("alice", "/")]);
+    let secured = Secured::start(&[("alice", "/")]);
     let folder = secured.folder.path().to_owned();
     let openssl = |arguments: &[&str]| {
         let mut command = Command::new("openssl");
