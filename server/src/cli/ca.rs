@@ -28,8 +28,9 @@ pub(super) const CERTIFICATE: &str = "ca.pem";
 const KEY: &str = "ca-key.pem";
 
 const AFTER_HELP: &str = "\
-An authority is a key, ca-key.pem, and its certificate, ca.pem. Who has the key can make certificates that
-your servers and clients take: keep it where none of them runs. Every host and client has a copy of ca.pem.
+An authority is a key, ca-key.pem, and its certificate, ca.pem. Who has the key can make certificates
+that your servers and clients take: keep it where none of them runs. Every host and client has a copy
+of ca.pem.
 
 Examples:
   killick ca new --out ca

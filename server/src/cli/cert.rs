@@ -31,8 +31,9 @@ const KEY: &str = "key.pem";
 const SOON: i64 = 30;
 
 const AFTER_HELP: &str = "\
-'host' and 'client' make a folder: key.pem, a new key that stays where it is used; cert.pem, its certificate;
-ca.pem, a copy of the authority's. A server takes it as --tls-identity, a client as --identity.
+'host' and 'client' make a folder: key.pem, a new key that stays where it is used; cert.pem, its
+certificate; ca.pem, a copy of the authority's. A server takes it as --tls-identity, a client as
+--identity. To change from one authority to another, let ca.pem hold both for some time.
 
 A key is known by its fingerprint: the SHA-256 of its public half as certificates hold it
 (SubjectPublicKeyInfo). A certificate that is renewed keeps it. The same by other means:

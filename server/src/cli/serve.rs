@@ -28,17 +28,17 @@ that may not be here any more are closed; the addresses, the threads and the bou
 Who may connect:
   unix:   you and root, and whom --allow-uid and --allow-gid name; they get the whole host
   tcp:    loopback addresses only, as whoever is on this machine gets the whole host
-  tls:    the keys in the file --authorized, whose certificates an authority in ca.pem has signed; each
-          gets the anchor that its line names, and nothing outside of it
+  tls:    the keys in the file --authorized, whose certificates an authority in ca.pem has signed;
+          each gets the anchor that its line names, and nothing outside of it
 
-A line of that file is a fingerprint, which 'killick cert client' and 'killick cert show' print, and a path
-in this host's tree, '/' for all of the host:
+A line of that file is a fingerprint, which 'killick cert client' and 'killick cert show' print, and a
+path in this host's tree, '/' for all of the host:
   3e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd77a9b9f14f14cb4a4f4a5  /apps/billing  # alice
 
 Examples:
   killick serve
   killick serve --listen unix:/tmp/k.sock --listen tcp:127.0.0.1:2016
-  killick serve --listen tls:0.0.0.0:2016 --tls-identity /etc/killick/host --authorized /etc/killick/authorized
+  killick serve --listen tls:0.0.0.0:2016 --tls-identity host --authorized authorized
   killick serve --max-nodes 10000 --max-children 100
   killick serve --check-config > killick.toml        all settings, to begin a file with
   killick serve --config killick.toml";
