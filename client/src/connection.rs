@@ -91,10 +91,11 @@ impl Connection {
     /// Connects to `address`, and waits until the server there has answered.
     pub(crate) async fn open(address: &Address, options: &Options) -> Result<Self, Error> {
         let patience = Patience::Each(Some(options.connect_timeout)).begin();
-        let stream = patience.wait(dial(address, options.identity.as_ref())).await?.map_err(|error| {
-            let error = Arc::new(error);
-            Error::Connect { address: address.clone(), error }
-        })?;
+        let stream =
+            patience.wait(dial(address, options.identity.as_ref())).await?.map_err(|error| {
+                let error = Arc::new(error);
+                Error::Connect { address: address.clone(), error }
+            })?;
         let connection = Connection::over(stream.compat(), options.in_flight);
         let info = connection.host().info_request().send().promise;
         let answer = async { info.await?.get()?.get_info().map(drop) };

@@ -203,6 +203,33 @@ fn the_anchor_of_a_line_exists_as_long_as_its_client_is_connected() {
 }
 
 #[test]
+fn the_typed_client_works_below_its_root_and_tells_that_it_is_kept_out() {
+    use killick_client::{Client, Error, Options, Retry};
+
+    let secured = Secured::start();
+    let (alice, eve) = (secured.client("alice"), secured.client("eve"));
+    secured.authorize(&[(alice.fingerprint, "/apps/alice")]);
+    let options = |issued: Option<&Issued>| {
+        let identity = issued.map(|issued| issued.identity.clone());
+        Options { identity, retry: Retry::NONE, ..Options::default() }
+    };
+    run(async {
+        let client = Client::connect(&secured.address(), options(Some(&alice))).await.unwrap();
+        client.store_at("mailbox", "hello", false).await.unwrap();
+        assert_eq!(client.load_at("mailbox").await.unwrap().text(), Some("hello"));
+        let witness = Peer::connect(secured.harness.unix()).await;
+        assert!(lookup(&witness.anchor(), "apps/alice/mailbox").await.unwrap().is_some());
+        let outside = client.load_at("/self/apps").await;
+        assert!(matches!(outside, Err(Error::Unimplemented { .. })), "{outside:?}");
+
+        let refused = Client::connect(&secured.address(), options(Some(&eve))).await;
+        assert!(matches!(refused, Err(Error::Disconnected { .. })), "{:?}", refused.err());
+        let without = Client::connect(&secured.address(), options(None)).await;
+        assert!(matches!(&without, Err(Error::Connect { .. })), "{:?}", without.err());
+    });
+}
+
+#[test]
 fn large_values_come_through_tls_whole_when_they_are_read_late() {
     let secured = Secured::start();
     let alice = secured.client("alice");
@@ -467,50 +494,5 @@ fn a_client_takes_no_server_but_the_one_that_it_has_called() {
             let log = secured.closed(1).await;
             assert!(log[0].contains("TLS handshake: received fatal alert"), "{log:?}");
         });
-    }
-}
-
-#[test]
-fn an_identity_that_is_none_is_told_with_its_file() {
-    use killick_server::{Identity, IdentityError};
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    let (folder, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
-    let fresh = |name: &str| ca.issue(folder.path(), name, For::Client, VALID).path;
-    let error = |path: &std::path::Path| Identity::load(path).expect_err("none");
-
-    let path = fresh("open");
-    fs::set_permissions(path.join("key.pem"), fs::Permissions::from_mode(0o604)).expect("opened");
-    let told = error(&path);
-    assert!(matches!(told, IdentityError::KeyOpen { .. }), "{told:?}");
-    assert!(
-        told.to_string()
-            .ends_with("key.pem: others may use this key (mode 0604, wanted 0600): not used")
-    );
-
-    let path = fresh("mixed");
-    fs::copy(fresh("other").join("key.pem"), path.join("key.pem")).expect("copied");
-    let told = error(&path);
-    assert!(matches!(told, IdentityError::KeyMismatch { .. }), "{told:?}");
-    assert!(told.to_string().contains("key.pem: not the key of "), "{told}");
-
-    for (file, expected) in
-        [("ca.pem", "certificate"), ("cert.pem", "certificate"), ("key.pem", "private key")]
-    {
-        for text in
-            ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-        {
-            let path = fresh("broken");
-            fs::write(path.join(file), text).expect("written");
-            let told = error(&path).to_string();
-            let wanted = format!("{file}: no {expected} in PEM: ");
-            assert!(told.contains(&wanted), "{file} {text:?}: {told}");
-        }
-        let path = fresh("missing");
-        fs::remove_file(path.join(file)).expect("removed");
-        let told = error(&path);
-        assert!(matches!(told, IdentityError::Io { .. }), "{told:?}");
-        assert!(told.to_string().contains(file), "{told}");
     }
 }
