@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
@@ -123,21 +124,18 @@ impl Server {
             return Err(StartError::NoAddress);
         }
         let acceptor = runtime()?;
-        let mut addresses = Vec::new();
-        let mut listeners = Vec::new();
-        let mut metrics = None;
-        {
+        let bound = {
             let _within = acceptor.enter();
-            for address in &config.listen {
-                let (listener, bound) = Listener::bind(address, &config)?;
-                listeners.push(listener);
-                addresses.push(bound);
+            bind(&config)
+        };
+        let Bound { listeners, addresses, metrics } = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                // Unlike its destructor this may be called within another runtime.
+                acceptor.shutdown_background();
+                return Err(error);
             }
-            if let Some(address) = config.metrics {
-                let failed = |error| StartError::Metrics { address, error };
-                metrics = Some(metrics::bind(address).map_err(failed)?);
-            }
-        }
+        };
         tell(&config);
         let count = config.threads.get();
         let (shared, notes) = Shared::new(config, count);
@@ -264,6 +262,24 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Where a server listens.
+struct Bound {
+    listeners: Vec<Listener>,
+    addresses: Vec<Address>,
+    metrics: Option<TcpListener>,
+}
+
+/// Listens everywhere, or nowhere.
+fn bind(config: &Config) -> Result<Bound, StartError> {
+    let bound = config.listen.iter().map(|address| Listener::bind(address, config));
+    let bound = bound.collect::<Result<Vec<_>, _>>()?;
+    let (listeners, addresses) = bound.into_iter().unzip();
+    let metrics = config.metrics.map(|address| {
+        metrics::bind(address).map_err(|error| StartError::Metrics { address, error })
+    });
+    Ok(Bound { listeners, addresses, metrics: metrics.transpose()? })
 }
 
 /// Logs what whoever runs the server should know of its certificate and of those that it lets in.

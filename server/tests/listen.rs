@@ -240,6 +240,14 @@ fn stopping_does_not_wait_for_a_client_that_does_not_read() {
 }
 
 #[test]
+fn a_server_that_cannot_listen_says_so_within_a_runtime_too() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = Address::Tcp(taken.local_addr().expect("an address").to_string());
+    let started = run(async { Server::start(Config::for_test([address])) });
+    assert!(matches!(started, Err(StartError::Listen(ListenError::InUse { .. }))), "{started:?}");
+}
+
+#[test]
 fn serve_runs_until_it_is_told_to_stop() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("killick.sock");
