@@ -241,6 +241,18 @@ impl Session {
         self.ending.borrow_mut().get_or_insert_default();
     }
 
+    /// Lets go of what an object stood for that the RPC system dropped as the connection ended. What other
+    /// clients host goes at once, so that they are told in that order, and not in one of the table's.
+    #[allow(clippy::mutable_key_type, reason = "a capability's identity, its key, never changes")]
+    fn let_go(&self, cap: Cap) {
+        let mut objects = self.objects.borrow_mut();
+        let gone = matches!(cap, Cap::Foreign(_))
+            && objects.get(&cap).is_some_and(|object| object.strong_count() == 0);
+        let key = if gone { objects.remove_entry(&cap) } else { None };
+        drop(objects);
+        drop((key, cap));
+    }
+
     /// The connection has ended: empties the cells whose value dies with it, drops every anchor that
     /// it held, and lets go of what its client hosted. Lets others run in between.
     #[allow(clippy::mutable_key_type, reason = "a capability's identity, its key, never changes")]
@@ -250,7 +262,7 @@ impl Session {
         in_turns(self.cells.take(), |node| self.worker.owner_left(&node, self.id())).await;
         let hosted = self.hosted.take();
         in_turns(hosted.into_values(), |(id, _)| self.worker.home().let_go(id)).await;
-        in_turns(self.ending.take().into_iter().flatten(), drop).await;
+        in_turns(self.ending.take().into_iter().flatten(), |cap| self.let_go(cap)).await;
         in_turns(self.addresses.take(), drop).await;
         let empty = |object: Rc<Object>| object.empty();
         in_turns(self.objects.take(), |(_, object)| object.upgrade().into_iter().for_each(empty))

@@ -309,3 +309,44 @@ fn nothing_stays_of_a_client_that_leaves_while_others_store_what_it_hosts() {
         });
     }
 }
+
+/// Notes when it is dropped.
+struct Noted {
+    number: usize,
+    dropped: Rc<RefCell<Vec<usize>>>,
+}
+
+impl loader::Server for Noted {}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.dropped.borrow_mut().push(self.number);
+    }
+}
+
+#[test]
+fn what_a_client_held_of_another_is_let_go_of_in_order_when_it_is_disconnected() {
+    let idle = Duration::from_millis(500);
+    let harness = Harness::with(|config| config.idle_timeout = Some(idle));
+    run(async {
+        let (host, holder) =
+            (Peer::connect(harness.unix()).await, Peer::connect(harness.unix()).await);
+        let dropped = Rc::new(RefCell::new(Vec::new()));
+        let (loader, _) = cell(&walk(&holder.anchor(), "place").await.expect("walked")).await;
+        let mut held: Vec<loader::Client> = Vec::new();
+        for number in 0..30 {
+            let noted = Noted { number, dropped: dropped.clone() };
+            let noted: loader::Client = capnp_rpc::new_client(noted);
+            put(&host, "place", Put::cap(noted)).await;
+            held.push(load_cap(&loader).await.expect("loaded").expect("there"));
+        }
+        put(&host, "place", Put::Nothing).await;
+        eventually("the silent one disconnected", async || {
+            host.info(|info| info.get_connections()).await == 1
+        })
+        .await;
+        eventually("all let go of", async || dropped.borrow().len() == 30).await;
+        assert!(dropped.borrow().is_sorted(), "{:?}", dropped.borrow());
+        drop((held, holder));
+    });
+}
