@@ -43,6 +43,7 @@ mod server;
 mod service;
 mod session;
 mod shutdown;
+mod simulated;
 mod stats;
 mod system;
 mod wire;
@@ -57,3 +58,4 @@ pub use killick_client::{
 pub use listen::ListenError;
 pub use server::{Server, StartError, serve};
 pub use shutdown::stop_signal;
+pub use simulated::{Filled, Held, Simulated};

@@ -112,10 +112,9 @@ impl<P: Peer> Home<P> {
         Token::new(id, origin.clone())
     }
 
-    /// Whether nobody has a claim to anything here.
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.kept.borrow().is_empty()
+    /// How many capabilities are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.borrow().len()
     }
 
     /// Lets go of what is kept under `id`, if it still is. Calls that wait for it end.
