@@ -4,6 +4,7 @@
 //! its stream does, and what ends the stream is the client, a time limit, or the server's stop.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use capnp::{Error, ErrorKind};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
 use futures::FutureExt;
+use futures::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -76,7 +78,18 @@ pub(crate) async fn run<S>(
             // Whatever happens, what the connection holds is let go of.
             let driven = drive(stream, root, client, &session, stop);
             let driven = AssertUnwindSafe(driven).catch_unwind();
-            driven.await.unwrap_or(End::Panicked)
+            // What the client hosts works no more as soon as the end begins, and writes what is left: it
+            // is no value any more then.
+            match select(pin!(driven), pin!(session.disowned())).await {
+                Either::Left((end, disowned)) => {
+                    if session.is_ending() {
+                        disowned.await;
+                    }
+                    end
+                }
+                Either::Right(((), driven)) => driven.await,
+            }
+            .unwrap_or(End::Panicked)
         }
         Err(error) => End::Broken(error),
     };

@@ -51,6 +51,8 @@ pub(crate) struct Session {
     /// Once the connection has begun to end, what the objects stood for that the RPC system has let go
     /// of: all of them at once, which would keep others waiting.
     ending: RefCell<Option<Vec<Cap>>>,
+    /// Told when that begins.
+    ends: Notify,
     /// The cells whose value dies with this connection.
     cells: Cells,
     idle: Notify,
@@ -107,6 +109,7 @@ impl Session {
             addresses: RefCell::default(),
             hosted: RefCell::default(),
             ending: RefCell::default(),
+            ends: Notify::new(),
             cells: Cells::default(),
             idle: Notify::new(),
         });
@@ -239,6 +242,18 @@ impl Session {
     /// [`close`](Self::close).
     pub(crate) fn ends(&self) {
         self.ending.borrow_mut().get_or_insert_default();
+        self.ends.notify_one();
+    }
+
+    /// Whether the connection has begun to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.borrow().is_some()
+    }
+
+    /// Waits until the connection begins to end, and has it own nothing from then on.
+    pub(crate) async fn disowned(&self) {
+        self.ends.notified().await;
+        self.disown().await;
     }
 
     /// Lets go of what an object stood for that the RPC system dropped as the connection ended. What other
@@ -253,13 +268,19 @@ impl Session {
         drop((key, cap));
     }
 
+    /// Empties the cells whose value dies with this connection: it is at its end, and owns nothing any
+    /// more. Lets others run in between.
+    async fn disown(&self) {
+        self.origin.close();
+        self.worker.remove_session(self.id());
+        in_turns(self.cells.take(), |node| self.worker.owner_left(&node, self.id())).await;
+    }
+
     /// The connection has ended: empties the cells whose value dies with it, drops every anchor that
     /// it held, and lets go of what its client hosted. Lets others run in between.
     #[allow(clippy::mutable_key_type, reason = "a capability's identity, its key, never changes")]
     pub(crate) async fn close(&self) {
-        self.origin.close();
-        self.worker.remove_session(self.id());
-        in_turns(self.cells.take(), |node| self.worker.owner_left(&node, self.id())).await;
+        self.disown().await;
         let hosted = self.hosted.take();
         in_turns(hosted.into_values(), |(id, _)| self.worker.home().let_go(id)).await;
         in_turns(self.ending.take().into_iter().flatten(), |cap| self.let_go(cap)).await;
