@@ -27,13 +27,20 @@ pub(crate) fn check(record: &Record) {
 /// How long after its link was at fault a connection may be taken for dead.
 const EXCUSED: Time = Time::from_millis(500);
 
+/// How long a connection that is no more used may take to end.
+const ENDING: Time = Time::from_millis(700);
+
 impl Connection {
     /// What is wrong with how it ended.
     fn check(&self) -> Option<&'static str> {
-        let Connection { left, closed, sound, stopped, .. } = *self;
+        let Connection { left, closed, sound, stopped, failed, .. } = *self;
         let in_time = |left| closed.is_some_and(|closed| closed <= left + GONE);
         if !left.is_none_or(in_time) {
             return Some("was not let go of when its client had gone");
+        }
+        let ends = |failed| closed.is_some_and(|closed| closed <= failed + ENDING);
+        if !failed.is_none_or(ends) {
+            return Some("was open when what its client hosts did not work");
         }
         let closed = closed.filter(|closed| !stopped && left.is_none_or(|left| left > *closed))?;
         let sound = sound.is_some_and(|sound| sound.saturating_add(EXCUSED) < closed);
@@ -315,6 +322,7 @@ mod tests {
                 peer: ([127, 0, 0, 1], 1).into(),
                 server: 1,
                 left: closed,
+                failed: None,
                 closed,
                 stopped: false,
                 sound: Some(Time::ZERO),

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::dice::Dice;
 use crate::link::{Link, PATIENCE, Put, ask, cell, lookup, ls, text, walk};
 use crate::record::{How, Phase, Record, now};
+use crate::world::GRACE;
 
 /// The registers whose nodes the keeper holds all the time.
 pub(crate) const KEPT: [&str; 3] = ["kept/a", "kept/b", "kept/b/c"];
@@ -86,6 +87,11 @@ impl Client {
         self.link.is_over() || self.record().phase() == Phase::Leave
     }
 
+    /// Whether the connection is of use, after something has failed.
+    async fn works(&self) -> bool {
+        !self.is_over() && lookup(&self.link.anchor, "").await.is_ok()
+    }
+
     /// Works until the connection ends, or the run does.
     async fn live(&mut self) {
         let server = self.record().connection(self.link.number).server;
@@ -106,8 +112,6 @@ impl Client {
                     return;
                 }
                 Ok(Err(error)) => {
-                    // What has ended is known a moment later.
-                    sleep(Duration::from_millis(1)).await;
                     let line = format_args!("#{}: {error}", self.link.number);
                     self.record().trace(now(), &self.name, line);
                     // A connection may end in the middle of a message.
@@ -232,14 +236,37 @@ impl Client {
         let register = self.register();
         let (loader, _) = cell(&self.anchor(&register));
         let (revision, op, cap) = self.link.load(&loader, &register).await?;
-        self.seen.insert(register, revision);
-        if let Some(cap) = cap {
-            let id = self.call(&cap).await?;
-            self.record().identify(op, id);
-            self.found.push(Found { id, cap });
-            if self.found.len() > 4 {
-                self.found.remove(0);
+        self.seen.insert(register.clone(), revision);
+        let Some(cap) = cap else { return Ok(()) };
+        match ask(&cap).await {
+            Ok(id) => {
+                self.record().identify(op, id);
+                self.found.push(Found { id, cap });
+                if self.found.len() > 4 {
+                    self.found.remove(0);
+                }
+                Ok(())
             }
+            Err(error) => self.is_gone(&loader, &register, revision).await.and(Err(error)),
+        }
+    }
+
+    /// A capability that was loaded at `revision` does not work: soon it is no value any more.
+    async fn is_gone(
+        &self,
+        loader: &loader::Client,
+        register: &str,
+        revision: u64,
+    ) -> capnp::Result<()> {
+        sleep(GRACE).await;
+        let (later, _, cap) = self.link.load(loader, register).await?;
+        if let Some(cap) = cap
+            && later == revision
+            && let Err(error) = ask(&cap).await
+            && self.works().await
+        {
+            let what = format_args!("{:?} {register} holds what does not work: {error}", now());
+            self.record().wrong(what);
         }
         Ok(())
     }
@@ -277,36 +304,25 @@ impl Client {
     }
 
     /// Asks a capability of another client which it is. It works as long as that one is connected.
-    async fn call(&self, cap: &loader::Client) -> capnp::Result<u64> {
-        ask(cap).await
-    }
-
     async fn call_found(&mut self) -> capnp::Result<()> {
         if self.found.is_empty() {
             return Ok(());
         }
         let Found { id, cap } = self.dice.pick(&self.found).clone();
-        let answer = self.call(&cap).await;
-        match &answer {
-            Ok(said) if *said == id => Ok(()),
-            Ok(said) => {
-                self.record().wrong(format_args!("{:?} capability {id} said {said}", now()));
-                Ok(())
-            }
-            Err(_) => {
-                sleep(Duration::from_millis(1)).await;
-                let host = self.record().connection(self.record().host_of(id));
-                if !self.is_over() && host.closed.is_none() {
-                    let error = answer.as_ref().expect_err("an error");
-                    self.record().wrong(format_args!(
-                        "{:?} capability {id} failed while its host was connected: {error}",
-                        now()
-                    ));
+        let said = match ask(&cap).await {
+            Ok(said) => said,
+            Err(error) => {
+                if self.works().await {
+                    self.record().failed(self.record().host_of(id));
                 }
                 self.found.retain(|found| found.id != id);
-                answer.map(drop)
+                return Err(error);
             }
+        };
+        if said != id {
+            self.record().wrong(format_args!("{:?} capability {id} said {said}", now()));
         }
+        Ok(())
     }
 
     async fn list(&mut self) -> capnp::Result<()> {

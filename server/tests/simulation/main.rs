@@ -9,7 +9,7 @@
 //! - an acknowledged store is seen by every later load, and nothing else is: each register whose node is
 //!   held has a history in which every revision has one value and one cause, and never goes back;
 //! - no value of a connection that has ended is seen, nor lies in the tree, and no node that it held alone;
-//! - a capability works as long as its client is connected;
+//! - a capability works as long as its client is connected, and one that does not is no value any more;
 //! - a call over a sound link is answered soon, whoever else is cut off, slow or dead;
 //! - a connection ends soon after its client has gone, and only for a reason;
 //! - a server that is told to stop lets go of every connection, one that starts again has an empty tree;
@@ -26,7 +26,8 @@
 //! `bound` is ignored · a dropped claim is not released at its home · calls to a client that has gone, or under
 //! way when it goes, are not answered · the place of a connection, or the room of a value, is not given back ·
 //! no limit for silent clients · connections are not told to stop · a write goes on at the wrong byte after a
-//! part · whoever waits for the socket, to write or to read, is not woken.
+//! part · whoever waits for the socket, to write or to read, is not woken · cells are emptied only when the last
+//! that was written to a client that has gone is given up.
 //!
 //! # Running it
 //! `KILLICK_SEEDS=N` tries as many seeds, `KILLICK_SEED=S` one, and `KILLICK_TRACE=FILE` writes down all that

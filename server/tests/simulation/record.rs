@@ -94,6 +94,8 @@ pub(crate) struct Connection {
     pub(crate) server: usize,
     /// When its client let go of it, or died.
     pub(crate) left: Option<Time>,
+    /// When a call to what its client hosts failed first.
+    pub(crate) failed: Option<Time>,
     /// When the server let go of it, or died.
     pub(crate) closed: Option<Time>,
     /// Whether it ended because the server did.
@@ -250,6 +252,7 @@ impl Record {
             peer,
             server: self.starts.get(),
             left: None,
+            failed: None,
             closed: None,
             stopped: false,
             sound: Some(now()),
@@ -270,6 +273,11 @@ impl Record {
         let connection = &mut self.connections.borrow_mut()[number];
         connection.closed.get_or_insert(now());
         connection.stopped = self.stopping.get();
+    }
+
+    /// A call to what its client hosts has failed.
+    pub(crate) fn failed(&self, number: usize) {
+        self.connections.borrow_mut()[number].failed.get_or_insert(now());
     }
 
     pub(crate) fn left(&self, number: usize) {
