@@ -27,8 +27,9 @@ pub(crate) fn check(record: &Record) {
 /// How long after its link was at fault a connection may be taken for dead.
 const EXCUSED: Time = Time::from_millis(500);
 
-/// How long a connection that is no more used may take to end.
-const ENDING: Time = Time::from_millis(700);
+/// How long a connection may take from the beginning of its end, with which its values die, to the end:
+/// what was written last may wait for its time limit.
+const ENDING: Time = Time::from_millis(1500);
 
 impl Connection {
     /// What is wrong with how it ended.
@@ -184,10 +185,8 @@ impl Register<'_> {
     /// Whether what `write` wrote may have died before `op` ended.
     fn may_die(&self, write: &Op, op: &Op) -> bool {
         let end = op.end.unwrap_or(Time::MAX);
-        write
-            .owners()
-            .iter()
-            .any(|&owner| self.connections[owner].closed.is_some_and(|at| at <= end))
+        let closed = write.owners().iter().filter_map(|&owner| self.connections[owner].closed);
+        closed.into_iter().any(|closed| closed.saturating_sub(ENDING) <= end)
     }
 
     /// Every operation sees at least the revision of each that was over before it began, and a write
