@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use capnp::ErrorKind;
 use capnp::capability::FromClientHook;
 use capnp::traits::ImbueMut;
+use capnp_rpc::rpc_capnp::{cap_descriptor, message};
 use killick_schema::api::anchor_capnp::anchor::{self, storer};
 use killick_server::Address;
 use support::{
@@ -282,17 +283,46 @@ fn a_client_that_sends_nothing_is_let_go_if_so_wanted() {
     });
 }
 
+/// The bytes of a promise's resolution.
+fn resolve_to(promise: u32, describe: impl FnOnce(cap_descriptor::Builder<'_>)) -> Vec<u8> {
+    let mut message = capnp::message::Builder::new_default();
+    let mut resolve = message.init_root::<message::Builder<'_>>().init_resolve();
+    resolve.set_promise_id(promise);
+    describe(resolve.init_cap());
+    capnp::serialize::write_message_to_words(&message)
+}
+
+#[test]
+fn a_promise_that_resolves_to_the_call_that_waits_for_it_holds_nobody_up() {
+    let harness = Harness::with(|config| {
+        config.threads = std::num::NonZeroUsize::MIN;
+        config.settle_timeout = Duration::from_millis(200);
+    });
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        let mut bytes = load_messages("a", 0);
+        bytes.extend(store_of(3, (2, Some(1)), |mut cap| cap.set_sender_promise(5)));
+        bytes.extend(resolve_to(5, |cap| cap.init_receiver_answer().set_question_id(3)));
+        let mut waits = raw(harness.unix()).await;
+        waits.write_all(&bytes).await.expect("written");
+        let mut leaves = raw(harness.unix()).await;
+        leaves.write_all(&bytes).await.expect("written");
+        eventually("the node", async || witness.nodes().await == 2).await;
+        drop(leaves);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert_eq!(names_of(&witness).await, ["a"]);
+        drop(waits);
+        witness.tree_is_empty().await;
+        others_are_gone(&witness).await;
+    });
+}
+
 #[test]
 fn a_promise_that_resolves_to_itself_ends_its_connection() {
     let harness = Harness::start();
     run(async {
-        let mut message = capnp::message::Builder::new_default();
-        let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
-        let mut resolve = root.init_resolve();
-        resolve.set_promise_id(5);
-        resolve.init_cap().set_sender_promise(5);
         let mut bytes = bootstrap_messages(1);
-        capnp::serialize::write_message(&mut bytes, &message).expect("written");
+        bytes.extend(resolve_to(5, |mut cap| cap.set_sender_promise(5)));
         send_and_wait_for_the_end(harness.unix(), &bytes).await;
         let log = harness.logged(1).await;
         assert!(log[0].ends_with("reason=promise 5 resolves to itself"), "{log:#?}");
@@ -409,8 +439,7 @@ fn a_host_that_does_not_read_is_not_called_without_end() {
         let witness = Peer::connect(harness.unix()).await;
         let mut host = raw(harness.unix()).await;
         let mut bytes = load_messages("a", 0);
-        let store = (<storer::Client as capnp::traits::HasTypeId>::TYPE_ID, 0);
-        bytes.extend(hosting_store(3, (2, Some(1)), store));
+        bytes.extend(hosting_store(3, (2, Some(1))));
         host.write_all(&bytes).await.expect("written");
         let (loader, _) = cell(&walk(&witness.anchor(), "a").await.unwrap()).await;
         eventually("the value", async || {
@@ -443,9 +472,19 @@ fn a_host_that_does_not_read_is_not_called_without_end() {
 }
 
 /// The bytes of a store of something that the sender hosts.
-fn hosting_store(question: u32, target: (u32, Option<u16>), method: (u64, u16)) -> Vec<u8> {
+fn hosting_store(question: u32, target: (u32, Option<u16>)) -> Vec<u8> {
+    store_of(question, target, |mut cap| cap.set_sender_hosted(7))
+}
+
+/// The bytes of a store of a capability.
+fn store_of(
+    question: u32,
+    target: (u32, Option<u16>),
+    describe: impl FnOnce(cap_descriptor::Builder<'_>),
+) -> Vec<u8> {
+    let method = (<storer::Client as capnp::traits::HasTypeId>::TYPE_ID, 0);
     support::pipelined_call(question, target, method, |mut payload| {
-        payload.reborrow().init_cap_table(1).get(0).set_sender_hosted(7);
+        describe(payload.reborrow().init_cap_table(1).get(0));
         let mut caps = Vec::new();
         let mut content = payload.init_content();
         let mut content = content.reborrow();

@@ -18,8 +18,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use capnp::message::{Builder, HeapAllocator};
 use capnp::{Error, ErrorKind, any_pointer};
-use capnp_rpc::rpc_capnp::message::{Reader, Which};
+use capnp_rpc::rpc_capnp::message::{self, Which};
 use capnp_rpc::rpc_capnp::{cap_descriptor, resolve};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -72,18 +73,13 @@ pub(crate) struct Calls {
     cause: RefCell<Option<Error>>,
 }
 
-/// A promise that resolves to itself would never be let go of by the RPC system, not even with the
-/// connection.
-fn not_to_itself(resolve: resolve::Reader<'_>) -> Result<(), Error> {
-    let Ok(resolve::Cap(Ok(cap))) = resolve.which() else { return Ok(()) };
-    match cap.which() {
-        Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id))
-            if id == resolve.get_promise_id() =>
-        {
-            Err(Error::failed(format!("promise {id} resolves to itself")))
-        }
-        _ => Ok(()),
-    }
+/// The end of a promise that must not resolve to what it does.
+fn broken(promise: u32, reason: &str) -> Builder<HeapAllocator> {
+    let mut message = Builder::new_default();
+    let mut resolve = message.init_root::<message::Builder<'_>>().init_resolve();
+    resolve.set_promise_id(promise);
+    resolve.init_exception().set_reason(reason);
+    message
 }
 
 impl Calls {
@@ -160,22 +156,50 @@ impl Calls {
             || (unanswered.calls > 0 && unanswered.bytes >= limit.bytes)
     }
 
-    /// A message of `bytes` came in. What is malformed is left to the RPC system.
+    /// A message of `bytes` came in; what it is to be taken for, if not for itself. What is malformed is
+    /// left to the RPC system.
     pub(super) fn received(
         &self,
         body: any_pointer::Reader<'_>,
         bytes: usize,
-    ) -> Result<(), Error> {
-        let Ok(message) = body.get_as::<Reader<'_>>() else { return Ok(()) };
+    ) -> Result<Option<Builder<HeapAllocator>>, Error> {
+        let Ok(message) = body.get_as::<message::Reader<'_>>() else { return Ok(None) };
         match message.which() {
-            Ok(Which::Bootstrap(Ok(bootstrap))) => self.asked(bootstrap.get_question_id(), bytes),
-            Ok(Which::Call(Ok(call))) => self.asked(call.get_question_id(), bytes),
-            Ok(Which::Finish(Ok(finish))) => {
-                self.finished(finish.get_question_id());
-                Ok(())
+            Ok(Which::Bootstrap(Ok(bootstrap))) => {
+                self.asked(bootstrap.get_question_id(), bytes)?;
             }
-            Ok(Which::Resolve(Ok(resolve))) => not_to_itself(resolve),
-            _ => Ok(()),
+            Ok(Which::Call(Ok(call))) => self.asked(call.get_question_id(), bytes)?,
+            Ok(Which::Finish(Ok(finish))) => self.finished(finish.get_question_id()),
+            Ok(Which::Resolve(Ok(resolve))) => return self.resolved(resolve),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// A promise that resolves to itself, or to the answer of a call that waits for it, would never be
+    /// let go of by the RPC system, not even with the connection; and who waited for the second would
+    /// wait for himself, and the thread with him. The first is the end of its connection. What a call waits
+    /// for is not known here, so that a promise that resolves to any answer that is not there yet is
+    /// broken instead.
+    fn resolved(
+        &self,
+        resolve: resolve::Reader<'_>,
+    ) -> Result<Option<Builder<HeapAllocator>>, Error> {
+        let Ok(resolve::Cap(Ok(cap))) = resolve.which() else { return Ok(None) };
+        let promise = resolve.get_promise_id();
+        match cap.which() {
+            Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id))
+                if id == promise =>
+            {
+                Err(Error::failed(format!("promise {id} resolves to itself")))
+            }
+            Ok(cap_descriptor::ReceiverAnswer(Ok(answer))) => {
+                let open = self.open.borrow();
+                let question = open.get(&answer.get_question_id());
+                let waits = question.is_some_and(|open| open.state != State::Answered);
+                Ok(waits.then(|| broken(promise, "it resolved to an answer that is not there yet")))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -242,7 +266,7 @@ impl Calls {
 
     /// A message of `bytes` goes out.
     pub(super) fn sent(&self, body: any_pointer::Reader<'_>, bytes: usize) {
-        let Ok(message) = body.get_as::<Reader<'_>>() else { return };
+        let Ok(message) = body.get_as::<message::Reader<'_>>() else { return };
         let Ok(Which::Return(Ok(answer))) = message.which() else { return };
         let id = answer.get_answer_id();
         let mut all = self.open.borrow_mut();

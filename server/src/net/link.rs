@@ -154,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
         let (stream, calls, words) = (self.stream.clone(), self.calls.clone(), self.max_words);
         let ends = self.ends.clone();
         Promise::from_future(async move {
-            let received = receive(&stream, &calls, words).await;
+let received = receive(&stream, &calls, words).await;
             if !matches!(received, Ok(Some(_))) {
                 ends();
             }
@@ -193,8 +193,10 @@ async fn receive<S: AsyncRead + Unpin>(
     let bytes = segments.bytes();
     let message = Incoming(Reader::new(segments, options));
     // What is malformed is left to the RPC system.
-    if let Ok(body) = message.get_body() {
-        calls.received(body, bytes)?;
+    if let Ok(body) = message.get_body()
+        && let Some(instead) = calls.received(body, bytes)?
+    {
+        return Ok(Some(Box::new(Instead(instead))));
     }
     Ok(Some(Box::new(message)))
 }
@@ -204,6 +206,15 @@ struct Incoming(Reader<Segments>);
 impl IncomingMessage for Incoming {
     fn get_body(&self) -> Result<any_pointer::Reader<'_>, Error> {
         self.0.get_root()
+    }
+}
+
+/// What a message that came in is taken for.
+struct Instead(Builder<HeapAllocator>);
+
+impl IncomingMessage for Instead {
+    fn get_body(&self) -> Result<any_pointer::Reader<'_>, Error> {
+        self.0.get_root_as_reader()
     }
 }
 
