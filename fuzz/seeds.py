@@ -278,9 +278,186 @@ WIRE = {
     "ssh": b"SSH-2.0-OpenSSH_9.2\r\n",
 }
 
+# ---- rpc: how everything is set up, then steps as server/src/fuzzing/script.rs reads them ----
+
+(BOOTSTRAP, CALL, RETURN, FINISH, RESOLVE, RELEASE, DISEMBARGO, ABORT, UNIMPLEMENTED, HIGHER, READ, CLOSE, OPEN,
+ CUT, REST, SPOIL, WAIT, HONEST, AGAIN) = range(19)
+ONE_WORKER, TIGHT, SMALL_STREAM, STOP, ABRUPT, IDLE = 1, 2, 4, 8, 16, 32
+# How long the server has after a step: until it has nothing left to do, or some rounds of its tasks.
+SETTLE, AT_ONCE, ONE_ROUND, FOUR_ROUNDS = 0, 0x20, 0x40, 0x60
+# Methods, by their place in METHODS of messages.rs, and what the server has exported after `ready`.
+WALK_A, CELL_OF, STORE_TO, LOAD_FROM, SWAP_AT, LS_OF = 0, 1, 2, 3, 4, 5
+COMPARE_TO, UNKNOWN = 7, 11
+HOST_, ANCHOR_, LOADER_, STORER_, FIFTH, SIXTH = range(6)
+CALLER, YOURSELF, THIRD_PARTY = 0, 2, 4
+# Values: the first capability of the message, nothing, a text, a long one, two, and four capabilities.
+CAP, NULL, TEXT, LONG, TWO_CAPS, FOUR_CAPS = range(6)
+A_, B_ = 0, 0x80
+MILLIS_60, MILLIS_250, MILLIS_600, SECONDS_6, SECONDS_31 = range(1, 6)
+
+
+def hosted(number):
+    return [0, number]
+
+
+def promise(number):
+    return [1, number]
+
+
+def returned(place):
+    return [2, place]
+
+
+def of_answer(back, place=0):
+    """What the question `back` questions ago returns; place 0 is all of it, 1 its first pointer."""
+    return [3, back, place]
+
+
+def caps(*descriptors):
+    return [len(descriptors), *sum(descriptors, [])]
+
+
+def export(place):
+    return [0, place]
+
+
+def rpc_call(who, target, method, params=(), table=(), results=CALLER, pace=SETTLE):
+    return [who | pace | CALL, results, *target, method, *params, *caps(*table)]
+
+
+def ready(who):
+    """Has the host, an anchor, and its loader and storer."""
+    return (
+        [who | BOOTSTRAP, 0] + rpc_call(who, export(HOST_), WALK_A, [0]) + rpc_call(who, export(ANCHOR_), CELL_OF)
+    )
+
+
+def put_value(who, kind, *table, pace=SETTLE, bound=False):
+    return rpc_call(who, export(STORER_), STORE_TO, [2 * bound, kind], table, pace=pace)
+
+
+def get_value(who):
+    return rpc_call(who, export(LOADER_), LOAD_FROM)
+
+
+def rpc_answer(who, kind, *table, asked=0):
+    return [who | RETURN, 0, asked, 0, kind, *caps(*table)]
+
+
+def rpc_resolve(who, number, descriptor):
+    return [who | RESOLVE, number, *descriptor]
+
+
+# A hosts something, and has a proxy of it as its fifth capability.
+ITS_OWN = ready(A_) + put_value(A_, CAP, hosted(5)) + get_value(A_)
+# So has B, of what A hosts.
+THE_OTHERS = ready(A_) + put_value(A_, CAP, hosted(5)) + ready(B_) + get_value(B_)
+# Both host something that the other one has a proxy of.
+EACH_OTHERS = THE_OTHERS + put_value(B_, CAP, hosted(5)) + get_value(A_)
+
+
+def itself(results):
+    """A call through the server to what the caller hosts, answered with the answer to that call."""
+    return (
+        ITS_OWN + rpc_call(A_, export(FIFTH), LOAD_FROM, results=results) + rpc_answer(A_, CAP, of_answer(0))
+        + rpc_call(A_, [1, 0, 0], LOAD_FROM) + rpc_call(A_, [1, 1, 1], LOAD_FROM)
+    )
+
+
+RPC = {
+    "bootstrap": [0] + [A_ | BOOTSTRAP, 0, B_ | BOOTSTRAP, 0, HONEST],
+    "session": [0] + ready(A_) + put_value(A_, TEXT) + get_value(A_) + [A_ | FINISH, 0, 0, A_ | FINISH, 1, 2]
+    + rpc_call(A_, export(HOST_), LS_OF) + [A_ | RELEASE, ANCHOR_, 0],
+    "answers-a-call-with-its-own-answer": [0] + itself(CALLER),
+    "answers-a-call-with-its-own-answer-to-itself": [0] + itself(YOURSELF),
+    "takes-its-own-answer": [0] + ITS_OWN + rpc_call(A_, export(FIFTH), LOAD_FROM, results=YOURSELF)
+    + [A_ | RETURN, 0, 0, 4, 0],
+    "takes-what-was-sent-to-itself": [0] + ITS_OWN + rpc_call(A_, export(LOADER_), LOAD_FROM, results=YOURSELF)
+    + rpc_call(A_, export(FIFTH), LOAD_FROM) + [A_ | RETURN, 0, 0, 4, 1] + [A_ | FINISH, 0, 0, A_ | FINISH, 0, 1],
+    "results-to-a-third-party": [0] + ready(A_) + rpc_call(A_, export(HOST_), LS_OF, results=THIRD_PARTY),
+    "promise-that-resolves-to-itself": [0] + ready(A_) + put_value(A_, CAP, promise(5))
+    + rpc_resolve(A_, 5, promise(5)),
+    "promises-that-resolve-to-each-other": [0] + ready(A_) + put_value(A_, TWO_CAPS, promise(5), promise(6))
+    + rpc_resolve(A_, 5, promise(6)) + rpc_resolve(A_, 6, promise(5)) + rpc_resolve(A_, 5, promise(6)),
+    "promise-that-resolves-to-the-call-that-waits-for-it": [0] + ready(A_) + put_value(A_, CAP, promise(5))
+    + rpc_resolve(A_, 5, of_answer(0)),
+    "promise-that-resolves-to-the-call-that-waits-for-it-and-time": [0] + ready(A_)
+    + put_value(A_, CAP, promise(5)) + rpc_resolve(A_, 5, of_answer(0)) + [WAIT, MILLIS_250],
+    "promise-that-resolves-to-its-own-proxy": [0] + ready(A_) + rpc_call(A_, export(LOADER_), LOAD_FROM)
+    + rpc_call(A_, export(ANCHOR_), SWAP_AT, [0, CAP], [hosted(5)]) + get_value(A_)
+    + rpc_call(A_, export(FIFTH), STORE_TO, [0, CAP], [promise(6)]) + rpc_resolve(A_, 6, returned(FIFTH))
+    + rpc_answer(A_, CAP, promise(7)) + rpc_resolve(A_, 7, returned(FIFTH)) + rpc_call(A_, [1, 0, 0], LOAD_FROM),
+    "promise-in-a-call-through-the-server": [0] + THE_OTHERS
+    + rpc_call(B_, export(FIFTH), STORE_TO, [0, CAP], [promise(3)]) + rpc_call(A_, export(FIFTH), LOAD_FROM)
+    + rpc_resolve(B_, 3, returned(LOADER_)) + rpc_answer(A_, NULL),
+    "promise-that-is-broken": [0] + ready(A_) + put_value(A_, CAP, promise(5)) + [A_ | RESOLVE, 0x85, 0],
+    "promise-that-stays-one": [0] + ready(A_) + put_value(A_, CAP, promise(5)) + [WAIT, MILLIS_60] + get_value(A_),
+    "host-leaves-during-a-call": [0] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM) + [A_ | CLOSE, HONEST],
+    "host-leaves-at-once": [ABRUPT] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM, pace=AT_ONCE),
+    "caller-leaves-during-a-call": [ONE_WORKER] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM)
+    + [B_ | CLOSE] + rpc_answer(A_, CAP, hosted(7)),
+    "caller-gives-up": [0] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM) + [B_ | FINISH, 0, 0]
+    + rpc_answer(A_, CAP, hosted(7)),
+    "each-answers-with-the-others": [0] + EACH_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM)
+    + rpc_call(A_, export(FIFTH), LOAD_FROM) + rpc_answer(A_, CAP, of_answer(0)) + rpc_answer(B_, CAP, of_answer(0))
+    + rpc_call(A_, [1, 0, 0], LOAD_FROM) + rpc_call(B_, [1, 0, 0], LOAD_FROM),
+    "each-answers-with-the-others-on-one-worker": [ONE_WORKER] + EACH_OTHERS
+    + rpc_call(B_, export(FIFTH), LOAD_FROM, results=YOURSELF) + rpc_call(A_, export(FIFTH), LOAD_FROM, results=YOURSELF)
+    + rpc_answer(A_, CAP, of_answer(0)) + rpc_answer(B_, CAP, of_answer(0))
+    + rpc_call(A_, [1, 0, 0], LOAD_FROM) + rpc_call(B_, [1, 0, 0], LOAD_FROM),
+    "each-answers-with-a-promise-of-the-others": [0] + EACH_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM)
+    + rpc_call(A_, export(FIFTH), LOAD_FROM) + rpc_answer(A_, CAP, promise(9)) + rpc_answer(B_, CAP, promise(9))
+    + rpc_call(A_, [1, 0, 0], LOAD_FROM) + rpc_call(B_, [1, 0, 0], LOAD_FROM)
+    + rpc_resolve(A_, 9, returned(SIXTH)) + rpc_resolve(B_, 9, returned(SIXTH)),
+    "bound-values-die": [ABRUPT] + ready(A_) + put_value(A_, TEXT, bound=True) + ready(B_)
+    + put_value(B_, TEXT, bound=True) + get_value(A_),
+    "answers-of-other-kinds": [0] + THE_OTHERS + sum(
+        (rpc_call(B_, export(FIFTH), LOAD_FROM) + [A_ | RETURN, 0, 0, kind] for kind in (2, 3, 5)), [])
+    + rpc_call(B_, export(FIFTH), LOAD_FROM) + [A_ | RETURN, 0, 0, 1, 2],
+    "answers-twice": [0] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM) + [A_ | RETURN, 1, 0, 0, TEXT, 0]
+    + [A_ | RETURN, 1, 0, 0, CAP, *caps(hosted(8))] + [A_ | RETURN, 0, 0, 0, NULL, 0],
+    "releases-too-much": [0] + ready(A_) + [A_ | RELEASE, LOADER_, 4],
+    "releases-and-calls": [0] + ready(A_) + [A_ | FINISH, 0, 0] + [A_ | RELEASE, LOADER_, 0] + get_value(A_),
+    "finishes-at-once": [0] + ready(A_) + put_value(A_, CAP, promise(5), pace=AT_ONCE) + [A_ | FINISH, 0, 0] * 2,
+    "disembargoes": [0] + ITS_OWN + [A_ | DISEMBARGO, *export(FIFTH), 1, 9, A_ | DISEMBARGO, *export(FIFTH), 0, 0],
+    "disembargo-accept": [0] + ready(A_) + [A_ | DISEMBARGO, *export(HOST_), 2],
+    "is-told-that-it-is-not-understood": [0] + ready(A_) + [A_ | UNIMPLEMENTED, 0, 5, *returned(LOADER_)]
+    + [A_ | UNIMPLEMENTED, 0, 5, *hosted(3)] + [A_ | UNIMPLEMENTED, 2, 0],
+    "higher-levels": [0] + ready(A_) + [A_ | HIGHER, 0, *export(HOST_), A_ | HIGHER, 1, A_ | HIGHER, 2, *export(HOST_)]
+    + [A_ | HIGHER, 3, A_ | HIGHER, 4],
+    "third-party-hosted": [0] + ready(A_) + put_value(A_, CAP, [5, 1]),
+    "every-kind-of-capability": [0] + ready(A_) + put_value(A_, FOUR_CAPS, hosted(1), returned(LOADER_), [4])
+    + put_value(A_, TWO_CAPS, of_answer(0, 1), of_answer(1, 2)) + put_value(A_, CAP, hosted(1), hosted(1), promise(1)),
+    "aborts": [0] + ITS_OWN + [A_ | ABORT],
+    "deaf": [SMALL_STREAM] + ready(A_) + put_value(A_, LONG) + [A_ | READ] + get_value(A_) + [A_ | AGAIN, 9, HONEST]
+    + [WAIT, MILLIS_600, A_ | READ, HONEST],
+    "deaf-host": [SMALL_STREAM | TIGHT] + THE_OTHERS + [A_ | READ]
+    + rpc_call(B_, export(FIFTH), STORE_TO, [0, LONG]) + [B_ | AGAIN, 5, HONEST, WAIT, MILLIS_600],
+    "half-a-message": [0] + ready(A_) + [A_ | CUT, 9] + get_value(A_) + [HONEST, WAIT, MILLIS_250, A_ | REST],
+    "half-a-message-and-its-rest": [0] + ready(A_) + [A_ | CUT, 99] + get_value(A_) + [HONEST, A_ | REST],
+    "half-a-message-at-the-end": [ABRUPT] + ready(A_) + [A_ | CUT, 9] + get_value(A_),
+    "a-spoilt-message": [0] + ready(A_) + [A_ | SPOIL, 8, 4] + get_value(A_),
+    "unanswered-calls": [TIGHT] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM, pace=AT_ONCE)
+    + [B_ | AGAIN, 20, HONEST, WAIT, MILLIS_600, HONEST],
+    "unfinished-answers": [TIGHT] + ready(A_) + rpc_call(A_, export(ANCHOR_), CELL_OF) + [A_ | AGAIN, 30, HONEST],
+    "given-up-calls": [TIGHT] + THE_OTHERS + (rpc_call(B_, export(FIFTH), STORE_TO, [0, LONG]) + [B_ | FINISH, 0, 0]) * 16,
+    "many-exports": [TIGHT] + ready(A_) + sum(
+        (rpc_call(A_, export(HOST_), WALK_A, [path]) for path in range(9)), []) + rpc_call(A_, export(HOST_), LS_OF),
+    "many-imports": [0] + ready(A_) + rpc_call(A_, export(STORER_), STORE_TO, [0, CAP])[:-1] + [0xFF]
+    + rpc_call(A_, export(STORER_), STORE_TO, [0, FOUR_CAPS])[:-1] + [0x82],
+    "many-imports-under-tight-limits": [TIGHT] + ready(A_) + rpc_call(A_, export(STORER_), STORE_TO, [0, CAP])[:-1]
+    + [0xFF] + [A_ | AGAIN, 9],
+    "stops-with-calls-under-way": [STOP] + EACH_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM)
+    + rpc_call(A_, export(FIFTH), LOAD_FROM) + put_value(A_, CAP, promise(9)),
+    "stops-before-the-deaf": [STOP | SMALL_STREAM] + THE_OTHERS + put_value(A_, LONG)
+    + [A_ | READ, B_ | READ] + get_value(A_) + get_value(B_) + rpc_call(B_, export(FIFTH), LOAD_FROM),
+    "idles": [IDLE] + EACH_OTHERS + [WAIT, MILLIS_600, HONEST],
+    "comes-again": [0] + ITS_OWN + [A_ | OPEN] + ready(A_) + get_value(A_) + [A_ | CLOSE, A_ | OPEN] + ready(A_),
+}
+
 if __name__ == "__main__":
     seeds = Path(__file__).resolve().parent / "seeds"
-    for target, files in ("path", PATHS), ("tree_ops", TREE_OPS), ("wire", WIRE):
+    for target, files in ("path", PATHS), ("tree_ops", TREE_OPS), ("wire", WIRE), ("rpc", RPC):
         (seeds / target).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (seeds / target / name).write_bytes(content)
+            (seeds / target / name).write_bytes(bytes(content))

@@ -14,20 +14,20 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
 use futures::FutureExt;
 use futures::future::{Either, select};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::access::{Admitted, Grant, Who};
+use crate::access::{Admitted, Grant};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
 use crate::session::Session;
 use crate::stats::Limit;
 use crate::wire;
-use crate::worker::{Shared, Worker};
+use crate::worker::Worker;
 
 /// How a connection ended, if not by its client closing it.
 enum End {
@@ -256,53 +256,13 @@ async fn say_good_bye<S>(
     }
 }
 
-/// How long a session may take that has all its input.
-const FUZZ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Feeds `bytes` to a fresh session over a stream in memory, and returns when it has ended.
-///
-/// # Panics
-/// It has not after ten seconds.
-#[doc(hidden)]
-pub fn fuzz_session(bytes: &[u8]) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
-        return;
-    };
-    let limits = killick::Limits { nodes: 1 << 10, ..Config::default().limits };
-    let config = Config {
-        limits,
-        max_value_bytes: 1 << 12,
-        settle_timeout: Duration::from_millis(5),
-        write_timeout: Duration::from_millis(100),
-        ..Config::for_test([])
-    };
-    let (shared, mut notes) = Shared::new(config, 1);
-    let Some(notes) = notes.pop() else { return };
-    let (worker, inboxes) = Worker::new(shared, 0, notes);
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let (mut client, server) = tokio::io::duplex(bytes.len().max(1));
-        let (_stop, mut stopped) = watch::channel(false);
-        let admitted = Admitted { who: Who::Local, grant: Grant::host(), peer: "fuzz".into() };
-        let session = run(server, &admitted, &worker, &mut stopped);
-        let feed = async {
-            // An error means that the session has ended before it read everything.
-            let _ = client.write_all(bytes).await;
-            let _ = client.shutdown().await;
-            let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
-        };
-        tokio::select! {
-            _ = async { tokio::join!(session, feed) } => {}
-            () = worker.keep_house(inboxes) => {}
-            () = tokio::time::sleep(FUZZ_TIMEOUT) => panic!("the session did not end"),
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::access::Who;
+    use crate::worker::Shared;
 
     #[test]
     fn what_a_stream_keeps_back_until_it_is_flushed_is_flushed() {

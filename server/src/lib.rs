@@ -35,6 +35,8 @@ mod bridge;
 mod cap;
 mod config;
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod listen;
 mod metrics;
 mod net;
@@ -51,7 +53,9 @@ mod worker;
 
 pub use access::{Authorized, AuthorizedError, BadLine, LineError, Tls, TlsError};
 pub use config::Config;
-pub use connection::fuzz_session;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use fuzzing::{fuzz_session, fuzz_two_sessions};
 pub use killick_client::{
     Address, AddressError, Fingerprint, FingerprintError, Identity, IdentityError, default_address,
 };

@@ -293,6 +293,12 @@ impl Worker {
         self.sessions.borrow_mut().remove(&id);
     }
 
+    /// Those of its connections that have not ended.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn sessions(&self) -> Vec<Weak<Session>> {
+        self.sessions.borrow().values().cloned().collect()
+    }
+
     /// Notes that a value of `owners` came into `node`'s cell, or went from it, where it has
     /// `revision`. What is returned are those notes that other workers have yet to take.
     pub(crate) fn note(

@@ -154,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
         let (stream, calls, words) = (self.stream.clone(), self.calls.clone(), self.max_words);
         let ends = self.ends.clone();
         Promise::from_future(async move {
-let received = receive(&stream, &calls, words).await;
+            let received = receive(&stream, &calls, words).await;
             if !matches!(received, Ok(Some(_))) {
                 ends();
             }

@@ -1,0 +1,162 @@
+//! Two workers of one server, on one thread and in a time of their own, and what must not be left of
+//! their connections.
+
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::script::Setup;
+use crate::access::{Admitted, Grant, Who};
+use crate::config::Config;
+use crate::connection;
+use crate::session::Session;
+use crate::worker::{Shared, Worker};
+
+pub(super) struct World {
+    shared: Arc<Shared>,
+    workers: Vec<Rc<Worker>>,
+    houses: JoinSet<()>,
+    connections: JoinSet<()>,
+    sessions: Vec<Weak<Session>>,
+    stop: watch::Sender<bool>,
+    stream_bytes: usize,
+}
+
+/// Limits that some messages meet, or only those who mean to.
+fn config(setup: Setup) -> Config {
+    let some = Config {
+        limits: killick::Limits { nodes: 1 << 10, ..Config::default().limits },
+        max_value_bytes: 1 << 13,
+        settle_timeout: Duration::from_millis(50),
+        write_timeout: Duration::from_millis(200),
+        read_timeout: Duration::from_millis(200),
+        ..Config::for_test([])
+    };
+    if !setup.tight_limits() {
+        return some;
+    }
+    Config {
+        limits: killick::Limits { nodes: 8, ..some.limits },
+        max_capabilities: 6,
+        max_value_capabilities: 2,
+        max_calls: 4,
+        max_call_bytes: 1 << 14,
+        max_stored_bytes: 20_000,
+        ..some
+    }
+}
+
+impl World {
+    pub(super) fn new(setup: Setup) -> Self {
+        let (shared, notes) = Shared::new(config(setup), 2);
+        let (mut houses, mut workers) = (JoinSet::new(), Vec::new());
+        for (number, notes) in notes.into_iter().enumerate() {
+            let (worker, inboxes) = Worker::new(shared.clone(), number, notes);
+            let house = worker.clone();
+            houses.spawn_local(async move { house.keep_house(inboxes).await });
+            workers.push(worker);
+        }
+        World {
+            shared,
+            workers,
+            houses,
+            connections: JoinSet::new(),
+            sessions: Vec::new(),
+            stop: watch::Sender::new(false),
+            stream_bytes: setup.stream_bytes(),
+        }
+    }
+
+    /// Connections from now on are closed when they send nothing for long.
+    pub(super) fn limit_idling(&self) {
+        let idle_timeout = Some(Duration::from_millis(500));
+        self.shared.set_config(Config { idle_timeout, ..(*self.shared.config()).clone() });
+    }
+
+    /// The client's side of a new connection, which `worker` serves.
+    pub(super) fn open(&mut self, worker: usize) -> DuplexStream {
+        let (client, server) = duplex(self.stream_bytes);
+        let (worker, mut stopped) = (self.workers[worker].clone(), self.stop.subscribe());
+        let opener = worker.clone();
+        let admitted = Admitted { who: Who::Local, grant: Grant::host(), peer: "fuzz".into() };
+        let serve = async move { connection::run(server, &admitted, &worker, &mut stopped).await };
+        let mut serve = Box::pin(serve);
+        // Its session begins with the first poll.
+        if serve.as_mut().now_or_never().is_none() {
+            self.connections.spawn_local(serve);
+        }
+        self.remember(&opener);
+        client
+    }
+
+    /// Sessions that are there are to be gone in the end.
+    fn remember(&mut self, worker: &Worker) {
+        let known = |session: &Weak<Session>| self.sessions.iter().any(|one| one.ptr_eq(session));
+        let new: Vec<_> = worker.sessions().into_iter().filter(|one| !known(one)).collect();
+        self.sessions.extend(new);
+    }
+
+    /// The server stops.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Lets the server do all that it can without any time passing.
+    pub(super) async fn settle(&self) {
+        // Time passes when there is nothing else to do.
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Whether no more than `left` connections are open. One that ended in a panic ends this too.
+    pub(super) fn has_ended(&mut self, left: usize) -> bool {
+        while let Some(ended) = self.connections.try_join_next() {
+            ended.expect("a connection ends without a panic");
+        }
+        if let Some(ended) = self.houses.try_join_next() {
+            panic!("a worker has ended: {ended:?}");
+        }
+        self.connections.len() <= left
+    }
+
+    /// Empties every cell, which are those of values that belong to no connection: all have ended.
+    pub(super) fn empty(&self) {
+        let root = self.shared.tree.root();
+        let mut nodes = vec![root.clone()];
+        while let Some(node) = nodes.pop() {
+            let (children, value) = (node.ls(), node.load().value);
+            let is_needed = value.is_some() || !children.is_empty() || node == root;
+            assert!(is_needed, "nobody needs {:?}", node.name());
+            let owners = value.map(|value| value.owners().len()).unwrap_or_default();
+            assert_eq!(owners, 0, "{:?} has a value of clients that have left", node.name());
+            node.clear();
+            nodes.extend(children);
+        }
+    }
+
+    /// What is left of the connections, all of which have ended, and of values. Some of it other threads of
+    /// the process may look at a little longer.
+    pub(super) fn remains(&self) -> Vec<String> {
+        let mut remains = Vec::new();
+        let mut none = |what: &str, count: usize| {
+            if count > 0 {
+                remains.push(format!("{count} {what}"));
+            }
+        };
+        let sessions = self.sessions.iter().filter(|session| session.strong_count() > 0);
+        none("sessions", sessions.count());
+        none("clients listed", self.shared.clients.list().len());
+        none("nodes", self.shared.tree.nodes() - 1);
+        none("bytes stored", self.shared.stored_bytes());
+        for worker in &self.workers {
+            none("sessions known to their worker", worker.sessions().len());
+            none("capabilities kept for those who may call them", worker.home().kept());
+        }
+        remains
+    }
+}
