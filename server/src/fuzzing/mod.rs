@@ -38,6 +38,8 @@ use world::World;
 const END_MILLIS: usize = 60_000;
 /// The most connections of hostile clients in one input.
 const MAX_CONNECTIONS: usize = 8;
+/// The most steps of one input, repeated ones included.
+const MAX_STEPS: usize = 300;
 
 thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
@@ -124,8 +126,9 @@ async fn act(
     honest: &Honest,
 ) {
     let mut last = None;
-    let mut connections = clients.len();
-    while !bytes.is_empty() {
+    let (mut connections, mut steps) = (clients.len(), 0);
+    while !bytes.is_empty() && steps < MAX_STEPS {
+        steps += 1;
         let (who, step, pace) = step(bytes);
         let client = &mut clients[who];
         match step {
@@ -142,6 +145,7 @@ async fn act(
             Step::Again => {
                 let times = bytes.next() % 64;
                 let Some((step, said)) = &last else { continue };
+                steps += usize::from(times);
                 for _ in 0..times {
                     client.step(*step, &mut Bytes::clone(said));
                     client.pump();
