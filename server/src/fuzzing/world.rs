@@ -44,6 +44,8 @@ fn config(setup: Setup) -> Config {
     Config {
         limits: killick::Limits { nodes: 8, ..some.limits },
         max_capabilities: 6,
+        max_connection_nodes: 6,
+        max_connection_values: 2,
         max_value_capabilities: 2,
         max_calls: 4,
         max_call_bytes: 1 << 14,
