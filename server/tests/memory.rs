@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use capnp::traits::{HasTypeId, ImbueMut};
+use killick_schema::api::anchor_capnp::anchor::storer;
 use killick_server::{Address, Config, Server};
 use support::{Peer, raw, run};
 use tokio::io::AsyncWriteExt;
@@ -50,6 +52,8 @@ fn serve_until_killed() {
     let Ok(address) = std::env::var(LISTEN) else { return };
     let mut config = Config::for_test([address.parse().expect("an address")]);
     config.write_timeout = Duration::from_secs(1);
+    config.settle_timeout = Duration::from_secs(10);
+    config.max_call_bytes = 16 << 20;
     let server = Server::start(config).expect("started");
     println!("listening on {}", server.addresses()[0]);
     std::thread::sleep(4 * support::PATIENCE);
@@ -102,6 +106,50 @@ fn a_client_that_does_not_read_is_read_no_further_and_then_closed() {
         assert!(sending.await.unwrap().is_err(), "all of it was taken");
         assert!(start.elapsed() < support::PATIENCE);
         assert!(most < before + (32 << 20), "{before} bytes, then {most}");
+        witness.tree_is_empty().await;
+    });
+}
+
+/// The bytes of a store of a promise, in a message with `count` capabilities of its sender's.
+fn hosting_store(question: u32, count: u32) -> Vec<u8> {
+    let method = (<storer::Client as HasTypeId>::TYPE_ID, 0);
+    support::pipelined_call(question, (2, Some(1)), method, |mut payload| {
+        let mut table = payload.reborrow().init_cap_table(count);
+        table.reborrow().get(0).set_sender_promise(question * count);
+        for number in 1..count {
+            table.reborrow().get(number).set_sender_hosted(question * count + number);
+        }
+        let mut caps = Vec::new();
+        let mut content = payload.init_content();
+        let mut content = content.reborrow();
+        content.imbue_mut(&mut caps);
+        let error = capnp::Error::failed("no matter what".into());
+        let store = content.init_as::<storer::store_params::Builder<'_>>();
+        store.init_value().set_as_capability(capnp_rpc::new_broken_cap(error).hook);
+    })
+}
+
+#[test]
+fn capabilities_in_calls_that_wait_count_as_bytes_of_them() {
+    let server = ServerProcess::start();
+    run(async {
+        let witness = Peer::connect(&server.address).await;
+        let before = resident(&witness).await;
+        let mut hostile = raw(&server.address).await;
+        let mut calls = support::load_messages("a", 0);
+        // 300 kB each.
+        (3..53).for_each(|question| calls.extend(hosting_store(question, 20_000)));
+        let sending = tokio::task::spawn_local(async move {
+            let _ = hostile.write_all(&calls).await;
+            hostile
+        });
+        let (mut most, start) = (before, Instant::now());
+        while start.elapsed() < Duration::from_secs(2) {
+            most = most.max(resident(&witness).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(most < before + (48 << 20), "{before} bytes, then {most}");
+        sending.abort();
         witness.tree_is_empty().await;
     });
 }

@@ -31,6 +31,9 @@ const HELD: usize = 4;
 /// What a call takes besides its message: as many bytes are added to each.
 const CALL_BYTES: usize = 2048;
 
+/// What the RPC system takes for a capability in a message, as many bytes: 16 come over the wire.
+const CAP_BYTES: usize = 512;
+
 /// How many calls, and how many bytes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
@@ -40,7 +43,7 @@ pub(crate) struct Amount {
 
 /// An open call.
 struct Open {
-    /// Those of its message, or of its answer, and [`CALL_BYTES`].
+    /// Those of its message with its capabilities, or of its answer, and [`CALL_BYTES`].
     bytes: usize,
     state: State,
 }
@@ -168,7 +171,11 @@ impl Calls {
             Ok(Which::Bootstrap(Ok(bootstrap))) => {
                 self.asked(bootstrap.get_question_id(), bytes)?;
             }
-            Ok(Which::Call(Ok(call))) => self.asked(call.get_question_id(), bytes)?,
+            Ok(Which::Call(Ok(call))) => {
+                let caps = call.get_params().and_then(|params| params.get_cap_table());
+                let caps = caps.map(|caps| caps.len()).unwrap_or_default() as usize;
+                self.asked(call.get_question_id(), bytes.saturating_add(caps * CAP_BYTES))?;
+            }
             Ok(Which::Finish(Ok(finish))) => self.finished(finish.get_question_id()),
             Ok(Which::Resolve(Ok(resolve))) => return self.resolved(resolve),
             _ => {}
