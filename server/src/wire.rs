@@ -25,6 +25,18 @@ impl Stored {
     pub(crate) fn owners(&self) -> &[Origin] {
         &self.owners
     }
+
+    /// The nodes that it keeps alive.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = crate::cap::Node> {
+        use crate::cap::Own;
+        self.parcel.caps().filter_map(|cap| match cap {
+            Cap::Own(Own::Anchor(node) | Own::Loader(node) | Own::Storer(node)) => {
+                Some(node.clone())
+            }
+            _ => None,
+        })
+    }
 }
 
 /// Takes the value that the client of `session` sent, `bound` to its connection or not, with what it

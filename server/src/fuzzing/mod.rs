@@ -206,14 +206,20 @@ async fn works(world: &World, honest: &Honest) {
 
 /// Waits until nothing is left of connections that have ended.
 async fn leaves_nothing(world: &World) {
+    none(world, World::unneeded).await;
     world.empty();
+    none(world, World::remains).await;
+}
+
+/// Waits until there is nothing of `left`.
+async fn none(world: &World, left: fn(&World) -> Vec<String>) {
     for _ in 0..TRIES {
-        if world.remains().is_empty() {
+        if left(world).is_empty() {
             return;
         }
         reclaim(world).await;
     }
-    panic!("left behind: {:?}", world.remains());
+    panic!("left behind: {:?}", left(world));
 }
 
 /// What was dropped is let go of once no thread of the process looks at it any more.

@@ -13,9 +13,11 @@ use tokio::time::sleep;
 
 use super::script::Setup;
 use crate::access::{Admitted, Grant, Who};
+use crate::cap::Node;
 use crate::config::Config;
 use crate::connection;
 use crate::session::Session;
+use crate::wire::Stored;
 use crate::worker::{Shared, Worker};
 
 pub(super) struct World {
@@ -126,18 +128,42 @@ impl World {
         self.connections.len() <= left
     }
 
-    /// Empties every cell, which are those of values that belong to no connection: all have ended.
-    pub(super) fn empty(&self) {
-        let root = self.shared.tree.root();
-        let mut nodes = vec![root.clone()];
+    /// Every node, its value, and how many children it has.
+    fn nodes(&self) -> Vec<(Node, Option<killick::Value<Stored>>, usize)> {
+        let mut found = Vec::new();
+        let mut nodes = vec![self.shared.tree.root()];
         while let Some(node) = nodes.pop() {
             let (children, value) = (node.ls(), node.load().value);
-            let is_needed = value.is_some() || !children.is_empty() || node == root;
-            assert!(is_needed, "nobody needs {:?}", node.name());
-            let owners = value.map(|value| value.owners().len()).unwrap_or_default();
-            assert_eq!(owners, 0, "{:?} has a value of clients that have left", node.name());
-            node.clear();
+            found.push((node, value, children.len()));
             nodes.extend(children);
+        }
+        found
+    }
+
+    /// What the tree should not have, as all connections have ended: nodes without a child, a value or a
+    /// value somewhere that holds them, and values that were to die with a connection. Values that were
+    /// replaced hold nodes a little longer.
+    pub(super) fn unneeded(&self) -> Vec<String> {
+        let nodes = self.nodes();
+        let values = || nodes.iter().filter_map(|(_, value, _)| value.as_ref());
+        let held: Vec<Node> = values().flat_map(|value| value.nodes()).collect();
+        let mut unneeded = Vec::new();
+        for (node, value, children) in &nodes {
+            let is_needed = value.is_some() || *children > 0 || held.contains(node);
+            if !is_needed && *node != self.shared.tree.root() {
+                unneeded.push(format!("the node {:?}", node.name()));
+            }
+            if value.as_ref().is_some_and(|value| !value.owners().is_empty()) {
+                unneeded.push(format!("the value of {:?}", node.name()));
+            }
+        }
+        unneeded
+    }
+
+    /// Empties every cell.
+    pub(super) fn empty(&self) {
+        for (node, ..) in self.nodes() {
+            node.clear();
         }
     }
 
