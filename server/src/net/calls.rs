@@ -76,6 +76,15 @@ pub(crate) struct Calls {
     cause: RefCell<Option<Error>>,
 }
 
+/// What a message is that came in.
+pub(super) enum Received {
+    /// An answer to what the server has asked.
+    Answer,
+    /// To be taken for this one instead.
+    Instead(Builder<HeapAllocator>),
+    Other,
+}
+
 /// The end of a promise that must not resolve to what it does.
 fn broken(promise: u32, reason: &str) -> Builder<HeapAllocator> {
     let mut message = Builder::new_default();
@@ -159,14 +168,13 @@ impl Calls {
             || (unanswered.calls > 0 && unanswered.bytes >= limit.bytes)
     }
 
-    /// A message of `bytes` came in; what it is to be taken for, if not for itself. What is malformed is
-    /// left to the RPC system.
+    /// A message of `bytes` came in. What is malformed is left to the RPC system.
     pub(super) fn received(
         &self,
         body: any_pointer::Reader<'_>,
         bytes: usize,
-    ) -> Result<Option<Builder<HeapAllocator>>, Error> {
-        let Ok(message) = body.get_as::<message::Reader<'_>>() else { return Ok(None) };
+    ) -> Result<Received, Error> {
+        let Ok(message) = body.get_as::<message::Reader<'_>>() else { return Ok(Received::Other) };
         match message.which() {
             Ok(Which::Bootstrap(Ok(bootstrap))) => {
                 self.asked(bootstrap.get_question_id(), bytes)?;
@@ -178,9 +186,10 @@ impl Calls {
             }
             Ok(Which::Finish(Ok(finish))) => self.finished(finish.get_question_id()),
             Ok(Which::Resolve(Ok(resolve))) => return self.resolved(resolve),
+            Ok(Which::Return(_)) => return Ok(Received::Answer),
             _ => {}
         }
-        Ok(None)
+        Ok(Received::Other)
     }
 
     /// A promise that resolves to itself, or to the answer of a call that waits for it, would never be
@@ -188,11 +197,8 @@ impl Calls {
     /// wait for himself, and the thread with him. The first is the end of its connection. What a call waits
     /// for is not known here, so that a promise that resolves to any answer that is not there yet is
     /// broken instead.
-    fn resolved(
-        &self,
-        resolve: resolve::Reader<'_>,
-    ) -> Result<Option<Builder<HeapAllocator>>, Error> {
-        let Ok(resolve::Cap(Ok(cap))) = resolve.which() else { return Ok(None) };
+    fn resolved(&self, resolve: resolve::Reader<'_>) -> Result<Received, Error> {
+        let Ok(resolve::Cap(Ok(cap))) = resolve.which() else { return Ok(Received::Other) };
         let promise = resolve.get_promise_id();
         match cap.which() {
             Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id))
@@ -203,10 +209,13 @@ impl Calls {
             Ok(cap_descriptor::ReceiverAnswer(Ok(answer))) => {
                 let open = self.open.borrow();
                 let question = open.get(&answer.get_question_id());
-                let waits = question.is_some_and(|open| open.state != State::Answered);
-                Ok(waits.then(|| broken(promise, "it resolved to an answer that is not there yet")))
+                if question.is_none_or(|open| open.state == State::Answered) {
+                    return Ok(Received::Other);
+                }
+                let reason = "it resolved to an answer that is not there yet";
+                Ok(Received::Instead(broken(promise, reason)))
             }
-            _ => Ok(None),
+            _ => Ok(Received::Other),
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 
 use capnp::Word;
 use capnp::message::ReaderSegments;
@@ -108,6 +109,20 @@ impl Segments {
     /// The size of all of them.
     pub(super) fn bytes(&self) -> usize {
         Word::words_to_bytes(&self.words).len()
+    }
+}
+
+/// A message that is read more than once.
+#[derive(Clone)]
+pub(super) struct SharedSegments(pub(super) Rc<Segments>);
+
+impl ReaderSegments for SharedSegments {
+    fn get_segment(&self, index: u32) -> Option<&[u8]> {
+        self.0.get_segment(index)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The RPC system's view of a stream: a network with two parties, of which we are the server.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use futures::channel::oneshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Calls, Gate, Segments, Stream, gate};
+use super::{Calls, Gate, Received, Segments, SharedSegments, Stream, gate};
 use crate::stats::Stats;
 
 /// The most words that are allocated for a message before it is known how many it takes: the RPC
@@ -192,13 +192,16 @@ async fn receive<S: AsyncRead + Unpin>(
     options.traversal_limit_in_words(Some(max_words));
     let bytes = segments.bytes();
     let message = Incoming(Reader::new(segments, options));
-    // What is malformed is left to the RPC system.
-    if let Ok(body) = message.get_body()
-        && let Some(instead) = calls.received(body, bytes)?
-    {
-        return Ok(Some(Box::new(Instead(instead))));
-    }
-    Ok(Some(Box::new(message)))
+    let received = match message.get_body() {
+        Ok(body) => calls.received(body, bytes)?,
+        // What is malformed is left to the RPC system.
+        Err(_) => Received::Other,
+    };
+    Ok(Some(match received {
+        Received::Answer => Box::new(Answer::new(message.0.into_segments(), options)),
+        Received::Instead(instead) => Box::new(Instead(instead)),
+        Received::Other => Box::new(message),
+    }))
 }
 
 struct Incoming(Reader<Segments>);
@@ -206,6 +209,29 @@ struct Incoming(Reader<Segments>);
 impl IncomingMessage for Incoming {
     fn get_body(&self) -> Result<any_pointer::Reader<'_>, Error> {
         self.0.get_root()
+    }
+}
+
+/// An answer to what the server has asked, which the RPC system looks at twice: when it comes, and when
+/// its results are asked for. How much may be read of it begins anew then: the RPC system panics if the
+/// second fails where the first did not.
+struct Answer {
+    at_first: Reader<SharedSegments>,
+    then: Reader<SharedSegments>,
+    has_come: Cell<bool>,
+}
+
+impl Answer {
+    fn new(segments: Segments, options: ReaderOptions) -> Self {
+        let segments = SharedSegments(Rc::new(segments));
+        let at_first = Reader::new(segments.clone(), options);
+        Answer { at_first, then: Reader::new(segments, options), has_come: Cell::new(false) }
+    }
+}
+
+impl IncomingMessage for Answer {
+    fn get_body(&self) -> Result<any_pointer::Reader<'_>, Error> {
+        if self.has_come.replace(true) { self.then.get_root() } else { self.at_first.get_root() }
     }
 }
 

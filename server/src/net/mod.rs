@@ -39,8 +39,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use calls::Received;
 pub(crate) use calls::{Amount, Calls};
-use framing::{Frames, Segments};
+use framing::{Frames, Segments, SharedSegments};
 pub(crate) use link::Network;
 
 use crate::stats::Stats;
