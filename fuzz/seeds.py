@@ -357,10 +357,11 @@ EACH_OTHERS = THE_OTHERS + put_value(B_, CAP, hosted(5)) + get_value(A_)
 
 
 def itself(results):
-    """A call through the server to what the caller hosts, answered with the answer to that call."""
+    """A call through the server to what the caller hosts, answered with the answer to that call. One whose results
+    are its sender's to take is made when others wait for it."""
     return (
-        ITS_OWN + rpc_call(A_, export(FIFTH), LOAD_FROM, results=results) + rpc_answer(A_, CAP, of_answer(0))
-        + rpc_call(A_, [1, 0, 0], LOAD_FROM) + rpc_call(A_, [1, 1, 1], LOAD_FROM)
+        ITS_OWN + rpc_call(A_, export(FIFTH), LOAD_FROM, results=results) + rpc_call(A_, [1, 0, 0], LOAD_FROM)
+        + rpc_call(A_, [1, 1, 1], LOAD_FROM) + rpc_answer(A_, CAP, of_answer(2)) + rpc_call(A_, [1, 2, 0], LOAD_FROM)
     )
 
 
