@@ -268,7 +268,10 @@ fn nobody_waits_for_the_end_of_a_connection_that_held_much_however_it_ends() {
                 write.shutdown().await.expect("closed");
             }
             let (all, longest) = until_all_is_gone(&witness).await;
-            println!("{count} capabilities gone after {all:?}, of a call {longest:?} {aborts}");
+            println!(
+                "{count} capabilities and answers gone after {all:?}, a call took {longest:?}"
+            );
+            assert!(longest < support::PATIENCE / 4, "{longest:?}");
             answers.abort();
         });
     }

@@ -80,6 +80,8 @@ pub(crate) struct Calls {
 pub(super) enum Received {
     /// An answer to what the server has asked.
     Answer,
+    /// The client's last one.
+    Abort,
     /// To be taken for this one instead.
     Instead(Builder<HeapAllocator>),
     Other,
@@ -187,6 +189,7 @@ impl Calls {
             Ok(Which::Finish(Ok(finish))) => self.finished(finish.get_question_id()),
             Ok(Which::Resolve(Ok(resolve))) => return self.resolved(resolve),
             Ok(Which::Return(_)) => return Ok(Received::Answer),
+            Ok(Which::Abort(_)) => return Ok(Received::Abort),
             _ => {}
         }
         Ok(Received::Other)

@@ -154,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
         let (stream, calls, words) = (self.stream.clone(), self.calls.clone(), self.max_words);
         let ends = self.ends.clone();
         Promise::from_future(async move {
-            let received = receive(&stream, &calls, words).await;
+            let received = receive(&stream, &calls, words, &*ends).await;
             if !matches!(received, Ok(Some(_))) {
                 ends();
             }
@@ -183,6 +183,7 @@ async fn receive<S: AsyncRead + Unpin>(
     stream: &Stream<S>,
     calls: &Calls,
     max_words: usize,
+    ends: &dyn Fn(),
 ) -> Result<Option<Box<dyn IncomingMessage>>, Error> {
     calls.room().await;
     let Some(segments) = poll_fn(|cx| stream.poll_message(cx)).await? else {
@@ -200,6 +201,10 @@ async fn receive<S: AsyncRead + Unpin>(
     Ok(Some(match received {
         Received::Answer => Box::new(Answer::new(message.0.into_segments(), options)),
         Received::Instead(instead) => Box::new(Instead(instead)),
+        Received::Abort => {
+            ends();
+            Box::new(message)
+        }
         Received::Other => Box::new(message),
     }))
 }
