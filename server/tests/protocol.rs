@@ -157,7 +157,10 @@ fn ids_that_mean_nothing_end_their_connection_with_one_log_line_and_no_other() {
             said(|m| m.init_disembargo().init_context().set_receiver_loopback(77))
         }),
         ("an answer to a third party", said(third_party)),
-        ("a return that is not understood", said(|m| drop(m.init_unimplemented().init_return()))),
+        (
+            "a return that is not understood",
+            said(|m| m.init_unimplemented().init_return().set_answer_id(0)),
+        ),
     ];
     for (what, bytes) in inputs {
         let harness = Harness::start();
@@ -263,7 +266,10 @@ fn nobody_waits_for_the_end_of_a_connection_that_held_much_however_it_ends() {
             write.write_all(&walk_messages(count)).await.expect("written");
             eventually("the nodes", async || witness.nodes().await > u64::from(count)).await;
             if aborts {
-                write.write_all(&said(|m| drop(m.init_abort()))).await.expect("written");
+                write
+                    .write_all(&said(|m| m.init_abort().set_reason("that is all")))
+                    .await
+                    .expect("written");
             } else {
                 write.shutdown().await.expect("closed");
             }
