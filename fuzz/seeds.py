@@ -391,6 +391,12 @@ RPC = {
     "promise-in-a-call-through-the-server": [0] + THE_OTHERS
     + rpc_call(B_, export(FIFTH), STORE_TO, [0, CAP], [promise(3)]) + rpc_call(A_, export(FIFTH), LOAD_FROM)
     + rpc_resolve(B_, 3, returned(LOADER_)) + rpc_answer(A_, NULL),
+    "promises-each-resolved-to-the-next": [0] + THE_OTHERS + rpc_call(B_, export(FIFTH), STORE_TO, [0, CAP], [promise(0)])
+    + sum((rpc_resolve(B_, number % 16, promise((number + 1) % 16)) for number in range(50)), []) + [A_ | CLOSE],
+    "calls-each-on-the-answer-to-the-one-before": [0] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM)
+    + rpc_call(B_, [1, 0, 0], LOAD_FROM) + [B_ | AGAIN, 50, HONEST] + rpc_answer(A_, CAP, hosted(7)) + [WAIT, MILLIS_600],
+    "stores-each-of-the-answer-to-the-one-before": [0] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM)
+    + put_value(B_, CAP, of_answer(0)) + [B_ | AGAIN, 50, HONEST] + rpc_answer(A_, CAP, hosted(7)),
     "promise-that-is-broken": [0] + ready(A_) + put_value(A_, CAP, promise(5)) + [A_ | RESOLVE, 0x85, 0],
     "promise-that-stays-one": [0] + ready(A_) + put_value(A_, CAP, promise(5)) + [WAIT, MILLIS_60] + get_value(A_),
     "host-leaves-during-a-call": [0] + THE_OTHERS + rpc_call(B_, export(FIFTH), LOAD_FROM) + [A_ | CLOSE, HONEST],

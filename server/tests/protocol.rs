@@ -10,7 +10,7 @@ use capnp::message::{Builder, ReaderOptions};
 use capnp::private::capability::ClientHook;
 use capnp::serialize;
 use capnp::traits::{HasTypeId, ImbueMut};
-use capnp_rpc::rpc_capnp::{cap_descriptor, message, return_};
+use capnp_rpc::rpc_capnp::{cap_descriptor, message, payload, return_};
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
 use support::{
     Harness, Peer, Stream, bootstrap_messages, eventually, load_cap, load_messages, pipelined_call,
@@ -179,19 +179,31 @@ fn ids_that_mean_nothing_end_their_connection_with_one_log_line_and_no_other() {
     }
 }
 
+/// Fills in the parameters of a store of a capability.
+fn storing(mut payload: payload::Builder<'_>, describe: impl FnOnce(cap_descriptor::Builder<'_>)) {
+    describe(payload.reborrow().init_cap_table(1).get(0));
+    let mut caps = Vec::new();
+    let mut content = payload.init_content();
+    let mut content = content.reborrow();
+    content.imbue_mut(&mut caps);
+    let store = content.init_as::<storer::store_params::Builder<'_>>();
+    store.init_value().set_as_capability(capability());
+}
+
+/// The bytes of a store of a capability.
+fn store_of(
+    question: u32,
+    target: (u32, Option<u16>),
+    describe: impl FnOnce(cap_descriptor::Builder<'_>),
+) -> Vec<u8> {
+    let store = (storer::Client::TYPE_ID, 0);
+    pipelined_call(question, target, store, |payload| storing(payload, describe))
+}
+
 /// Stores something that the sender hosts at `a`, as question 3.
 fn hosting_messages() -> Vec<u8> {
     let mut bytes = load_messages("a", 0);
-    let store = (storer::Client::TYPE_ID, 0);
-    bytes.extend(pipelined_call(3, (2, Some(1)), store, |mut payload| {
-        payload.reborrow().init_cap_table(1).get(0).set_sender_hosted(7);
-        let mut caps = Vec::new();
-        let mut content = payload.init_content();
-        let mut content = content.reborrow();
-        content.imbue_mut(&mut caps);
-        let store = content.init_as::<storer::store_params::Builder<'_>>();
-        store.init_value().set_as_capability(capability());
-    }));
+    bytes.extend(store_of(3, (2, Some(1)), |mut cap| cap.set_sender_hosted(7)));
     bytes
 }
 
@@ -281,4 +293,80 @@ fn nobody_waits_for_the_end_of_a_connection_that_held_much_however_it_ends() {
             answers.abort();
         });
     }
+}
+
+/// A host of something at `a` that never answers.
+async fn silent_host(harness: &Harness) -> Box<dyn Stream> {
+    let mut host = raw(harness.unix()).await;
+    host.write_all(&hosting_messages()).await.expect("written");
+    until(&mut host, |message| answered(message).filter(|(id, _)| *id == 3)).await;
+    host
+}
+
+#[test]
+fn a_long_chain_of_calls_each_on_the_answer_to_the_one_before_waits_and_holds_nobody_up() {
+    for as_parameter in [false, true] {
+        let harness = Harness::with(|config| config.threads = NonZeroUsize::MIN);
+        run(async {
+            let witness = Peer::connect(harness.unix()).await;
+            let mut host = silent_host(&harness).await;
+            let load = (loader::Client::TYPE_ID, 0);
+            let mut chain = load_messages("a", 1);
+            chain.extend(pipelined_call(4, (3, Some(0)), load, |_| ()));
+            for question in 5..10_000 {
+                chain.extend(if as_parameter {
+                    let answer = |cap: cap_descriptor::Builder<'_>| {
+                        cap.init_receiver_answer().set_question_id(question - 1);
+                    };
+                    store_of(question, (2, Some(1)), answer)
+                } else {
+                    pipelined_call(question, (question - 1, Some(0)), load, |_| ())
+                });
+            }
+            let mut caller = raw(harness.unix()).await;
+            let written = tokio::task::spawn_local(async move {
+                let _ = caller.write_all(&chain).await;
+                caller
+            });
+            until(&mut host, asked).await;
+            for _ in 0..50 {
+                assert_eq!(witness.nodes().await, 2);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            drop(host);
+            written.abort();
+            witness.tree_is_empty().await;
+        });
+    }
+}
+
+#[test]
+fn a_long_chain_of_promises_each_resolved_to_the_next_is_broken() {
+    let harness = Harness::start();
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        let mut host = silent_host(&harness).await;
+        // One call through the server keeps the first promise.
+        let mut bytes = load_messages("a", 1);
+        let store = (storer::Client::TYPE_ID, 0);
+        bytes.extend(pipelined_call(4, (3, Some(0)), store, |payload| {
+            storing(payload, |mut cap| cap.set_sender_promise(0));
+        }));
+        let mut caller = raw(harness.unix()).await;
+        caller.write_all(&bytes).await.expect("written");
+        until(&mut host, asked).await;
+        let (mut read, mut write) = tokio::io::split(caller);
+        let answers = tokio::task::spawn_local(async move {
+            let _ = tokio::io::copy(&mut read, &mut tokio::io::sink()).await;
+        });
+        for promise in 0..50_000 {
+            let next = resolve_to(promise, |mut cap| cap.set_sender_promise(promise + 1));
+            write.write_all(&next).await.expect("written");
+        }
+        harness.logged(0).await;
+        write.shutdown().await.expect("closed");
+        answers.await.expect("closed");
+        drop(host);
+        witness.tree_is_empty().await;
+    });
 }

@@ -11,7 +11,8 @@
 //!   that were given up: only the client could change that, and it does not read its answers or does
 //!   not do its part. Calls are looked at as they come; for answers there is [`Calls::over`].
 //!
-//! What the RPC system disconnects for is kept here too ([`Calls::cause`]).
+//! What the RPC system disconnects for is kept here too ([`Calls::cause`]), and chains of calls, or of
+//! promises, that it would go through on the stack are kept short ([`MAX_CHAIN`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use capnp::message::{Builder, HeapAllocator};
 use capnp::{Error, ErrorKind, any_pointer};
 use capnp_rpc::rpc_capnp::message::{self, Which};
-use capnp_rpc::rpc_capnp::{cap_descriptor, resolve};
+use capnp_rpc::rpc_capnp::{call, cap_descriptor, message_target, resolve};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -33,6 +34,10 @@ const CALL_BYTES: usize = 2048;
 
 /// What the RPC system takes for a capability in a message, as many bytes: 16 come over the wire.
 const CAP_BYTES: usize = 512;
+
+/// How many calls may wait one for the other, and how many promises may resolve one to the next: the RPC
+/// system goes through such a chain on the stack, which some thousand of either overflow.
+const MAX_CHAIN: u32 = 32;
 
 /// How many calls, and how many bytes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,8 @@ struct Open {
     /// Those of its message with its capabilities, or of its answer, and [`CALL_BYTES`].
     bytes: usize,
     state: State,
+    /// How many calls wait one for the other here: this one, the one on whose answer it is made, and so on.
+    chain: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +74,8 @@ pub(crate) struct Calls {
     given_up: Cell<usize>,
     /// The bytes of all that are open.
     bytes: Cell<usize>,
+    /// Of promises that others have resolved to, how many there were up to there.
+    promises: RefCell<HashMap<u32, u32>>,
     exceeded: Notify,
     /// Since when nothing is read.
     stopped: Cell<Option<Instant>>,
@@ -82,6 +91,8 @@ pub(super) enum Received {
     Answer,
     /// The client's last one.
     Abort,
+    /// A call that is to come after these are answered.
+    After(Vec<u32>),
     /// To be taken for this one instead.
     Instead(Builder<HeapAllocator>),
     Other,
@@ -105,6 +116,7 @@ impl Calls {
             unanswered: Cell::default(),
             given_up: Cell::new(0),
             bytes: Cell::new(0),
+            promises: RefCell::default(),
             exceeded: Notify::new(),
             stopped: Cell::new(None),
             room: Notify::new(),
@@ -154,7 +166,20 @@ impl Calls {
 
     /// Waits until there is room for a call.
     pub(super) async fn room(&self) {
-        while self.is_full() {
+        self.while_holds(|| self.is_full()).await;
+    }
+
+    /// Waits until these calls do not wait any more.
+    pub(super) async fn answered(&self, calls: &[u32]) {
+        let waits =
+            |call| self.open.borrow().get(call).is_some_and(|open| open.state == State::Waits);
+        let is_lifted = || self.limit.get().calls == usize::MAX;
+        self.while_holds(|| !is_lifted() && calls.iter().any(waits)).await;
+    }
+
+    /// Waits as long as `holds` does. Meanwhile nothing is read.
+    async fn while_holds(&self, holds: impl Fn() -> bool) {
+        while holds() {
             if self.stopped.get().is_none() {
                 self.stopped.set(Some(Instant::now()));
                 self.stops.notify_one();
@@ -179,13 +204,9 @@ impl Calls {
         let Ok(message) = body.get_as::<message::Reader<'_>>() else { return Ok(Received::Other) };
         match message.which() {
             Ok(Which::Bootstrap(Ok(bootstrap))) => {
-                self.asked(bootstrap.get_question_id(), bytes)?;
+                self.asked(bootstrap.get_question_id(), bytes, 1)?;
             }
-            Ok(Which::Call(Ok(call))) => {
-                let caps = call.get_params().and_then(|params| params.get_cap_table());
-                let caps = caps.map(|caps| caps.len()).unwrap_or_default() as usize;
-                self.asked(call.get_question_id(), bytes.saturating_add(caps * CAP_BYTES))?;
-            }
+            Ok(Which::Call(Ok(call))) => return self.called(call, bytes),
             Ok(Which::Finish(Ok(finish))) => self.finished(finish.get_question_id()),
             Ok(Which::Resolve(Ok(resolve))) => return self.resolved(resolve),
             Ok(Which::Return(_)) => return Ok(Received::Answer),
@@ -203,11 +224,25 @@ impl Calls {
     fn resolved(&self, resolve: resolve::Reader<'_>) -> Result<Received, Error> {
         let Ok(resolve::Cap(Ok(cap))) = resolve.which() else { return Ok(Received::Other) };
         let promise = resolve.get_promise_id();
+        let before = self.promises.borrow_mut().remove(&promise).unwrap_or_default();
         match cap.which() {
             Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id))
                 if id == promise =>
             {
                 Err(Error::failed(format!("promise {id} resolves to itself")))
+            }
+            Ok(cap_descriptor::SenderPromise(_) | cap_descriptor::SenderHosted(_))
+                if before >= MAX_CHAIN =>
+            {
+                let reason = format!("promises resolved one to the next {MAX_CHAIN} times");
+                Ok(Received::Instead(broken(promise, &reason)))
+            }
+            // The second is taken for the first if that is what it is known as.
+            Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id)) => {
+                let mut promises = self.promises.borrow_mut();
+                let known = promises.entry(id).or_default();
+                *known = (before + 1).max(*known);
+                Ok(Received::Other)
             }
             Ok(cap_descriptor::ReceiverAnswer(Ok(answer))) => {
                 let open = self.open.borrow();
@@ -222,7 +257,38 @@ impl Calls {
         }
     }
 
-    fn asked(&self, id: u32, bytes: usize) -> Result<(), Error> {
+    /// A call came in.
+    fn called(&self, call: call::Reader<'_>, bytes: usize) -> Result<Received, Error> {
+        let (mut chain, mut long) = (0, Vec::new());
+        let mut waits_for = |question: u32| {
+            if let Some(open) = self.open.borrow().get(&question)
+                && open.state == State::Waits
+            {
+                chain = chain.max(open.chain);
+                if open.chain >= MAX_CHAIN {
+                    long.push(question);
+                }
+            }
+        };
+        if let Ok(Ok(message_target::PromisedAnswer(Ok(answer)))) =
+            call.get_target().map(|target| target.which())
+        {
+            waits_for(answer.get_question_id());
+        }
+        let caps = call.get_params().and_then(|params| params.get_cap_table());
+        let mut count = 0;
+        for cap in caps.into_iter().flatten() {
+            count += 1;
+            if let Ok(cap_descriptor::ReceiverAnswer(Ok(answer))) = cap.which() {
+                waits_for(answer.get_question_id());
+            }
+        }
+        let bytes = bytes.saturating_add(count * CAP_BYTES);
+        self.asked(call.get_question_id(), bytes, chain + 1)?;
+        Ok(if long.is_empty() { Received::Other } else { Received::After(long) })
+    }
+
+    fn asked(&self, id: u32, bytes: usize, chain: u32) -> Result<(), Error> {
         let mut open = self.open.borrow_mut();
         let limit = self.limit.get().calls.max(1).saturating_mul(HELD);
         if open.len() - self.given_up.get() >= limit {
@@ -233,7 +299,7 @@ impl Calls {
         }
         let bytes = bytes.saturating_add(CALL_BYTES);
         // An id that is taken is an error for the RPC system to find.
-        if let Some(before) = open.insert(id, Open { bytes, state: State::Waits }) {
+        if let Some(before) = open.insert(id, Open { bytes, state: State::Waits, chain }) {
             self.forget(&before);
         }
         drop(open);
@@ -286,7 +352,14 @@ impl Calls {
     /// A message of `bytes` goes out.
     pub(super) fn sent(&self, body: any_pointer::Reader<'_>, bytes: usize) {
         let Ok(message) = body.get_as::<message::Reader<'_>>() else { return };
-        let Ok(Which::Return(Ok(answer))) = message.which() else { return };
+        let answer = match message.which() {
+            Ok(Which::Return(Ok(answer))) => answer,
+            Ok(Which::Release(Ok(release))) => {
+                self.promises.borrow_mut().remove(&release.get_id());
+                return;
+            }
+            _ => return,
+        };
         let id = answer.get_answer_id();
         let mut all = self.open.borrow_mut();
         let Some(open) = all.remove(&id) else { return };
@@ -294,7 +367,7 @@ impl Calls {
         // One that was given up is done with as soon as it is answered.
         if open.state == State::Waits && !answer.get_no_finish_needed() {
             let bytes = bytes.saturating_add(CALL_BYTES);
-            all.insert(id, Open { bytes, state: State::Answered });
+            all.insert(id, Open { bytes, state: State::Answered, chain: 0 });
             drop(all);
             self.bytes.set(self.bytes.get() + bytes);
             if self.is_over() {

@@ -205,6 +205,10 @@ async fn receive<S: AsyncRead + Unpin>(
             ends();
             Box::new(message)
         }
+        Received::After(others) => {
+            calls.answered(&others).await;
+            Box::new(message)
+        }
         Received::Other => Box::new(message),
     }))
 }
