@@ -109,7 +109,7 @@ impl Simulated {
             nodes: self.shared.tree.nodes(),
             stored_bytes: self.shared.stored_bytes(),
             connections: self.shared.connections(),
-            sessions: sum(Worker::sessions),
+            sessions: sum(|worker| worker.sessions().len()),
             kept: sum(|worker| worker.home().kept()),
             handles: self.shared.clients.list().iter().map(|client| client.handles.get()).sum(),
         }

@@ -284,17 +284,11 @@ impl Worker {
         self.sessions.borrow_mut().insert(session.id(), Rc::downgrade(session));
     }
 
-    /// How many connections it has.
-    pub(crate) fn sessions(&self) -> usize {
-        self.sessions.borrow().len()
-    }
-
     pub(crate) fn remove_session(&self, id: u64) {
         self.sessions.borrow_mut().remove(&id);
     }
 
     /// Those of its connections that have not ended.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn sessions(&self) -> Vec<Weak<Session>> {
         self.sessions.borrow().values().cloned().collect()
     }

@@ -128,12 +128,6 @@ impl<P: Peer> Home<P> {
         }
     }
 
-    /// How many capabilities are kept.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn kept(&self) -> usize {
-        self.kept.borrow().len()
-    }
-
     /// Does what is asked for in `inbox`, for ever. `left` is told how much is in it, each time that
     /// something was taken.
     pub(crate) async fn run(&self, mut inbox: Inbox<P::Own>, left: impl Fn(usize)) {
