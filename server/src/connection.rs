@@ -76,7 +76,7 @@ pub(crate) async fn run<S>(
     let end = match bootstrap(&session, &client.grant) {
         Ok(root) => {
             // Whatever happens, what the connection holds is let go of.
-            let driven = drive(stream, root, client, &session, stop);
+            let driven = Box::pin(drive(stream, root, client, &session, stop));
             let driven = AssertUnwindSafe(driven).catch_unwind();
             // What the client hosts works no more as soon as the end begins, and writes what is left: it
             // is no value any more then.

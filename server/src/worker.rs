@@ -432,7 +432,8 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
     drop(permit);
 }
 
-/// Finds out who a client is and what it gets, and serves it; or says why not.
+/// Finds out who a client is and what it gets, and serves it; or says why not. What takes much is in a box
+/// for as long as it lasts: none of the ways takes the room of another.
 async fn admit_and_run(
     (socket, place): (Socket, Option<Place>),
     peer: &str,
@@ -449,17 +450,19 @@ async fn admit_and_run(
     match socket {
         Socket::Unix(socket, who) => {
             let stream = tokio::net::UnixStream::from_std(socket).map_err(told)?;
-            connection::run(stream, &admit(who, peer.to_owned())?, worker, stop).await;
+            let admitted = admit(who, peer.to_owned())?;
+            Box::pin(connection::run(stream, &admitted, worker, stop)).await;
         }
         Socket::Tcp(socket) => {
             let stream = tokio::net::TcpStream::from_std(socket).map_err(told)?;
-            connection::run(stream, &admit(Who::Local, peer.to_owned())?, worker, stop).await;
+            let admitted = admit(Who::Local, peer.to_owned())?;
+            Box::pin(connection::run(stream, &admitted, worker, stop)).await;
         }
         Socket::Tls(socket) => {
             let stream = tokio::net::TcpStream::from_std(socket).map_err(told)?;
             let (tls, limit) = (config.tls.as_ref(), config.handshake_timeout);
             let shaken = tokio::select! {
-                shaken = handshake(tls, stream, limit) => shaken,
+                shaken = Box::pin(handshake(tls, stream, limit)) => shaken,
                 _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
             };
             let (stream, key) = shaken.map_err(|error| {
@@ -470,7 +473,7 @@ async fn admit_and_run(
             })?;
             drop(place);
             let admitted = admit(Who::Key(key), format!("{peer}, key {}", key.short()))?;
-            connection::run(stream, &admitted, worker, stop).await;
+            Box::pin(connection::run(stream, &admitted, worker, stop)).await;
         }
     }
     Ok(())

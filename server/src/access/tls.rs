@@ -171,7 +171,7 @@ pub(crate) async fn handshake(
     let stream = accepted.map_err(|_| HandshakeError::TooLong(limit))?.map_err(failed)?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let key = certificate.and_then(Fingerprint::of).ok_or(HandshakeError::NoKey)?;
-    Ok((Secured(stream), key))
+    Ok((Secured(Box::new(stream)), key))
 }
 
 fn failed(error: io::Error) -> HandshakeError {
@@ -186,7 +186,7 @@ fn failed(error: io::Error) -> HandshakeError {
 
 /// A stream after its handshake. One that is broken off without a word is at its end, as a socket is: each
 /// message says itself where it is complete.
-pub(crate) struct Secured(TlsStream<TcpStream>);
+pub(crate) struct Secured(Box<TlsStream<TcpStream>>);
 
 impl AsyncRead for Secured {
     fn poll_read(
