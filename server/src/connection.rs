@@ -14,7 +14,7 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
 use futures::FutureExt;
 use futures::future::{Either, select};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
@@ -35,6 +35,8 @@ enum End {
     Orderly,
     /// What came over it was not the protocol, or it broke in the middle.
     Broken(Error),
+    /// More bytes wait for the client than may.
+    Overflowed,
     /// The client did not read what was written to it.
     Stalled,
     /// The limit of calls stayed unanswered.
@@ -91,7 +93,10 @@ pub(crate) async fn run<S>(
             }
             .unwrap_or(End::Panicked)
         }
-        Err(error) => End::Broken(error),
+        Err(error) => {
+            let _ = timeout(session.config().drain_timeout, abort(stream, &error)).await;
+            End::Broken(error)
+        }
     };
     session.close().await;
     let (connection, stats) = (session.id(), session.stats());
@@ -111,7 +116,7 @@ impl End {
         match self {
             End::Stalled => Some(Limit::WriteTimeout),
             End::Stuck => Some(Limit::Calls),
-            End::Broken(error) if error.kind == ErrorKind::Overloaded => Some(Limit::Calls),
+            End::Overflowed => Some(Limit::CallBytes),
             End::Trickled => Some(Limit::ReadTimeout),
             End::Idle => Some(Limit::IdleTimeout),
             End::Broken(_) | End::Orderly | End::Revoked | End::Panicked => None,
@@ -123,6 +128,10 @@ impl End {
         Some(match self {
             End::Orderly => return None,
             End::Broken(error) => reason(&error),
+            End::Overflowed => {
+                let limit = max_output(config);
+                format!("answers would exceed their limit of {limit} bytes that wait to be written")
+            }
             End::Stalled => format!("read nothing for {:?}", config.write_timeout),
             End::Stuck => {
                 let Config { max_calls, max_call_bytes, write_timeout, .. } = config;
@@ -143,12 +152,32 @@ impl End {
     }
 }
 
-/// What an error says, without the kind that the protocol gives it if it says more than that.
+/// Tells a client in the protocol's own words why there is nothing for it.
+async fn abort<S: AsyncWrite + Unpin>(mut stream: S, error: &Error) -> std::io::Result<()> {
+    stream.write_all(&net::abort(&reason(error))).await?;
+    stream.shutdown().await
+}
+
+/// What an error says, without the kind that the protocol gives it if it says more than that. It may be the
+/// client that says it: in one line, and not a long one.
 fn reason(error: &Error) -> String {
-    match error.extra.is_empty() {
+    const LONGEST: usize = 300;
+    let told = match error.extra.is_empty() {
         true => error.to_string(),
         false => error.extra.clone(),
-    }
+    };
+    let end = told.floor_char_boundary(LONGEST);
+    let more = if end < told.len() { "…" } else { "" };
+    let shown = told[..end].chars().map(|c| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    });
+    shown.collect::<String>() + more
+}
+
+/// The most bytes that may wait to be written.
+fn max_output(config: &Config) -> usize {
+    config.max_call_bytes.saturating_mul(net::HELD)
 }
 
 /// How long the RPC system may take to end after its stream has.
@@ -171,8 +200,9 @@ where
         bytes: session.config().max_call_bytes,
     });
     let (stats, ending) = (session.stats().clone(), session.clone());
+    let bounds = (words, max_output(session.config()));
     let (gate, network) =
-        net::Network::new(stream, words, calls.clone(), stats, move || ending.ends());
+        net::Network::new(stream, bounds, calls.clone(), stats, move || ending.ends());
     let rpc = RpcSystem::new(Box::new(network), Some(root));
     let disconnector = rpc.get_disconnector();
     let mut rpc = tokio::task::spawn_local(rpc);
@@ -185,6 +215,7 @@ where
             let end = End::Broken(calls.too_many_bytes());
             cut_off(&gate, &calls, rpc, end).await
         }
+        () = gate.overflows() => cut_off(&gate, &calls, rpc, End::Overflowed).await,
         () = gate.trickles(config.read_timeout) => cut_off(&gate, &calls, rpc, End::Trickled).await,
         () = client.revoked(session.shared()) => cut_off(&gate, &calls, rpc, End::Revoked).await,
         () = gate.idle(config.idle_timeout) => {
@@ -198,6 +229,9 @@ where
             return say_good_bye(session, &gate, &calls, rpc, disconnector).await;
         }
     };
+    if let Some(limit) = calls.met() {
+        session.hit(limit);
+    }
     // The system may have ended without letting go: after a failed write, and after a panic.
     let _ = timeout(END_TIMEOUT, disconnector).await;
     end
@@ -258,7 +292,7 @@ async fn say_good_bye<S>(
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
 
     use super::*;
     use crate::access::Who;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::access::{Credentials, Place, Who, socket_mode};
 use crate::config::Config;
+use crate::net;
 use crate::stats::Limit;
 use crate::worker::{Permit, Shared};
 use killick_client::Address;
@@ -345,6 +346,7 @@ fn take_in(
     if let Socket::Unix(_, who) = &socket
         && let Err(refused) = who.grant(&config)
     {
+        shared.count_refused();
         return warn!(peer, reason = %refused, "connection refused");
     }
     let place = match &socket {
@@ -372,16 +374,13 @@ fn take_in(
 /// there are no words for it.
 fn refuse(socket: Socket, peer: &str, reason: &str, shared: &Shared) {
     shared.hits.count(Limit::Connections);
+    shared.count_refused();
     warn!(peer, %reason, "connection refused");
-    let mut message = capnp::message::Builder::new_default();
-    let rpc = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
-    let mut abort = rpc.init_abort();
-    abort.set_reason(reason);
-    abort.set_type(capnp_rpc::rpc_capnp::exception::Type::Overloaded);
+    let message = net::abort(reason);
     // It fits the buffer of a fresh socket; if it does not, the client learns less.
     let _ = match socket {
-        Socket::Unix(socket, _) => capnp::serialize::write_message(socket, &message),
-        Socket::Tcp(socket) => capnp::serialize::write_message(socket, &message),
+        Socket::Unix(mut socket, _) => socket.write_all(&message),
+        Socket::Tcp(mut socket) => socket.write_all(&message),
         Socket::Tls(_) => Ok(()),
     };
 }

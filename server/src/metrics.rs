@@ -145,7 +145,7 @@ impl Collector for Scrape {
         let clients = shared.clients.list();
         let sum =
             |of: fn(&crate::stats::Stats) -> u64| clients.iter().map(|client| of(client)).sum();
-        let gauges: [(&str, &str, u64); 12] = [
+        let gauges: [(&str, &str, u64); 13] = [
             ("uptime_seconds", "Since the start", shared.started.elapsed().as_secs()),
             ("threads", "Threads that serve connections", shared.workers() as u64),
             ("connections", "Connections that are open", shared.connections() as u64),
@@ -158,6 +158,7 @@ impl Collector for Scrape {
             ),
             ("pending_bytes", "Bytes that wait to be written", sum(|client| client.pending.get())),
             ("nodes", "Nodes in the tree, its root included", shared.tree.nodes() as u64),
+            ("values", "Values in cells, and not yet reclaimed", shared.values() as u64),
             ("stored_bytes", "Bytes of values", shared.stored_bytes() as u64),
             ("resident_bytes", "Resident memory of the process", system::resident_bytes()),
             ("max_connections", "The limit of connections", shared.config().max_connections as u64),
@@ -179,6 +180,7 @@ impl Collector for Scrape {
                 "Connections that were served",
                 shared.all_connections() as f64,
             ),
+            ("refused_connections", "Connections that were not", shared.refused() as f64),
             ("read_bytes", "Bytes read from clients", read as f64),
             ("written_bytes", "Bytes written to clients", written as f64),
             ("cpu_seconds", "Processor time of the process", system::cpu_micros() as f64 / 1e6),

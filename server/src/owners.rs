@@ -18,8 +18,8 @@
 
 #![allow(clippy::mutable_key_type, reason = "a node's identity, its key, never changes")]
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
@@ -27,28 +27,41 @@ use crate::cap::Node;
 
 /// The cells that hold, or did a moment ago, values of one owner.
 #[derive(Default)]
-pub(crate) struct Cells(RefCell<HashSet<(Node, u64)>>);
+pub(crate) struct Cells {
+    /// Whether the owner has stored each of them itself.
+    noted: RefCell<HashMap<(Node, u64), bool>>,
+    own: Cell<usize>,
+}
 
 impl Cells {
-    /// A value of this owner came into `node`'s cell, or went from it, where it has `revision`.
-    pub(crate) fn note(&self, node: Node, revision: u64) {
+    /// A value of this owner came into `node`'s cell, by its `own` call or that of another, or went from
+    /// it, where it has `revision`.
+    pub(crate) fn note(&self, node: Node, revision: u64, own: bool) {
         let key = (node, revision);
-        let mut cells = self.0.borrow_mut();
-        match cells.take(&key) {
-            // Dropped at the end, and after the borrow: it may be the node's last anchor.
-            Some(known) => drop((cells, known)),
-            None => drop(cells.insert(key)),
+        let mut noted = self.noted.borrow_mut();
+        match noted.remove_entry(&key) {
+            Some((known, own)) => {
+                self.own.set(self.own.get() - usize::from(own));
+                // After the borrow: it may be the node's last anchor.
+                drop(noted);
+                drop((known, key));
+            }
+            None => {
+                noted.insert(key, own);
+                self.own.set(self.own.get() + usize::from(own));
+            }
         }
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+    /// How many there are with a value that the owner has stored itself.
+    pub(crate) fn own(&self) -> usize {
+        self.own.get()
     }
 
     /// The nodes of all these cells, which are forgotten.
     pub(crate) fn take(&self) -> impl Iterator<Item = Node> {
-        self.0.take().into_iter().map(|(node, _)| node)
+        self.own.set(0);
+        self.noted.take().into_keys().map(|(node, _)| node)
     }
 }
 

@@ -22,12 +22,13 @@ use std::time::Instant;
 use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tracing::error;
 
 use crate::bridge::{Bound, Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::config::Config;
+use crate::net;
 use crate::owners::Cells;
 use crate::service::Object;
 use crate::stats::{Limit, OUTCOMES, Stats};
@@ -56,6 +57,9 @@ pub(crate) struct Session {
     /// The cells whose value dies with this connection.
     cells: Cells,
     idle: Notify,
+    /// Calls that wait until less waits for the client, in their order.
+    turns: Semaphore,
+    waiting: Cell<usize>,
 }
 
 /// One running call.
@@ -112,6 +116,8 @@ impl Session {
             ends: Notify::new(),
             cells: Cells::default(),
             idle: Notify::new(),
+            turns: Semaphore::new(1),
+            waiting: Cell::new(0),
         });
         worker.add_session(&session);
         session
@@ -204,13 +210,13 @@ impl Session {
         drop((removed, cap));
     }
 
-    /// Whether a value of `owners` may be stored, for all that dies with this connection.
+    /// Whether this connection may store a value of `owners`, for all of its that die with it.
     ///
     /// # Errors
     /// It would be one of them, and the connection has its limit of those.
     pub(crate) fn may_own(&self, owners: &[Origin]) -> Result<(), Error> {
         let limit = self.config().max_connection_values;
-        if self.cells.len() < limit || owners.iter().all(|owner| owner.id() != self.id()) {
+        if self.cells.own() < limit || owners.iter().all(|owner| owner.id() != self.id()) {
             return Ok(());
         }
         self.hit(Limit::ConnectionValues);
@@ -229,6 +235,35 @@ impl Session {
         self.stats.running.add(1);
         let outcome = OUTCOMES.len() - 1;
         Running { session: self.clone(), method, started: Instant::now(), outcome }
+    }
+
+    /// Whether a call has to wait for its [turn](Self::turn).
+    pub(crate) fn has_to_wait(&self) -> bool {
+        self.waiting.get() > 0 || self.is_backed_up()
+    }
+
+    fn is_backed_up(&self) -> bool {
+        self.stats.pending.get() > net::OUTPUT_LIMIT as u64
+            || self.stats.making.get() >= net::MAKING_LIMIT
+    }
+
+    /// Waits until less waits to be written to the client, and those who waited before have had their
+    /// turn. Calls that were read long ago may begin all at once, when what they were made on is there.
+    pub(crate) async fn turn(&self) {
+        /// One who waits, for as long as he does.
+        struct Waiting<'a>(&'a Cell<usize>);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let _waiting = Waiting(&self.waiting);
+        // It is never closed.
+        let _turn = self.turns.acquire().await;
+        while self.is_backed_up() {
+            self.stats.drained.notified().await;
+        }
     }
 
     /// Resolves when no call is running.
@@ -290,6 +325,7 @@ impl Session {
             .await;
         self.shared().clients.close(&self.stats);
         self.worker.tidy_soon();
+        self.worker.give_back_soon();
     }
 }
 

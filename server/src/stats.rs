@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// A number that one thread changes and others read: no read-modify-write, so it costs that thread
 /// what a variable of its own does.
 #[derive(Debug, Default)]
@@ -40,6 +42,10 @@ pub(crate) struct Stats {
     pub(crate) written: Count,
     /// Bytes that wait to be written.
     pub(crate) pending: Count,
+    /// Messages that are being made, or are made and not among the bytes that wait yet.
+    pub(crate) making: Count,
+    /// Told when some of many bytes have been written, or some of many messages made.
+    pub(crate) drained: Notify,
     pub(crate) handles: Count,
     pub(crate) hosted: Count,
 }
@@ -74,6 +80,8 @@ impl Clients {
             read: Count::default(),
             written: Count::default(),
             pending: Count::default(),
+            making: Count::default(),
+            drained: Notify::new(),
             handles: Count::default(),
             hosted: Count::default(),
         });
@@ -138,8 +146,8 @@ pub(crate) enum Limit {
     Capabilities,
     ConnectionNodes,
     ConnectionValues,
-    /// The calls of a connection, or their bytes.
     Calls,
+    CallBytes,
     ValueBytes,
     ValueCapabilities,
     StoredBytes,
@@ -157,12 +165,13 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 18] = [
+    pub(crate) const ALL: [(Limit, &str); 19] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
         (Limit::ConnectionValues, "max-connection-values"),
         (Limit::Calls, "max-calls"),
+        (Limit::CallBytes, "max-call-bytes"),
         (Limit::ValueBytes, "max-value-bytes"),
         (Limit::ValueCapabilities, "max-value-capabilities"),
         (Limit::StoredBytes, "max-stored-bytes"),

@@ -30,6 +30,7 @@ use crate::listen::{Incoming, Socket};
 use crate::owners::Note;
 use crate::session::Session;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
+use crate::system;
 use crate::wire::Stored;
 
 /// What all threads of a server share.
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Vec<Calls>,
     pub(crate) queues: Vec<Queues>,
     pub(crate) hits: Hits,
+    /// Connections that were not served.
+    refused: AtomicU64,
     /// How each worker is told of its clients' values.
     notes: Vec<UnboundedSender<Letter>>,
 }
@@ -94,6 +97,7 @@ impl Shared {
             calls: (0..workers).map(|_| Calls::default()).collect(),
             queues: (0..workers).map(|_| Queues::default()).collect(),
             hits: Hits::default(),
+            refused: AtomicU64::new(0),
             notes,
             config: ArcSwap::from_pointee(config),
         };
@@ -153,6 +157,22 @@ impl Shared {
     pub(crate) fn stored_bytes(&self) -> usize {
         // Relaxed: a count for people to read.
         self.stored.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were not served.
+    pub(crate) fn refused(&self) -> u64 {
+        // Relaxed, here and below: a count for people to read.
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that is not served.
+    pub(crate) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many values there are of those that take the [stored bytes](Self::stored_bytes).
+    pub(crate) fn values(&self) -> usize {
+        Arc::strong_count(&self.stored) - 1
     }
 
     /// How many threads serve connections.
@@ -238,6 +258,7 @@ pub(crate) struct Worker {
     sessions: RefCell<HashMap<u64, Weak<Session>>>,
     home: Home,
     tidy: Notify,
+    left: Notify,
 }
 
 /// What a worker is told, or asked, by other threads.
@@ -262,7 +283,8 @@ impl Worker {
     ) -> (Rc<Self>, Inboxes) {
         let (home, inbox) = Home::new(number);
         let sessions = RefCell::default();
-        let worker = Worker { shared, number, sessions, home, tidy: Notify::new() };
+        let worker =
+            Worker { shared, number, sessions, home, tidy: Notify::new(), left: Notify::new() };
         (Rc::new(worker), Inboxes { home: inbox, notes })
     }
 
@@ -293,19 +315,20 @@ impl Worker {
         self.sessions.borrow().values().cloned().collect()
     }
 
-    /// Notes that a value of `owners` came into `node`'s cell, or went from it, where it has
-    /// `revision`. What is returned are those notes that other workers have yet to take.
+    /// Notes that a value of `owners` came into `node`'s cell, by a call of connection `writer`, or went
+    /// from it, where it has `revision`. What is returned are those notes that other workers have yet to take.
     pub(crate) fn note(
         &self,
         node: &Node,
         revision: u64,
         owners: &[Origin],
+        writer: u64,
     ) -> Vec<oneshot::Receiver<()>> {
         let mut pending = Vec::new();
         for owner in owners {
             let (node, id) = (node.clone(), owner.id());
             if owner.home() == self.number {
-                self.noted(id, node, revision);
+                self.noted(id, node, revision, id == writer);
                 continue;
             }
             let (taken, taking) = oneshot::channel();
@@ -318,10 +341,10 @@ impl Worker {
         pending
     }
 
-    fn noted(&self, owner: u64, node: Node, revision: u64) {
+    fn noted(&self, owner: u64, node: Node, revision: u64, own: bool) {
         let session = self.sessions.borrow().get(&owner).and_then(Weak::upgrade);
         match session {
-            Some(session) => session.cells().note(node, revision),
+            Some(session) => session.cells().note(node, revision, own),
             None => self.owner_left(&node, owner),
         }
     }
@@ -338,7 +361,7 @@ impl Worker {
                 // Nobody waits for these: each is that of a value, and was paid for with it.
                 let others = value.owners().iter().filter(|origin| origin.id() != owner);
                 let others: Vec<_> = others.cloned().collect();
-                drop(self.note(node, now.revision, &others));
+                drop(self.note(node, now.revision, &others, owner));
                 return;
             }
             // Lost to a concurrent store: look at the new value.
@@ -349,6 +372,11 @@ impl Worker {
     /// claimed for long by a value that nobody can reach.
     pub(crate) fn tidy_soon(&self) {
         self.tidy.notify_one();
+    }
+
+    /// A connection has ended: has the memory that it took given back to the system, some time.
+    pub(crate) fn give_back_soon(&self) {
+        self.left.notify_one();
     }
 
     /// Runs what the worker does by itself, for ever: makes the calls to what its clients host and
@@ -362,7 +390,8 @@ impl Worker {
                 queues.notes.set(notes.len() as u64);
                 match letter {
                     Letter::Note(Note { owner, node, revision, taken }) => {
-                        self.noted(owner, node, revision);
+                        // It writes on its own thread.
+                        self.noted(owner, node, revision, false);
                         drop(taken);
                     }
                     // An error means that nobody waits for it any more.
@@ -379,10 +408,24 @@ impl Worker {
                 }
             }
         };
+        let give_back = async {
+            loop {
+                self.left.notified().await;
+                for _ in 0..GIVE_BACK_ROUNDS {
+                    tokio::time::sleep(GIVE_BACK_PAUSE).await;
+                    system::give_back();
+                }
+            }
+        };
         let calls = self.home.run(home, |left| queues.calls.set(left as u64));
-        tokio::join!(calls, take_notes, reclaim);
+        tokio::join!(calls, take_notes, reclaim, give_back);
     }
 }
+
+/// How often memory is given back after a connection's end: the allocator returns some of it each time.
+const GIVE_BACK_ROUNDS: usize = 8;
+/// The pause before each round.
+const GIVE_BACK_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often reclamation is pushed on after something was dropped: it advances by one epoch at a
 /// time, and what is dropped in one is due some epochs later.
@@ -427,6 +470,7 @@ pub(crate) fn run(
 async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
     let Incoming { socket, peer, permit, place } = incoming;
     if let Err(why) = admit_and_run((socket, place), &peer, &worker, &mut stop).await {
+        worker.shared().count_refused();
         warn!(peer, reason = %why, "connection refused");
     }
     drop(permit);

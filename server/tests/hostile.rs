@@ -108,6 +108,21 @@ fn a_bad_message_whose_sender_closes_at_once_is_one_log_line() {
 }
 
 #[test]
+fn what_a_client_says_as_it_ends_is_one_short_line_of_the_log() {
+    let harness = Harness::start();
+    run(async {
+        let mut message = capnp::message::Builder::new_default();
+        let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
+        root.init_abort().set_reason(format!("evil\nERROR forged \x1b[31m{}", "é".repeat(5000)));
+        let message = capnp::serialize::write_message_to_words(&message);
+        send_and_wait_for_the_end(harness.unix(), &message).await;
+        let log = harness.logged(1).await;
+        assert!(log[0].contains(r"evil\nERROR forged \u{1b}[31mé"), "{log:?}");
+        assert!(log[0].ends_with("é…") && log[0].len() < 1000, "{log:?}");
+    });
+}
+
+#[test]
 fn a_connection_that_ends_in_order_is_one_log_line_without_a_reason_and_only_if_wanted() {
     for level in [Level::DEBUG, Level::INFO] {
         let harness = Harness::logging(level, |_| {});

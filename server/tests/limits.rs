@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use capnp::ErrorKind;
 use killick::Limits;
-use killick_schema::api::anchor_capnp::anchor::loader;
+use killick_schema::api::anchor_capnp::anchor::{self, loader};
 use support::{
-    Harness, Peer, Put, cell, eventually, load_cap, names, run, speaker, store, store_bound, walk,
-    walk_error,
+    Harness, Peer, Put, cell, eventually, load_cap, names, put, run, speaker, store, store_bound,
+    swap, walk, walk_error,
 };
 
 #[test]
@@ -124,6 +124,58 @@ fn a_connection_owns_no_more_values_than_its_limit() {
         store(&storers[2], Put::text("anybody's"), true).await.expect("not its own");
         store(&storers[0], Put::Nothing, true).await.expect("emptied");
         store_bound(&storers[2], Put::text("mine"), true).await.expect("room again");
+    });
+}
+
+#[test]
+fn values_that_others_store_of_it_leave_a_connection_room_for_its_own() {
+    let harness = Harness::with(|config| config.max_connection_values = 2);
+    run(async {
+        let hosting = Peer::connect(harness.unix()).await;
+        let other = Peer::connect(harness.tcp()).await;
+        let (client, _) = speaker("hello");
+        put(&hosting, "hosted", Put::cap(client)).await;
+        let (loader, _) = cell(&walk(&other.anchor(), "hosted").await.unwrap()).await;
+        let hosted: loader::Client = load_cap(&loader).await.unwrap().expect("there");
+        for number in 0..10 {
+            put(&other, &format!("copy/{number}"), Put::cap(hosted.clone())).await;
+        }
+        let (_, storer) = cell(&walk(&hosting.anchor(), "second").await.unwrap()).await;
+        store_bound(&storer, Put::text("mine"), true).await.expect("room for it");
+        hosting.leave().await;
+        drop((loader, hosted));
+        other.tree_is_empty().await;
+    });
+}
+
+#[test]
+fn a_swap_whose_answer_does_not_fit_changes_nothing() {
+    let harness = Harness::with(|config| config.max_capabilities = 5);
+    run(async {
+        let other = Peer::connect(harness.tcp()).await;
+        let deep = walk(&other.anchor(), "somewhere").await.unwrap();
+        put(&other, "a", Put::cap(deep)).await;
+        let peer = Peer::connect(harness.unix()).await;
+        let anchor = walk(&peer.anchor(), "a").await.unwrap();
+        let mut held = Vec::new();
+        for path in ["b", "c", "d"] {
+            held.push(walk(&peer.anchor(), path).await.unwrap());
+        }
+        let error = swap(&anchor, Put::text("new")).await.expect_err("no room for the old one");
+        assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        let (loader, _) = cell(&walk(&other.anchor(), "a").await.unwrap()).await;
+        assert!(load_cap::<anchor::Client>(&loader).await.unwrap().is_some(), "it is still there");
+    });
+}
+
+#[test]
+fn a_client_for_whom_there_is_no_root_is_told_why() {
+    let harness = Harness::with(|config| config.max_capabilities = 0);
+    run(async {
+        for address in harness.server.addresses() {
+            let error = walk_error(&Peer::connect(address).await.anchor(), "a").await;
+            assert!(error.to_string().contains("limit of 0 capabilities"), "{error}");
+        }
     });
 }
 

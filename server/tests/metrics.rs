@@ -76,7 +76,8 @@ fn what_clients_do_is_counted() {
         let limit = |name| sample(&format!("killick_limits_hit_total{{limit=\"{name}\"}}"));
         assert_eq!((limit("max-connections"), limit("max-children")), (0.0, 1.0));
         assert_eq!(sample("killick_queued{thread=\"0\",kind=\"calls\"}"), 0.0);
-        assert_eq!(sample("killick_nodes"), 3.0);
+        assert_eq!(sample("killick_refused_connections_total"), 0.0);
+        assert_eq!((sample("killick_nodes"), sample("killick_values")), (3.0, 1.0));
         assert_eq!(sample("killick_hosted"), 1.0);
         assert_eq!(sample("killick_running_calls"), 0.0);
         assert!(sample("killick_stored_bytes") > 0.0 && sample("killick_resident_bytes") > 0.0);

@@ -175,7 +175,7 @@ fn allow_files(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = if raised.is_ok() { maximum } else { current };
-    let wanted = OTHER_FILES + connections as u64;
+    let wanted = OTHER_FILES.saturating_add(connections as u64);
     if let Some(limit) = limit.filter(|limit| *limit < wanted) {
         warn!(limit, wanted, "the system's limit of open files is less than connections may need");
     }

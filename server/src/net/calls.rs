@@ -26,8 +26,10 @@ use capnp_rpc::rpc_capnp::{call, cap_descriptor, message_target, resolve};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::stats::Limit;
+
 /// How many times the limits of what is unanswered may be open, answered and given up included.
-const HELD: usize = 4;
+pub(crate) const HELD: usize = 4;
 
 /// What a call takes besides its message: as many bytes are added to each.
 const CALL_BYTES: usize = 2048;
@@ -83,6 +85,8 @@ pub(crate) struct Calls {
     stops: Notify,
     /// What was wrong with what came in, if that is why the RPC system disconnected.
     cause: RefCell<Option<Error>>,
+    /// The limit that the connection has to end for.
+    met: Cell<Option<Limit>>,
 }
 
 /// What a message is that came in.
@@ -122,6 +126,7 @@ impl Calls {
             room: Notify::new(),
             stops: Notify::new(),
             cause: RefCell::default(),
+            met: Cell::new(None),
         })
     }
 
@@ -156,6 +161,11 @@ impl Calls {
     /// What was wrong with what came in, if that is why the RPC system disconnected.
     pub(crate) fn cause(&self) -> Option<Error> {
         self.cause.borrow().clone()
+    }
+
+    /// The limit of calls, or of their bytes, that the connection ends for, if it ends for one.
+    pub(crate) fn met(&self) -> Option<Limit> {
+        self.met.get()
     }
 
     /// The RPC system disconnects, for what `result` says.
@@ -292,6 +302,7 @@ impl Calls {
         let mut open = self.open.borrow_mut();
         let limit = self.limit.get().calls.max(1).saturating_mul(HELD);
         if open.len() - self.given_up.get() >= limit {
+            self.met.set(Some(Limit::Calls));
             return Err(Error::overloaded(format!(
                 "this connection has its limit of {limit} calls open: an answered one counts until \
                  the client has said that it is done with the answer"
@@ -314,6 +325,7 @@ impl Calls {
 
     /// What to tell a client whose calls and answers take too much.
     pub(crate) fn too_many_bytes(&self) -> Error {
+        self.met.set(Some(Limit::CallBytes));
         let limit = self.limit.get().bytes.saturating_mul(HELD);
         Error::overloaded(format!(
             "the open calls of this connection exceed their limit of {limit} bytes: an answer counts \

@@ -9,17 +9,27 @@ use std::task::Poll;
 use capnp::capability::Promise;
 use capnp::message::{Builder, HeapAllocator, Reader, ReaderOptions};
 use capnp::{Error, any_pointer};
+use capnp_rpc::rpc_capnp::{exception, message};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use futures::channel::oneshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Calls, Gate, Received, Segments, SharedSegments, Stream, gate};
+use super::{Calls, Gate, MAKING_LIMIT, Received, Segments, SharedSegments, Stream, gate};
 use crate::stats::Stats;
 
 /// The most words that are allocated for a message before it is known how many it takes: the RPC
 /// system asks for a kilobyte and more for a call, which most do not use.
 const FIRST_SEGMENT_WORDS: u32 = 64;
+
+/// The message that tells a client that there is nothing for it, at the moment, and why.
+pub(crate) fn abort(reason: &str) -> Vec<u8> {
+    let mut message = Builder::new_default();
+    let mut abort = message.init_root::<message::Builder<'_>>().init_abort();
+    abort.set_reason(reason);
+    abort.set_type(exception::Type::Overloaded);
+    capnp::serialize::write_message_to_words(&message)
+}
 
 /// The network of one connection: its link to the client, until the RPC system takes it, and the future
 /// that writes.
@@ -29,17 +39,18 @@ pub(crate) struct Network<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Network<S> {
-    /// The network over `stream`, and the gate before that. Messages may have `max_words` words; calls
+    /// The network over `stream`, and the gate before that. Messages may have `max_words` words, and
+    /// `max_output` bytes may wait to be written; calls
     /// are counted in `calls`, bytes in `stats`. `ends` is told of the end of what is read, before the RPC
     /// system learns of it.
     pub(crate) fn new(
         stream: S,
-        max_words: usize,
+        (max_words, max_output): (usize, usize),
         calls: Rc<Calls>,
         stats: Arc<Stats>,
         ends: impl Fn() + 'static,
     ) -> (Gate<S>, Self) {
-        let (gate, stream) = gate(stream, max_words, stats);
+        let (gate, stream) = gate(stream, max_words, max_output, stats);
         let (ended, end) = oneshot::channel();
         let shutdown = Shutdown::default();
         let writes = Promise::from_future(write(stream.clone(), shutdown.clone(), end));
@@ -147,7 +158,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
             words => words.min(FIRST_SEGMENT_WORDS),
         };
         let message = Builder::new(HeapAllocator::new().first_segment_words(words));
-        Box::new(Outgoing { message, stream: self.stream.clone(), calls: self.calls.clone() })
+        let making = Making::new(&self.stream.stats);
+        Box::new(Outgoing {
+            message,
+            stream: self.stream.clone(),
+            calls: self.calls.clone(),
+            making,
+        })
     }
 
     fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
@@ -163,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
     }
 
     fn shutdown(&mut self, result: Result<(), Error>) -> Promise<(), Error> {
+        (self.ends)();
         self.calls.ended(&result);
         let (done, written) = oneshot::channel();
         let mut asked = self.shutdown.borrow_mut();
@@ -258,6 +276,27 @@ struct Outgoing<S> {
     message: Builder<HeapAllocator>,
     stream: Stream<S>,
     calls: Rc<Calls>,
+    making: Making,
+}
+
+/// Counts a message that is being made.
+struct Making(Arc<Stats>);
+
+impl Making {
+    fn new(stats: &Arc<Stats>) -> Self {
+        stats.making.add(1);
+        Making(stats.clone())
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        let making = self.0.making.get();
+        self.0.making.set(making - 1);
+        if making == MAKING_LIMIT {
+            self.0.drained.notify_one();
+        }
+    }
 }
 
 impl<S: 'static> OutgoingMessage for Outgoing<S> {
@@ -270,7 +309,7 @@ impl<S: 'static> OutgoingMessage for Outgoing<S> {
     }
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<Builder<HeapAllocator>>) {
-        let Outgoing { message, stream, calls } = *self;
+        let Outgoing { message, stream, calls, making } = *self;
         if let Ok(body) = message.get_root_as_reader() {
             calls.sent(body, message.size_in_words().saturating_mul(8));
         }
@@ -278,6 +317,7 @@ impl<S: 'static> OutgoingMessage for Outgoing<S> {
             // A vector takes whatever is written.
             let _: Result<(), Error> = capnp::serialize::write_message(output, &message);
         });
+        drop(making);
         (Promise::ok(()), Rc::new(message))
     }
 

@@ -9,8 +9,9 @@
 //! - **Turns.** After [`TURN`] messages the other connections of the thread have theirs, so that nobody
 //!   waits for all that another one has sent at once.
 //! - **Back-pressure.** While the socket takes no more, or [`OUTPUT_LIMIT`] bytes wait for it, nothing
-//!   is read: a client that does not read its answers gets no further questions answered, and its
-//!   answers do not pile up.
+//!   is read: a client that does not read its answers gets no further questions answered. Calls that were
+//!   read before and begin only then wait too ([`Session::turn`](crate::session::Session::turn)); and a
+//!   connection ends for which more than a limit of bytes waits nevertheless ([`Gate::overflows`]).
 //! - **Time limits.** [`Gate::stalled`] resolves when a write has waited too long, [`Gate::trickles`] when
 //!   the rest of a message has, and [`Gate::idle`] when nothing has come for long.
 //! - **Closing.** After [`Gate::close`] reads are at the end and writes fail, which ends the RPC
@@ -40,14 +41,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use calls::Received;
-pub(crate) use calls::{Amount, Calls};
+pub(crate) use calls::{Amount, Calls, HELD};
 use framing::{Frames, Segments, SharedSegments};
-pub(crate) use link::Network;
+pub(crate) use link::{Network, abort};
 
 use crate::stats::Stats;
 
 /// How many bytes may wait to be written while more is read.
-const OUTPUT_LIMIT: usize = 256 * 1024;
+pub(crate) const OUTPUT_LIMIT: usize = 256 * 1024;
+/// How many messages may be in the making while calls begin.
+pub(crate) const MAKING_LIMIT: u64 = 64;
 /// How much memory is kept for what is to be written while there is nothing.
 const OUTPUT_KEPT: usize = 64 * 1024;
 
@@ -67,6 +70,9 @@ struct State<S> {
     written: usize,
     /// Nothing is read any more, not even the end.
     muted: bool,
+    /// The most bytes that may wait to be written, and whether there were more.
+    max_output: usize,
+    overflowed: bool,
     /// Since when a write has been waiting for the socket.
     blocked: Option<Instant>,
     /// Since when the rest of a message has been waited for.
@@ -97,6 +103,7 @@ pub(crate) struct Gate<S> {
     state: Rc<RefCell<State<S>>>,
     blocks: Rc<Notify>,
     parts: Rc<Notify>,
+    overflow: Rc<Notify>,
 }
 
 /// The RPC system's side.
@@ -104,20 +111,30 @@ struct Stream<S> {
     state: Rc<RefCell<State<S>>>,
     blocks: Rc<Notify>,
     parts: Rc<Notify>,
+    overflow: Rc<Notify>,
     stats: Arc<Stats>,
 }
 
 impl<S> Clone for Stream<S> {
     fn clone(&self) -> Self {
-        let Stream { state, blocks, parts, stats } = self;
-        let (state, stats) = (state.clone(), stats.clone());
-        Stream { state, blocks: blocks.clone(), parts: parts.clone(), stats }
+        Stream {
+            state: self.state.clone(),
+            blocks: self.blocks.clone(),
+            parts: self.parts.clone(),
+            overflow: self.overflow.clone(),
+            stats: self.stats.clone(),
+        }
     }
 }
 
-/// Puts a gate before `stream`, which takes messages of up to `max_words` words. Bytes are counted in
-/// `stats`.
-fn gate<S>(stream: S, max_words: usize, stats: Arc<Stats>) -> (Gate<S>, Stream<S>) {
+/// Puts a gate before `stream`, which takes messages of up to `max_words` words, and has `max_output` bytes
+/// wait to be written at most. Bytes are counted in `stats`.
+fn gate<S>(
+    stream: S,
+    max_words: usize,
+    max_output: usize,
+    stats: Arc<Stats>,
+) -> (Gate<S>, Stream<S>) {
     let state = State {
         stream: Some(stream),
         input: Frames::new(max_words),
@@ -125,6 +142,8 @@ fn gate<S>(stream: S, max_words: usize, stats: Arc<Stats>) -> (Gate<S>, Stream<S
         output: Vec::new(),
         written: 0,
         muted: false,
+        max_output,
+        overflowed: false,
         blocked: None,
         partial: None,
         heard: Instant::now(),
@@ -132,9 +151,15 @@ fn gate<S>(stream: S, max_words: usize, stats: Arc<Stats>) -> (Gate<S>, Stream<S
         writer: None,
     };
     let state = Rc::new(RefCell::new(state));
-    let (blocks, parts) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-    let gate = Gate { state: state.clone(), blocks: blocks.clone(), parts: parts.clone() };
-    (gate, Stream { state, blocks, parts, stats })
+    let [blocks, parts, overflow] = std::array::from_fn(|_| Rc::new(Notify::new()));
+    let stream = Stream {
+        state: state.clone(),
+        blocks: blocks.clone(),
+        parts: parts.clone(),
+        overflow: overflow.clone(),
+        stats,
+    };
+    (Gate { state, blocks, parts, overflow }, stream)
 }
 
 impl<S> Gate<S> {
@@ -151,6 +176,13 @@ impl<S> Gate<S> {
         drop(state);
         drop(stream);
         wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Resolves when more bytes than may had to wait to be written.
+    pub(crate) async fn overflows(&self) {
+        while !self.state.borrow().overflowed {
+            self.overflow.notified().await;
+        }
     }
 
     /// Resolves when one write has waited for longer than `limit`.
@@ -279,7 +311,17 @@ impl<S> Stream<S> {
             return;
         }
         write(&mut state.output);
-        self.stats.pending.set((state.output.len() - state.written) as u64);
+        let pending = state.output.len() - state.written;
+        self.stats.pending.set(pending as u64);
+        if pending > state.max_output {
+            state.overflowed = true;
+            // What has come would only be answered by more.
+            state.muted = true;
+            state.output = Vec::new();
+            state.written = 0;
+            self.overflow.notify_one();
+            return;
+        }
         // One that waits for the socket is woken by that.
         if state.blocked.is_none()
             && let Some(writer) = state.writer.take()
@@ -342,8 +384,12 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
                 reader.wake();
             }
             self.stats.written.add(count as u64);
+            let before = state.output.len() - state.written;
             state.written += count;
-            self.stats.pending.set((state.output.len() - state.written) as u64);
+            self.stats.pending.set((before - count) as u64);
+            if before > OUTPUT_LIMIT {
+                self.stats.drained.notify_one();
+            }
             if all {
                 state.output.clear();
                 state.output.shrink_to(OUTPUT_KEPT);

@@ -8,7 +8,7 @@ use killick_schema::api::anchor_capnp::anchor::{
     SwapResults, WalkParams, WalkResults, child,
 };
 
-use super::write::{If, Written, write};
+use super::write::{If, Write};
 use crate::cap::{Node, Own};
 use crate::session::Session;
 use crate::wire;
@@ -68,16 +68,31 @@ impl Server for AnchorService {
         mut results: SwapResults,
     ) -> Result<(), Error> {
         let params = params.get()?;
-        let (value, bound) = (params.get_value(), params.get_bound());
-        let written = write(&self.session, &self.node, value, bound, If::Any).await?;
-        let Written::Done { previous, revision } = written else {
-            return Err(Error::failed("a write without a condition was refused".into()));
-        };
-        let mut results = results.get();
-        results.set_revision(revision);
-        match &previous.value {
-            Some(value) => wire::put_value(&self.session, value, results.init_previous()),
-            None => Ok(()),
+        let value = (params.get_value(), params.get_bound());
+        let mut write = Write::take(&self.session, value.0, value.1).await?;
+        loop {
+            // The client has the previous value before it is replaced: what does not fit changes nothing.
+            let previous = self.node.load();
+            let mut results = results.get();
+            match &previous.value {
+                Some(value) => {
+                    wire::put_value(&self.session, value, results.reborrow().init_previous())?;
+                }
+                None if write.is_null() => {
+                    results.set_revision(previous.revision);
+                    return Ok(());
+                }
+                None => results.reborrow().init_previous().clear(),
+            }
+            let condition = If::Revision(previous.revision);
+            match write.store(&self.session, &self.node, condition).await? {
+                Ok(written) => {
+                    results.set_revision(written.revision);
+                    return Ok(());
+                }
+                // Lost to a concurrent write: again from the new value.
+                Err((again, _)) => write = again,
+            }
         }
     }
 }

@@ -149,7 +149,14 @@ impl Server for Dispatch {
             Error::failed("internal error of the server".into())
         };
         let ended = move |result: &Result<(), Error>| running.ended(result);
-        contain(ended, panicked, || self.0.call(method, params, results))
+        // Calls to others are on their way at once, in their order; the others bound them.
+        let ours = matches!(self.cap(), Some(Cap::Own(_))).then(|| self.session.clone());
+        let turn = async move {
+            if let Some(session) = ours.filter(|session| session.has_to_wait()) {
+                Box::pin(session.turn()).await;
+            }
+        };
+        contain(turn, ended, panicked, || self.0.call(method, params, results))
     }
 
     fn as_ptr(&self) -> usize {
@@ -173,13 +180,14 @@ fn counted_as(cap: Option<&Cap>, (interface, method): (u64, u16)) -> usize {
     if method < methods { first + method } else { UNKNOWN }
 }
 
-/// Makes a call so that a panic in it becomes the error that `panicked` gives. Tells `ended` how it has
+/// Makes a call, which begins after `turn`, so that a panic in it becomes the error that `panicked` gives. Tells `ended` how it has
 /// ended, unless it is given up before.
 ///
 /// A panic that got through would take the connection's RPC system with it and leak all that the
 /// connection holds. Unwinding is safe here: no borrow outlives a statement, and what a call has half
 /// done is its own.
 fn contain(
+    turn: impl Future<Output = ()> + 'static,
     ended: impl FnOnce(&Result<(), Error>) + 'static,
     panicked: impl FnOnce() -> Error + 'static,
     call: impl FnOnce() -> DispatchCallResult,
@@ -191,6 +199,7 @@ fn contain(
         return DispatchCallResult::new(result.into(), false);
     };
     let promise = Promise::from_future(async move {
+        turn.await;
         let result = AssertUnwindSafe(promise).catch_unwind().await;
         let result = result.unwrap_or_else(|_| Err(panicked()));
         ended(&result);
@@ -207,7 +216,8 @@ mod tests {
         let told = Rc::new(RefCell::new(None));
         let tell = told.clone();
         let ended = move |result: &Result<(), Error>| drop(tell.replace(Some(result.clone())));
-        let result = contain(ended, || Error::failed("contained".into()), call);
+        let result =
+            contain(std::future::ready(()), ended, || Error::failed("contained".into()), call);
         let result = result.promise.now_or_never().expect("ready");
         let text = |result: Result<(), Error>| result.err().map(|error| error.to_string());
         let told = told.take().map(text);

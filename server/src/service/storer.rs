@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use capnp::Error;
+use capnp::{Error, any_pointer};
 use killick_schema::api::anchor_capnp::anchor::storer::{
     CompareAndStoreParams, CompareAndStoreResults, Server, StoreParams, StoreResults,
 };
 
-use super::write::{If, Written, write};
+use super::write::{If, Write};
 use crate::cap::Node;
 use crate::session::Session;
 
@@ -16,11 +16,18 @@ pub(crate) struct StorerService {
     pub(crate) node: Node,
 }
 
-/// Whether it was stored, and the revision.
-fn outcome(written: &Written) -> (bool, u64) {
-    match *written {
-        Written::Done { revision, .. } => (true, revision),
-        Written::Refused { revision } => (false, revision),
+impl StorerService {
+    /// Stores `value`, bound to the connection or not: whether it was stored, and the revision.
+    async fn write(
+        &self,
+        (value, bound): (any_pointer::Reader<'_>, bool),
+        condition: If,
+    ) -> Result<(bool, u64), Error> {
+        let write = Write::take(&self.session, value, bound).await?;
+        Ok(match write.store(&self.session, &self.node, condition).await? {
+            Ok(written) => (true, written.revision),
+            Err((_, revision)) => (false, revision),
+        })
     }
 }
 
@@ -32,9 +39,8 @@ impl Server for StorerService {
     ) -> Result<(), Error> {
         let params = params.get()?;
         let condition = if params.get_overwrite() { If::Any } else { If::Empty };
-        let (value, bound) = (params.get_value(), params.get_bound());
-        let written = write(&self.session, &self.node, value, bound, condition).await?;
-        let (succeeded, revision) = outcome(&written);
+        let value = (params.get_value(), params.get_bound());
+        let (succeeded, revision) = self.write(value, condition).await?;
         results.get().set_succeeded(succeeded);
         results.get().set_revision(revision);
         Ok(())
@@ -47,9 +53,8 @@ impl Server for StorerService {
     ) -> Result<(), Error> {
         let params = params.get()?;
         let condition = If::Revision(params.get_expected());
-        let (value, bound) = (params.get_value(), params.get_bound());
-        let written = write(&self.session, &self.node, value, bound, condition).await?;
-        let (succeeded, revision) = outcome(&written);
+        let value = (params.get_value(), params.get_bound());
+        let (succeeded, revision) = self.write(value, condition).await?;
         results.get().set_succeeded(succeeded);
         results.get().set_revision(revision);
         Ok(())

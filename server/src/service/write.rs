@@ -6,7 +6,7 @@ use capnp::{Error, any_pointer};
 use killick::{Loaded, StoreErrorKind};
 
 use crate::bridge::host_is_gone;
-use crate::cap::Node;
+use crate::cap::{Node, Origin};
 use crate::session::Session;
 use crate::wire::{self, Stored};
 
@@ -21,48 +21,75 @@ pub(super) enum If {
     Revision(u64),
 }
 
-/// What a write did.
-pub(super) enum Written {
-    /// It replaced `previous`, if there was a value; the cell is at `revision` now.
-    Done { previous: Loaded<Stored>, revision: u64 },
-    /// Nothing: the cell holds something else, at `revision`.
-    Refused { revision: u64 },
+/// What a write that was done has replaced, and what the cell's revision is now.
+pub(super) struct Written {
+    pub(super) previous: Loaded<Stored>,
+    pub(super) revision: u64,
 }
 
-/// Takes `pointer` as a value, `bound` to the connection or not, and stores it in `node`'s cell if that
-/// holds what it has to. The owners of what it replaced and of what it is know of it when this ends.
-pub(super) async fn write(
-    session: &Rc<Session>,
+/// A value on its way into a cell, null to empty it, and the connections that it dies with.
+pub(super) struct Write {
+    value: Option<Stored>,
+    owners: Vec<Origin>,
+}
+
+impl Write {
+    /// Takes `pointer` as a value, `bound` to the connection or not.
+    pub(super) async fn take(
+        session: &Rc<Session>,
+        pointer: any_pointer::Reader<'_>,
+        bound: bool,
+    ) -> Result<Self, Error> {
+        let value = wire::take_value(session, pointer, bound).await?;
+        let owners = value.as_ref().map(|value| value.owners().to_vec()).unwrap_or_default();
+        // One that ends from here on has the cell emptied by what is noted below.
+        if !owners.iter().all(|owner| owner.is_open()) {
+            return Err(host_is_gone());
+        }
+        session.may_own(&owners)?;
+        Ok(Write { value, owners })
+    }
+
+    /// Whether it empties the cell.
+    pub(super) fn is_null(&self) -> bool {
+        self.value.is_none()
+    }
+
+    /// Stores it in `node`'s cell if that holds what it has to, or gives it back with the cell's revision.
+    /// The owners of what it replaced and of what it is know of it when this ends.
+    pub(super) async fn store(
+        self,
+        session: &Rc<Session>,
+        node: &Node,
+        condition: If,
+    ) -> Result<Result<Written, (Self, u64)>, Error> {
+        let Write { value, owners } = self;
+        match store(node, value, condition)? {
+            Ok(written) => {
+                let worker = session.worker();
+                let mut notes = worker.note(node, written.revision, &owners, session.id());
+                let Loaded { value, revision } = &written.previous;
+                if let Some(value) = value {
+                    notes.extend(worker.note(node, *revision, value.owners(), 0));
+                }
+                worker.tidy_soon();
+                for taken in notes {
+                    // An error, too, means that it has been taken: or that its worker has ended.
+                    let _ = taken.await;
+                }
+                Ok(Ok(written))
+            }
+            Err((value, revision)) => Ok(Err((Write { value, owners }, revision))),
+        }
+    }
+}
+
+/// Stores `value`, and learns what exactly it replaced; or gives it back with the cell's revision.
+fn store(
     node: &Node,
-    pointer: any_pointer::Reader<'_>,
-    bound: bool,
+    value: Option<Stored>,
     condition: If,
-) -> Result<Written, Error> {
-    let value = wire::take_value(session, pointer, bound).await?;
-    let owners = value.as_ref().map(|value| value.owners().to_vec()).unwrap_or_default();
-    // One that ends from here on has the cell emptied by what is noted below.
-    if !owners.iter().all(|owner| owner.is_open()) {
-        return Err(host_is_gone());
-    }
-    session.may_own(&owners)?;
-    let written = store(node, value, condition)?;
-    if let Written::Done { previous, revision } = &written {
-        let worker = session.worker();
-        let mut notes = worker.note(node, *revision, &owners);
-        if let Some(value) = &previous.value {
-            notes.extend(worker.note(node, previous.revision, value.owners()));
-        }
-        worker.tidy_soon();
-        for taken in notes {
-            // An error, too, means that it has been taken: or that its worker has ended.
-            let _ = taken.await;
-        }
-    }
-    Ok(written)
-}
-
-/// Stores `value`, and learns what exactly it replaced.
-fn store(node: &Node, value: Option<Stored>, condition: If) -> Result<Written, Error> {
+) -> Result<Result<Written, (Option<Stored>, u64)>, Error> {
     let before = match condition {
         If::Any => {
             let filled = value.is_some();
@@ -70,13 +97,13 @@ fn store(node: &Node, value: Option<Stored>, condition: If) -> Result<Written, E
             // Nothing in place of nothing is no change.
             let changed = filled || previous.value.is_some();
             let revision = previous.revision + u64::from(changed);
-            return Ok(Written::Done { previous, revision });
+            return Ok(Ok(Written { previous, revision }));
         }
         If::Empty => None,
         If::Revision(expected) => {
             let before = node.load();
             if before.revision != expected {
-                return Ok(Written::Refused { revision: before.revision });
+                return Ok(Err((value, before.revision)));
             }
             Some(before)
         }
@@ -89,11 +116,11 @@ fn store(node: &Node, value: Option<Stored>, condition: If) -> Result<Written, E
         Ok(revision) => {
             // Without what was before, the cell was empty.
             let previous = before.unwrap_or(Loaded { value: None, revision });
-            Ok(Written::Done { previous, revision })
+            Ok(Ok(Written { previous, revision }))
         }
         Err(refused) => match refused.kind {
             StoreErrorKind::Occupied | StoreErrorKind::Conflict => {
-                Ok(Written::Refused { revision: refused.revision })
+                Ok(Err((refused.value, refused.revision)))
             }
             _ => Err(wire::store_error(&refused)),
         },
