@@ -249,6 +249,16 @@ impl fmt::Display for Listen {
     }
 }
 
+/// The path that the setting `name` has. It is UTF-8, as a file of settings has to be able to hold it.
+fn text<'a>(name: &str, path: &'a Option<PathBuf>) -> Result<Option<&'a Path>, CliError> {
+    match path.as_deref() {
+        Some(path) if path.to_str().is_none() => {
+            Err(CliError::usage(name, format!("'{}' is not UTF-8", path.display())))
+        }
+        path => Ok(path),
+    }
+}
+
 impl Settings {
     /// What the file at `path` says.
     pub(super) fn read(path: &Path) -> Result<Self, CliError> {
@@ -277,13 +287,22 @@ impl Settings {
 
     /// These, and `others` where these say nothing.
     pub(super) fn or(&self, others: &Settings) -> Settings {
-        let mut all = others.fields();
-        all.extend(self.fields());
-        // Both came from settings, and field by field so does the whole.
-        serde_json::from_value(all.into()).unwrap_or_default()
+        macro_rules! first {
+            ($($name:ident),*) => {
+                Settings { $($name: self.$name.clone().or_else(|| others.$name.clone())),* }
+            };
+        }
+        first! {
+            listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, metrics,
+            threads, max_connections, max_capabilities, max_connection_nodes,
+            max_connection_values, max_calls, max_call_bytes, max_value_bytes, max_stored_bytes,
+            max_value_capabilities, max_nodes, max_children, max_depth, max_name_bytes,
+            max_path_bytes, settle_timeout, write_timeout, read_timeout, idle_timeout,
+            drain_timeout, log, log_format
+        }
     }
 
-    /// What is set, by name.
+    /// What is set, by name, of settings whose paths are UTF-8.
     fn fields(&self) -> serde_json::Map<String, Json> {
         match serde_json::to_value(self) {
             Ok(Json::Object(fields)) => {
@@ -295,7 +314,7 @@ impl Settings {
 
     /// How the server shows itself over TLS.
     fn tls(&self) -> Result<Option<Tls>, CliError> {
-        let Some(folder) = &self.tls_identity else { return Ok(None) };
+        let Some(folder) = text("tls-identity", &self.tls_identity)? else { return Ok(None) };
         let failed = |error: &dyn fmt::Display| CliError::failed("tls-identity", error);
         let identity = Identity::load(folder).map_err(|error| failed(&error))?;
         let tls = Tls::new(&identity);
@@ -304,7 +323,8 @@ impl Settings {
 
     /// Which keys are let in there.
     fn authorized(&self, limits: &Limits) -> Result<Authorized, CliError> {
-        let Some(path) = &self.authorized else { return Ok(Authorized::default()) };
+        let path = text("authorized", &self.authorized)?;
+        let Some(path) = path else { return Ok(Authorized::default()) };
         Authorized::read(path, limits).map_err(|error| CliError::failed("authorized", error))
     }
 

@@ -1,7 +1,9 @@
 //! serve: its settings as flags, in the environment and in a file; read again on SIGHUP.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 use rustix::process::Signal;
@@ -56,6 +58,26 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
     let ran = checked(&[], &[("KILLICK_MAX_NODES", "many")]);
     assert!(ran.error(2).contains("many"), "{ran:?}");
     assert_eq!(checked(&["-v", "-q"], &[]).code, Some(2));
+}
+
+#[test]
+fn a_path_that_no_file_of_settings_can_hold_is_told_with_its_setting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("killick.toml");
+    fs::write(&file, "max-nodes = 1\n").unwrap();
+    let path = folder.path().join(OsStr::from_bytes(b"a\xff"));
+    fs::write(&path, "").unwrap();
+    let mut serve = program();
+    serve.args(["serve", "--max-nodes", "2", "--listen", "tcp:127.0.0.1:0", "--config"]);
+    serve.arg(&file).arg("--authorized").arg(&path).arg("--check-config");
+    let ran = run(&mut serve, b"");
+    let line = ran.error(2);
+    assert!(line.starts_with("killick: authorized: ") && line.ends_with("is not UTF-8"), "{line}");
+    let mut serve = program();
+    serve.args(["serve", "--check-config"]).env("KILLICK_TLS_IDENTITY", &path);
+    fs::remove_file(&path).unwrap();
+    let ran = run(serve.env("KILLICK_CONFIG", &file), b"");
+    assert!(ran.error(2).starts_with("killick: tls-identity: "), "{ran:?}");
 }
 
 #[test]
