@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -149,6 +149,11 @@ pub enum IdentityError {
         /// What the system said.
         error: io::Error,
     },
+    /// In the place of a file there is a folder, a pipe or a device: reading it might never end.
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
     /// Others may read the key, or change it.
     KeyOpen {
         /// The key's file.
@@ -185,6 +190,9 @@ impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IdentityError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            IdentityError::NotAFile { path } => {
+                write!(f, "{}: not a regular file", path.display())
+            }
             IdentityError::KeyOpen { path, mode } => write!(
                 f,
                 "{}: others may use this key (mode {mode:04o}, wanted 0600): not used",
@@ -297,11 +305,20 @@ fn client_config(
     Ok(config)
 }
 
+/// Opens a file that ends: of a pipe even the opening may never end.
+fn open(path: &Path) -> Result<fs::File, IdentityError> {
+    let failed = |error| IdentityError::Io { path: path.to_owned(), error };
+    match fs::metadata(path).map_err(failed)?.is_file() {
+        true => fs::File::open(path).map_err(failed),
+        false => Err(IdentityError::NotAFile { path: path.to_owned() }),
+    }
+}
+
 /// Reads a key, which must be for its owner alone: of the system's own files a group may read it, which
 /// is how it hands a service its secrets.
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
     let failed = |error| IdentityError::Io { path: path.to_owned(), error };
-    let file = fs::File::open(path).map_err(failed)?;
+    let file = open(path)?;
     let found = file.metadata().map_err(failed)?;
     let mode = found.permissions().mode() & 0o777;
     let forbidden = if found.uid() == 0 { 0o037 } else { 0o077 };
@@ -318,7 +335,8 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let failed = |error| IdentityError::Io { path: path.to_owned(), error };
-    let text = fs::read(path).map_err(failed)?;
+    let mut text = Vec::new();
+    open(path)?.read_to_end(&mut text).map_err(failed)?;
     let bad =
         |reason| IdentityError::BadPem { path: path.to_owned(), expected: "certificate", reason };
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 use killick_server::{Identity, IdentityError};
 use support::pki::{Ca, For, VALID};
@@ -47,6 +48,22 @@ fn an_identity_that_is_none_is_told_with_its_file() {
         let told = error(&path);
         assert!(matches!(told, IdentityError::Io { .. }), "{told:?}");
         assert!(told.to_string().contains(file), "{told}");
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_opened() {
+    let (folder, ca) = (tempfile::tempdir().expect("a folder"), Ca::new());
+    for file in ["ca.pem", "cert.pem", "key.pem"] {
+        let path = ca.issue(folder.path(), "alice", For::Client, VALID).path.join(file);
+        for make in ["mkdir", "mkfifo"] {
+            fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).expect("removed");
+            assert!(Command::new(make).arg(&path).status().expect(make).success());
+            let told = Identity::load(path.parent().expect("a folder")).expect_err("none");
+            let told = told.to_string();
+            assert!(told.ends_with(&format!("{file}: not a regular file")), "{make}: {told}");
+        }
+        fs::remove_file(&path).expect("removed");
     }
 }
 

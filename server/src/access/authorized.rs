@@ -88,6 +88,11 @@ pub enum AuthorizedError {
         /// What the system said.
         error: io::Error,
     },
+    /// It is a folder, a pipe or a device: reading it might never end.
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
     /// Everybody may change the file.
     Open {
         /// The file.
@@ -140,6 +145,9 @@ impl fmt::Display for AuthorizedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AuthorizedError::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            AuthorizedError::NotAFile { path } => {
+                write!(f, "{}: not a regular file", path.display())
+            }
             AuthorizedError::Open { path, mode } => {
                 write!(f, "{}: everybody may change it (mode {mode:04o})", path.display())
             }
@@ -156,7 +164,9 @@ impl std::error::Error for AuthorizedError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             AuthorizedError::Io { error, .. } => Some(error),
-            AuthorizedError::Open { .. } | AuthorizedError::Line { .. } => None,
+            AuthorizedError::NotAFile { .. }
+            | AuthorizedError::Open { .. }
+            | AuthorizedError::Line { .. } => None,
         }
     }
 }
@@ -168,6 +178,10 @@ impl Authorized {
     /// All of it is taken or nothing: the first thing that is wrong, with its line.
     pub fn read(path: &Path, limits: &Limits) -> Result<Self, AuthorizedError> {
         let failed = |error| AuthorizedError::Io { path: path.to_owned(), error };
+        // Of a pipe even the opening may never end.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(AuthorizedError::NotAFile { path: path.to_owned() });
+        }
         let file = fs::File::open(path).map_err(failed)?;
         let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
         if mode & 0o002 != 0 {
@@ -285,6 +299,13 @@ mod tests {
             let error = parse(&text).expect_err(&text).to_string();
             assert!(error.starts_with(expected), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = Authorized::read(folder.path(), &Limits::default()).expect_err("a folder");
+        assert!(error.to_string().ends_with(": not a regular file"), "{error}");
     }
 
     #[test]

@@ -192,6 +192,27 @@ fn a_line_that_goes_ends_its_connections_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_never_ends_stops_neither_a_reload_nor_the_end() {
+    let mut secured = Secured::start(&[("alice", "/")]);
+    let path = |name: &str| secured.folder.path().join(name);
+    for file in ["authorized", "host/key.pem", "host/cert.pem", "host/ca.pem"] {
+        fs::rename(path(file), path("kept")).expect("moved");
+        assert!(Command::new("mkfifo").arg(path(file)).status().expect("mkfifo").success());
+        signal(&secured.process, Signal::HUP);
+        let line = secured.logged();
+        let expected = format!("{file}: not a regular file");
+        assert!(line.contains("not reloaded") && line.contains(&expected), "{line}");
+        secured.run("alice", &["ls"]).ok();
+        fs::rename(path("kept"), path(file)).expect("moved back");
+    }
+    assert!(Command::new("mkfifo").arg(path("fifo")).status().expect("mkfifo").success());
+    fs::rename(path("fifo"), path("authorized")).expect("moved");
+    signal(&secured.process, Signal::HUP);
+    signal(&secured.process, Signal::TERM);
+    assert_eq!(wait(&mut secured.process).code(), Some(0));
+}
+
+#[test]
 fn a_tls_address_takes_an_identity_and_says_what_is_wrong_with_one() {
     let secured = Secured::start(&[("alice", "/")]);
     let without = run(program().args(["load", "a", "--connect", &secured.address]), b"");
