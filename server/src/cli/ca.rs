@@ -199,7 +199,7 @@ impl Authority {
 }
 
 /// Writes files that are not there yet, for this user alone, into `folder`, which is made if it is
-/// missing. None that is there is changed, and each is there as a whole or not at all.
+/// missing. None that is there is changed, and after an error none of them is there.
 pub(super) fn write_new(folder: &Path, files: &[(&str, &str)]) -> Result<(), CliError> {
     let failed =
         |path: &Path, error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
@@ -209,11 +209,21 @@ pub(super) fn write_new(folder: &Path, files: &[(&str, &str)]) -> Result<(), Cli
     if let Some(path) = there {
         return Err(failed(&path, &"already there, and not overwritten"));
     }
+    // What takes room on the disk is done before any of them has its name.
+    let mut written = Vec::with_capacity(files.len());
     for (name, text) in files {
         let path = folder.join(name);
-        let written = write(folder, text).map_err(|error| failed(&path, &error))?;
-        let kept = written.persist_noclobber(&path);
-        kept.map_err(|error| failed(&path, &error.error))?;
+        let file = write(folder, text).map_err(|error| failed(&path, &error))?;
+        written.push((path, file));
+    }
+    let mut kept = Vec::with_capacity(files.len());
+    for (path, file) in written {
+        if let Err(error) = file.persist_noclobber(&path) {
+            // What went wrong first is what is told.
+            kept.iter().for_each(|path| drop(fs::remove_file(path)));
+            return Err(failed(&path, &error.error));
+        }
+        kept.push(path);
     }
     Ok(())
 }
@@ -237,6 +247,17 @@ fn write(folder: &Path, text: &str) -> std::io::Result<NamedTempFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_which_one_cannot_be_kept_are_all_not_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = [("key.pem", "key"), ("cert.pem", "cert"), ("nowhere/ca.pem", "ca")];
+        let error = write_new(folder.path(), &files).expect_err("no such folder");
+        assert!(error.to_string().contains("nowhere/ca.pem: "), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
+        write_new(folder.path(), &files[..2]).expect("again");
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 2);
+    }
 
     #[test]
     fn a_key_is_pkcs8_in_its_first_version_and_each_is_another() {

@@ -290,6 +290,31 @@ fn what_is_made_is_for_its_user_alone_and_is_never_overwritten() {
 }
 
 #[test]
+fn what_does_not_fit_on_the_disk_leaves_nothing_and_can_be_made_again() {
+    if !has("unshare", &["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    at(folder.path(), &["ca", "new", "--out", "ca"]).ok();
+    // Room for one file, which takes a page; and then for all of them.
+    let script = "
+mkdir disk && mount -t tmpfs -o size=4k none disk || exit 9
+for what in 'ca new' 'cert host localhost --ca ca' 'cert client alice --ca ca'; do
+    mount -o remount,size=4k none disk || exit 9
+    $1 $what --out disk && exit 1
+    ls -A disk
+    mount -o remount,size=1m none disk
+    $1 $what --out disk > made || exit 2
+    rm disk/*
+done";
+    let mut unshare = Command::new("unshare");
+    unshare.current_dir(folder.path()).args(["-rm", "sh", "-c", script, "sh"]);
+    let ran = run(unshare.arg(env!("CARGO_BIN_EXE_killick")), b"");
+    assert_eq!((ran.code, ran.text()), (Some(0), ""), "{ran:?}");
+    assert_eq!(ran.stderr.matches("No space left on device").count(), 3, "{ran:?}");
+}
+
+#[test]
 fn a_certificate_near_its_end_says_so_and_is_renewed_with_the_same_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
