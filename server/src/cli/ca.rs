@@ -13,6 +13,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
@@ -175,6 +176,22 @@ impl Authority {
             return Err(failed(&certificate, &format!("it has ended on {}", end.date())));
         }
         Ok(Authority { pem, issuer, end })
+    }
+
+    /// Whether it is among the authorities in the file at `path`: those of its name and its key.
+    pub(super) fn is_in(&self, path: &Path) -> Result<bool, CliError> {
+        let mut trusted = RootCertStore::empty();
+        let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
+        let text = fs::read(path).map_err(|error| failed(&error))?;
+        for der in CertificateDer::pem_slice_iter(&text) {
+            let der = der.map_err(|error| failed(&error))?;
+            trusted.add(der).map_err(|error| failed(&error))?;
+        }
+        let mut own = RootCertStore::empty();
+        let der = CertificateDer::from_pem_slice(self.pem.as_bytes());
+        own.add(der.map_err(|error| CliError::failed("ca", error))?)
+            .map_err(|error| CliError::failed("ca", error))?;
+        Ok(own.roots.iter().all(|root| trusted.roots.contains(root)))
     }
 
     /// The certificate for `key`, in PEM. It does not outlive the authority's own.

@@ -112,6 +112,8 @@ struct Client {
 }
 
 /// Make a new certificate for the key in a folder, which says the same as the one there, and replace that.
+///
+/// The authority has to be one that the folder's ca.pem holds.
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 struct Renew {
@@ -181,6 +183,16 @@ impl Renew {
         let Renew { folder, issue } = self;
         let (path, authority) = (folder.join(KEY), Authority::load(&issue.ca)?);
         let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
+        let trusted = folder.join(ca::CERTIFICATE);
+        if !authority.is_in(&trusted)? {
+            let why = format!(
+                "it does not hold the authority in {}: renew with the one that is in it, or, to \
+                 change to another, append {} to it first, and to that of all that this one meets",
+                issue.ca.display(),
+                issue.ca.join(ca::CERTIFICATE).display()
+            );
+            return Err(CliError::failed(trusted.display().to_string(), why));
+        }
         let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
         let key = KeyPair::from_pem(&text).map_err(|error| failed(&error))?;
         let Details { name, at, serves, .. } = Details::read(&folder.join(CERTIFICATE))?;

@@ -331,6 +331,28 @@ fn a_certificate_near_its_end_says_so_and_is_renewed_with_the_same_key() {
 }
 
 #[test]
+fn a_certificate_is_renewed_only_by_an_authority_that_its_folder_trusts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    at(path, &["ca", "new", "--out", "ca"]).ok();
+    at(path, &["ca", "new", "--out", "other"]).ok();
+    at(path, &["cert", "client", "alice", "--ca", "ca", "--out", "alice"]).ok();
+    let before = fs::read(path.join("alice/cert.pem")).expect("read");
+    let renew = || at(path, &["cert", "renew", "alice", "--ca", "other"]);
+    let ran = renew();
+    let line = ran.error(1);
+    assert!(line.starts_with("killick: alice/ca.pem: "), "{line}");
+    assert!(line.contains("append other/ca.pem to it"), "{line}");
+    assert_eq!(fs::read(path.join("alice/cert.pem")).expect("read"), before);
+    // Both, as on the way from one to the other.
+    let [ca, other] = ["ca/ca.pem", "other/ca.pem"]
+        .map(|file| fs::read_to_string(path.join(file)).expect("read"));
+    fs::write(path.join("alice/ca.pem"), ca + &other).expect("written");
+    renew().ok();
+    at(path, &["cert", "renew", "alice", "--ca", "ca"]).ok();
+}
+
+#[test]
 fn what_makes_no_certificate_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
