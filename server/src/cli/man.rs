@@ -1,6 +1,7 @@
 //! `killick man`: the manual, as `man` reads it.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
@@ -19,8 +20,9 @@ Examples:
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Man {
-    /// The command, with '-' before one of its own, as in cert-client; the whole program if there is none.
-    command: Option<String>,
+    /// The command, and one of its own after it, as in 'cert client' or cert-client; the whole program if
+    /// there is none.
+    command: Vec<String>,
 
     /// Write every page into this folder instead.
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
@@ -30,13 +32,12 @@ pub(super) struct Man {
 impl Man {
     pub(super) fn run(self) -> Result<(), CliError> {
         let pages = pages();
-        match (&self.all, &self.command) {
-            (Some(folder), _) => write_all(folder, pages),
-            (None, command) => {
-                let wanted = match command {
-                    Some(command) => format!("killick-{command}"),
-                    None => "killick".to_owned(),
-                };
+        match &self.all {
+            Some(folder) => write_all(folder, pages),
+            None => {
+                let words: Vec<_> =
+                    iter::once("killick").chain(self.command.iter().map(String::as_str)).collect();
+                let wanted = words.join("-");
                 let page = pages.into_iter().find(|page| name(page) == wanted);
                 let unknown = || CliError::usage("man", format!("there is no page {wanted}"));
                 let mut output = Output::new(false);
@@ -69,7 +70,8 @@ fn name(page: &Command) -> &str {
 
 fn render(page: Command) -> Result<Vec<u8>, CliError> {
     let mut text = Vec::new();
-    Page::new(page).render(&mut text).map_err(|error| CliError::failed("man", error))?;
+    let page = Page::new(page).source(concat!("killick ", env!("CARGO_PKG_VERSION")));
+    page.render(&mut text).map_err(|error| CliError::failed("man", error))?;
     Ok(text)
 }
 

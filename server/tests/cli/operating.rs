@@ -99,6 +99,7 @@ fn bench_ends_with_the_error_that_it_meets() {
     let ran = server.run(&["bench", "--histogram", "/nowhere/at/all"]);
     assert!(ran.error(1).starts_with("killick: /nowhere/at/all: "), "{ran:?}");
     server.run(&["bench", "--in-flight", "0"]).error(2);
+    server.run(&["bench", "--connections", "0"]).error(2);
     server.run(&["bench", "--duration", "0"]).error(2);
     assert_eq!(server.run(&["bench", "run"]).code, Some(2));
 }
@@ -109,7 +110,14 @@ fn every_command_has_a_manual_page() {
     assert!(page.ok().contains(".TH killick 1"), "{page:?}");
     let page = run(program().args(["man", "store"]), b"");
     assert!(page.ok().contains("if\\-revision"), "{page:?}");
+    for command in [&["cert-host"][..], &["cert", "host"]] {
+        let page = run(program().arg("man").args(command), b"");
+        let title = page.ok().lines().find(|line| line.starts_with(".TH")).expect("a title");
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(title.trim(), format!(".TH killick-cert-host 1  \"killick {version}\""));
+    }
     run(program().args(["man", "nothing"]), b"").error(2);
+    run(program().args(["man", "store", "nothing"]), b"").error(2);
     let folder = tempfile::tempdir().expect("a folder");
     let all = folder.path().join("man1");
     run(program().args(["man", "--all"]).arg(&all), b"").ok();

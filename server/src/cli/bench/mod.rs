@@ -43,6 +43,7 @@ pub(super) struct Bench {
 
     /// How many connections to use at a time.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     connections: Vec<u32>,
 
     /// How many operations of one connection to have under way at a time.
