@@ -1,38 +1,16 @@
-//! ca, cert, --identity, --allow-uid: who is let in, as those see it who run it.
+//! --identity, --authorized, --allow-uid: who is let in, as those see it who run it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use rustix::process::Signal;
 
-use super::support::{PATIENCE, Ran, Server, program, run, signal, wait};
-
-/// Runs the program in `folder`.
-fn at(folder: &Path, arguments: &[&str]) -> Ran {
-    run(program().current_dir(folder).args(arguments), b"")
-}
-
-/// Whether `tool` is here; says so if it is not.
-fn has(tool: &str, arguments: &[&str]) -> bool {
-    let mut command = Command::new(tool);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    let found = command.status().is_ok_and(|status| status.success());
-    if !found {
-        println!("skipped: no {tool} that does what is needed");
-    }
-    found
-}
-
-/// The value of a line that begins with `key`.
-fn told<'a>(ran: &'a Ran, key: &str) -> &'a str {
-    let line = ran.ok().lines().find_map(|line| line.strip_prefix(key));
-    line.unwrap_or_else(|| panic!("no {key}: {ran:?}")).trim()
-}
+use super::support::{PATIENCE, Ran, Server, at, has, program, run, signal, told, wait};
 
 /// A server with TLS, an authority, and an authorized file.
 struct Secured {
@@ -239,149 +217,6 @@ fn a_tls_address_takes_an_identity_and_says_what_is_wrong_with_one() {
     let ran = secured.run("mallory", &["load", "a"]);
     assert!(ran.error(1).contains("does not let in the key "), "{ran:?}");
     assert_eq!(run(program().args(["serve", "--identity", "x"]), b"").code, Some(2));
-}
-
-#[test]
-fn what_is_made_is_for_its_user_alone_and_is_never_overwritten() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path();
-    let ca = ["ca", "new", "--out", "new/ca", "--name", "ours", "--days", "100"];
-    at(path, &ca).ok();
-    let host =
-        ["cert", "host", "a.example", "192.0.2.7", "[::1]", "--ca", "new/ca", "--out", "host"];
-    at(path, &host).ok();
-    let client = ["cert", "client", "alice", "--ca", "new/ca", "--out", "alice"];
-    at(path, &client).ok();
-    let files = [
-        "new/ca/ca.pem",
-        "new/ca/ca-key.pem",
-        "host/ca.pem",
-        "host/cert.pem",
-        "host/key.pem",
-        "alice/ca.pem",
-        "alice/cert.pem",
-        "alice/key.pem",
-    ];
-    let read = || files.map(|file| fs::read_to_string(path.join(file)).expect(file));
-    let before = read();
-    for file in files {
-        let mode = fs::metadata(path.join(file)).expect(file).permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{file}");
-    }
-    for (again, file) in [(&ca[..], "ca-key.pem"), (&host, "key.pem"), (&client, "key.pem")] {
-        let ran = at(path, again);
-        assert!(ran.error(1).ends_with(&format!("{file}: already there, and not overwritten")));
-    }
-    // One of the files is enough to make none.
-    fs::remove_file(path.join("alice/key.pem")).expect("removed");
-    at(path, &client).error(1);
-    assert!(!path.join("alice/key.pem").exists());
-    fs::write(path.join("alice/key.pem"), &before[7]).expect("written");
-    assert_eq!(read(), before);
-
-    // A year is more than the authority has left.
-    let ends = |file: &str| at(path, &["cert", "show", file, "--json"]).json()[0]["ends"].clone();
-    assert_eq!(ends("alice"), ends("new/ca"));
-    let shown = at(path, &["cert", "show", "host"]);
-    assert_eq!(told(&shown, "names"), "a.example, 192.0.2.7, ::1");
-    assert_eq!((told(&shown, "may"), told(&shown, "issuer")), ("serve, connect", "ours"));
-    assert_eq!(told(&at(path, &["cert", "show", "alice/cert.pem"]), "may"), "connect");
-    assert_eq!(told(&at(path, &["cert", "show", "new/ca"]), "may"), "sign");
-}
-
-#[test]
-fn what_does_not_fit_on_the_disk_leaves_nothing_and_can_be_made_again() {
-    if !has("unshare", &["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]) {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    at(folder.path(), &["ca", "new", "--out", "ca"]).ok();
-    // Room for one file, which takes a page; and then for all of them.
-    let script = "
-mkdir disk && mount -t tmpfs -o size=4k none disk || exit 9
-for what in 'ca new' 'cert host localhost --ca ca' 'cert client alice --ca ca'; do
-    mount -o remount,size=4k none disk || exit 9
-    $1 $what --out disk && exit 1
-    ls -A disk
-    mount -o remount,size=1m none disk
-    $1 $what --out disk > made || exit 2
-    rm disk/*
-done";
-    let mut unshare = Command::new("unshare");
-    unshare.current_dir(folder.path()).args(["-rm", "sh", "-c", script, "sh"]);
-    let ran = run(unshare.arg(env!("CARGO_BIN_EXE_killick")), b"");
-    assert_eq!((ran.code, ran.text()), (Some(0), ""), "{ran:?}");
-    assert_eq!(ran.stderr.matches("No space left on device").count(), 3, "{ran:?}");
-}
-
-#[test]
-fn a_certificate_near_its_end_says_so_and_is_renewed_with_the_same_key() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path();
-    at(path, &["ca", "new", "--out", "ca"]).ok();
-    let make = ["cert", "host", "a.example", "--ca", "ca", "--out", "host", "--days", "12"];
-    let made = at(path, &make);
-    assert_eq!(told(&made, "warning"), "it ends in 11 days");
-    let renewed = at(path, &["cert", "renew", "host", "--ca", "ca"]);
-    for key in ["fingerprint", "subject", "names", "may"] {
-        assert_eq!(told(&made, key), told(&renewed, key));
-    }
-    assert!(!renewed.ok().contains("warning"), "{renewed:?}");
-    assert_eq!(at(path, &["cert", "show", "host"]).ok(), renewed.ok());
-}
-
-#[test]
-fn a_certificate_is_renewed_only_by_an_authority_that_its_folder_trusts() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path();
-    at(path, &["ca", "new", "--out", "ca"]).ok();
-    at(path, &["ca", "new", "--out", "other"]).ok();
-    at(path, &["cert", "client", "alice", "--ca", "ca", "--out", "alice"]).ok();
-    let before = fs::read(path.join("alice/cert.pem")).expect("read");
-    let renew = || at(path, &["cert", "renew", "alice", "--ca", "other"]);
-    let ran = renew();
-    let line = ran.error(1);
-    assert!(line.starts_with("killick: alice/ca.pem: "), "{line}");
-    assert!(line.contains("append other/ca.pem to it"), "{line}");
-    assert_eq!(fs::read(path.join("alice/cert.pem")).expect("read"), before);
-    // Both, as on the way from one to the other.
-    let [ca, other] = ["ca/ca.pem", "other/ca.pem"]
-        .map(|file| fs::read_to_string(path.join(file)).expect("read"));
-    fs::write(path.join("alice/ca.pem"), ca + &other).expect("written");
-    renew().ok();
-    at(path, &["cert", "renew", "alice", "--ca", "ca"]).ok();
-}
-
-#[test]
-fn what_makes_no_certificate_is_told() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path();
-    at(path, &["ca", "new", "--out", "ca"]).ok();
-    at(path, &["cert", "client", "alice", "--ca", "ca", "--out", "alice"]).ok();
-    for name in ["a b", "a/b", "..", ".", "", "a\\b", &"x".repeat(65)] {
-        let ran = at(path, &["cert", "client", name, "--ca", "ca", "--out", "x"]);
-        assert_eq!(ran.code, Some(2), "{name:?}: {ran:?}");
-    }
-    for name in ["not a name", "-", "a..b", "192.0.2"] {
-        let ran = at(path, &["cert", "host", "--ca", "ca", "--out", "x", "--", name]);
-        assert_eq!(ran.code, Some(2), "{name:?}: {ran:?}");
-    }
-    assert_eq!(at(path, &["ca", "new", "--days", "0"]).code, Some(2));
-    assert_eq!(at(path, &["cert", "client", "a", "--out", "x", "--root", "a"]).code, Some(2));
-    let make = |ca| at(path, &["cert", "client", "a", "--ca", ca, "--out", "x"]);
-    assert!(make("nowhere").error(1).contains("nowhere/ca.pem: No such file"));
-    // Not an authority's.
-    fs::copy(path.join("alice/cert.pem"), path.join("alice/ca.pem")).expect("copied");
-    fs::copy(path.join("alice/key.pem"), path.join("alice/ca-key.pem")).expect("copied");
-    assert!(make("alice").error(1).contains("the certificate is no authority's"));
-    fs::copy(path.join("ca/ca-key.pem"), path.join("alice/ca-key.pem")).expect("copied");
-    assert!(make("alice").error(1).contains("ca-key.pem: not the key of alice/ca.pem"));
-    let key = path.join("ca/ca-key.pem");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("opened");
-    assert!(make("ca").error(1).contains("others may use this key (mode 0640"));
-    assert!(!path.join("x").exists());
-    let shown = at(path, &["cert", "show", "ca/ca-key.pem"]);
-    assert!(shown.error(1).ends_with("ca-key.pem: no certificate in PEM"), "{shown:?}");
 }
 
 #[test]

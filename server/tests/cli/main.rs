@@ -2,6 +2,7 @@
 
 mod access;
 mod capabilities;
+mod certificates;
 mod demo;
 mod errors;
 mod holding;

@@ -81,6 +81,28 @@ pub(crate) fn run(command: &mut Command, input: &[u8]) -> Ran {
     Ran { code: output.status.code(), stdout: output.stdout, stderr }
 }
 
+/// Runs the program in `folder`.
+pub(crate) fn at(folder: &Path, arguments: &[&str]) -> Ran {
+    run(program().current_dir(folder).args(arguments), b"")
+}
+
+/// Whether `tool` is here; says so if it is not.
+pub(crate) fn has(tool: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(tool);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    let found = command.status().is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: no {tool} that does what is needed");
+    }
+    found
+}
+
+/// The value of a line that begins with `key`.
+pub(crate) fn told<'a>(ran: &'a Ran, key: &str) -> &'a str {
+    let line = ran.ok().lines().find_map(|line| line.strip_prefix(key));
+    line.unwrap_or_else(|| panic!("no {key}: {ran:?}")).trim()
+}
+
 /// A server process; it is killed when this is dropped.
 pub(crate) struct Server {
     process: Child,
