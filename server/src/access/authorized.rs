@@ -66,6 +66,8 @@ pub enum LineError {
     NoPath,
     /// The path does not begin with `/`.
     Relative(String),
+    /// The path has a `#` in it, which may be meant to begin a comment.
+    Hash(String),
     /// The path is none by the grammar, or is beyond the limits of the tree.
     Path(PathError),
     /// Something follows the path that is not a comment.
@@ -124,6 +126,9 @@ impl fmt::Display for LineError {
             LineError::Fingerprint(error) => error.fmt(f),
             LineError::NoPath => f.write_str("the path after the fingerprint is missing"),
             LineError::Relative(path) => write!(f, "the path '{path}' does not begin with '/'"),
+            LineError::Hash(path) => {
+                write!(f, "the path '{path}' has a '#' in it; a comment begins after a blank")
+            }
             LineError::Path(error) => write!(f, "the path: {error}"),
             LineError::Surplus(text) => {
                 write!(f, "'{text}' after the path; a comment begins with '#'")
@@ -229,13 +234,16 @@ impl Authorized {
 
 /// What one line says, if it says something.
 fn parse_line(text: &str, grammar: &Tree<()>) -> Result<Option<(Fingerprint, Grant)>, LineError> {
-    let mut words = text.split_whitespace();
+    // Blanks of other alphabets are bytes that no path may have.
+    let mut words = text.split_ascii_whitespace();
     let Some(key) = words.next().filter(|word| !word.starts_with('#')) else { return Ok(None) };
     let key = key.parse().map_err(LineError::Fingerprint)?;
-    // A path may have a '#' in it; one that begins with it begins a comment.
     let path = words.next().filter(|word| !word.starts_with('#')).ok_or(LineError::NoPath)?;
     if !path.starts_with('/') {
         return Err(LineError::Relative(path.to_owned()));
+    }
+    if path.contains('#') {
+        return Err(LineError::Hash(path.to_owned()));
     }
     grammar.root().lookup(path).map_err(LineError::Path)?;
     if let Some(word) = words.next().filter(|word| !word.starts_with('#')) {
@@ -260,16 +268,16 @@ mod tests {
     #[test]
     fn a_key_gets_the_anchor_of_its_line_and_no_other_key_gets_anything() {
         let text = format!(
-            "# people\n\n  {} /apps/#1 # alice\n{}\t/\n{} //a/./b/#bob\n",
+            "# people\n\n  {} /apps/1 #alice\n{}\t/\n{} //a/./b/\n",
             key('a'),
             key('B'),
             key('c')
         );
         let read = parse(&text).expect("three lines");
         let granted = |digit| read.grant(&key(digit).parse().expect("a key"));
-        assert_eq!(granted('a').expect("a line").anchor(), Some("apps/#1"));
+        assert_eq!(granted('a').expect("a line").anchor(), Some("apps/1"));
         assert_eq!(granted('b').expect("a line"), Grant::host());
-        assert_eq!(granted('c').expect("a line").anchor(), Some("a/b/#bob"));
+        assert_eq!(granted('c').expect("a line").anchor(), Some("a/b"));
         assert_eq!((granted('d'), read.len()), (None, 3));
         assert!(parse("").expect("nothing").is_empty());
     }
@@ -283,6 +291,9 @@ mod tests {
             (format!("{a} x"), "line 1: the path 'x' does not begin with '/'"),
             (format!("{a} /x/../y"), "line 1: the path: component '..' at offset 3"),
             (format!("{a} /a/b/c/d"), "line 1: the path: "),
+            (format!("{a} /x#y"), "line 1: the path '/x#y' has a '#' in it"),
+            (format!("{a} /x\u{a0}#y"), "line 1: the path '/x\u{a0}#y' has a '#' in it"),
+            (format!("{a} /x\u{a0}y"), "line 1: the path: byte 0xc2"),
             (format!("{a} /x read"), "line 1: 'read' after the path"),
             (format!("{a} /x y z"), "line 1: 'y' after the path"),
             (format!("{} /x", &a[1..]), "line 1: a fingerprint has 64 hex digits, not 63"),

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use killick_server::Fingerprint;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::RootCertStore;
@@ -199,6 +199,7 @@ impl Authority {
         let Wanted { name, at, serves, days } = wanted;
         let mut params = CertificateParams::default();
         params.distinguished_name = called(&name);
+        params.serial_number = Some(fresh_serial()?);
         params.subject_alt_names = at;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -213,6 +214,16 @@ impl Authority {
         let signed = params.signed_by(key, &self.issuer);
         signed.map(|signed| signed.pem()).map_err(|error| CliError::failed("cert", error))
     }
+}
+
+/// A serial number that no other certificate has.
+fn fresh_serial() -> Result<SerialNumber, CliError> {
+    let mut bytes = [0; 16];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|error| CliError::failed("serial number", error))?;
+    // Positive, and as long as it says.
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
 }
 
 /// Writes files that are not there yet, for this user alone, into `folder`, which is made if it is

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand};
 use killick_server::Fingerprint;
-use rcgen::{KeyPair, SanType};
+use rcgen::{KeyPair, PublicKeyData, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
@@ -113,12 +113,18 @@ struct Client {
 
 /// Make a new certificate for the key in a folder, which says the same as the one there, and replace that.
 ///
-/// The authority has to be one that the folder's ca.pem holds.
+/// The authority has to be one that the folder's ca.pem holds, and that has signed the certificate there:
+/// what somebody else has put into the folder is not signed.
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 struct Renew {
     /// The folder of the host or client.
     folder: PathBuf,
+
+    /// The folder of the authority that has signed the certificate so far, if it is another one than that
+    /// of --ca.
+    #[arg(long, value_name = "FOLDER")]
+    signed_by: Option<PathBuf>,
 
     #[command(flatten)]
     issue: Issue,
@@ -180,7 +186,7 @@ impl Client {
 
 impl Renew {
     fn run(self, output: &mut Output) -> Result<(), CliError> {
-        let Renew { folder, issue } = self;
+        let Renew { folder, signed_by, issue } = self;
         let (path, authority) = (folder.join(KEY), Authority::load(&issue.ca)?);
         let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
         let trusted = folder.join(ca::CERTIFICATE);
@@ -195,7 +201,16 @@ impl Renew {
         }
         let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
         let key = KeyPair::from_pem(&text).map_err(|error| failed(&error))?;
-        let Details { name, at, serves, .. } = Details::read(&folder.join(CERTIFICATE))?;
+        let before = folder.join(CERTIFICATE);
+        let signer = signed_by.unwrap_or_else(|| issue.ca.clone()).join(ca::CERTIFICATE);
+        if !is_signed_by(&before, &signer)? {
+            let why = format!("not signed by the authority in {}", signer.display());
+            return Err(CliError::failed(before.display().to_string(), why));
+        }
+        let Details { name, at, serves, fingerprint, .. } = Details::read(&before)?;
+        if Fingerprint::of_key(&key.subject_public_key_info()) != fingerprint {
+            return Err(failed(&format!("not the key of {}", before.display())));
+        }
         let at: Result<_, _> = at.iter().map(alternative).collect();
         let wanted = Wanted { name, at: at?, serves, days: issue.days };
         ca::replace(&folder, CERTIFICATE, &authority.sign(wanted, &key)?)?;
@@ -308,6 +323,22 @@ impl Details {
             None => Ok(()),
         }
     }
+}
+
+/// Whether the certificate at `path` was signed with the key of the one at `signer`.
+fn is_signed_by(path: &Path, signer: &Path) -> Result<bool, CliError> {
+    let read = |path: &Path| {
+        let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
+        let text = fs::read(path).map_err(|error| failed(&error))?;
+        CertificateDer::from_pem_slice(&text).map_err(|_| failed(&"no certificate in PEM"))
+    };
+    let (certificate, authority) = (read(path)?, read(signer)?);
+    let signed = |der| X509Certificate::from_der(der).map(|(_, parsed)| parsed).ok();
+    let (Some(certificate), Some(authority)) = (signed(&certificate), signed(&authority)) else {
+        return Ok(false);
+    };
+    Ok(certificate.issuer() == authority.subject()
+        && certificate.verify_signature(Some(authority.public_key())).is_ok())
 }
 
 /// A name of a server's as certificates hold it.

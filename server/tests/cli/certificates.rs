@@ -113,8 +113,44 @@ fn a_certificate_is_renewed_only_by_an_authority_that_its_folder_trusts() {
     let [ca, other] = ["ca/ca.pem", "other/ca.pem"]
         .map(|file| fs::read_to_string(path.join(file)).expect("read"));
     fs::write(path.join("alice/ca.pem"), ca + &other).expect("written");
+    let line = renew().error(1).to_owned();
+    assert!(
+        line.ends_with("alice/cert.pem: not signed by the authority in other/ca.pem"),
+        "{line}"
+    );
+    at(path, &["cert", "renew", "alice", "--ca", "other", "--signed-by", "ca"]).ok();
     renew().ok();
-    at(path, &["cert", "renew", "alice", "--ca", "ca"]).ok();
+}
+
+#[test]
+fn what_somebody_has_put_into_a_folder_is_not_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    for ca in ["ca", "mine"] {
+        at(path, &["ca", "new", "--out", ca]).ok();
+    }
+    at(path, &["cert", "client", "alice", "--ca", "ca", "--out", "alice"]).ok();
+    at(path, &["cert", "client", "bob", "--ca", "ca", "--out", "bob"]).ok();
+    at(path, &["cert", "host", "db.example", "--ca", "mine", "--out", "host"]).ok();
+    let renew = || at(path, &["cert", "renew", "alice", "--ca", "ca"]);
+    let good = fs::read(path.join("alice/cert.pem")).expect("read");
+    // A certificate of a host, with its key, that another authority has signed.
+    for file in ["cert.pem", "key.pem"] {
+        fs::copy(path.join("host").join(file), path.join("alice").join(file)).expect("copied");
+    }
+    assert!(renew().error(1).contains("not signed by the authority in ca/ca.pem"));
+    // Her own, and the key of somebody else.
+    fs::write(path.join("alice/cert.pem"), good).expect("written");
+    fs::copy(path.join("bob/key.pem"), path.join("alice/key.pem")).expect("copied");
+    assert!(renew().error(1).contains("alice/key.pem: not the key of alice/cert.pem"));
+    let serial = |name: &str| {
+        let text = fs::read(path.join(name).join("cert.pem")).expect("read");
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&text).expect("PEM");
+        pem.parse_x509().expect("a certificate").raw_serial_as_string()
+    };
+    let before = serial("bob");
+    at(path, &["cert", "renew", "bob", "--ca", "ca"]).ok();
+    assert_ne!(before, serial("bob"));
 }
 
 #[test]
