@@ -41,7 +41,7 @@ pub struct Config {
     /// The most nodes that the capabilities of one connection may keep alive. Each counts as many as its
     /// anchor lies deep: itself and those above it, the root apart.
     pub max_connection_nodes: usize,
-    /// The most cells whose values die with one connection.
+    /// The most values that one connection has stored and that die with it.
     pub max_connection_values: usize,
     /// The most calls of one connection that may be unanswered at a time. While they are, nothing
     /// more is read from it; and four times as many may be open, in that the client has not said yet

@@ -11,7 +11,7 @@
 //! Who gets nothing is closed, with one line in the log.
 //!
 //! What was granted is asked for again when the server is told something new: a connection whose grant is
-//! gone, or another one, is closed ([`revoked`]).
+//! gone, or another one, is closed ([`Admitted::revoked`]). Certificates are looked at in the handshake alone.
 
 mod authorized;
 mod tls;

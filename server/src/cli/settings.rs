@@ -100,7 +100,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTION_NODES", hide_env = true)]
     max_connection_nodes: Option<usize>,
 
-    /// The most cells whose values die with one connection.
+    /// The most values that one connection has stored and that die with it.
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTION_VALUES", hide_env = true)]
     max_connection_values: Option<usize>,
 
