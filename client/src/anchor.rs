@@ -1,8 +1,6 @@
 //! Anchors: handles to nodes of the server's.
 
-use std::any::Any;
 use std::fmt;
-use std::rc::Rc;
 use std::time::Duration;
 
 use killick::StoreErrorKind;
@@ -13,7 +11,7 @@ use crate::calls::{self, Listed};
 use crate::cell::{Loaded, Loader, Storer, revision};
 use crate::connection::Effect;
 use crate::error::Error;
-use crate::handle::Handle;
+use crate::handle::{Awaited, Handle};
 use crate::path;
 use crate::value::IntoValue;
 
@@ -124,7 +122,7 @@ impl Anchor {
         self.0.connection.check_open()?;
         let pipeline = calls::walk(&self.0.capability, path).pipeline;
         let anchor = pipeline.get_anchor();
-        Ok(Anchor(self.0.with_promised(anchor, &(Rc::new(pipeline) as _))))
+        Ok(Anchor(self.0.with_promised(anchor, &Awaited::new(pipeline))))
     }
 
     /// The anchor at `path` if there is a node; creates nothing, and shows nothing to others.
@@ -225,7 +223,7 @@ impl Anchor {
     pub fn cell(&self) -> (Loader, Storer) {
         let pipeline = self.0.capability.cell_request().send().pipeline;
         let (loader, storer) = (pipeline.get_loader(), pipeline.get_storer());
-        let answer: Rc<dyn Any> = Rc::new(pipeline);
+        let answer = Awaited::new(pipeline);
         let loader = Loader(self.0.with_promised(loader, &answer));
         (loader, Storer(self.0.with_promised(storer, &answer)))
     }

@@ -1,7 +1,8 @@
 //! One connection: from the first byte to its end, and what the error of a call on it means.
 
 use std::cell::OnceCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use capnp::capability::FromClientHook;
 use capnp::message::ReaderOptions;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem, twoparty};
-use futures::channel::oneshot;
-use futures::future::{self, Either};
+use futures::channel::{mpsc, oneshot};
+use futures::future::{self, Either, LocalBoxFuture};
 use futures::io::BufReader;
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, FutureExt, StreamExt};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::host_capnp::host;
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 use crate::address::Address;
 use crate::dial::dial;
 use crate::error::{Error, from_server, is_remote, reason};
+use crate::handle::Awaited;
 use crate::network::{Driver, End, Inlet, Outbox, Watched};
 use crate::options::Options;
 
@@ -80,9 +82,11 @@ pub(crate) struct Connection(Rc<Inner>);
 
 struct Inner {
     host: host::Client,
-    cluster: OnceCell<(host::root_results::Pipeline, anchor::Client)>,
+    cluster: OnceCell<(Awaited, anchor::Client)>,
     in_flight: usize,
     end: Rc<End>,
+    /// What the task of the connection runs beside it.
+    driven: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
     /// Dropped, it has the connection closed.
     _closer: oneshot::Sender<()>,
 }
@@ -125,9 +129,10 @@ impl Connection {
         let disconnector = system.get_disconnector();
         let (closer, closing) = oneshot::channel();
         let driver = Driver::new(system, outbox);
-        tokio::task::spawn_local(drive(driver, disconnector, closing, end.clone()));
+        let (driven, beside) = mpsc::unbounded();
+        tokio::task::spawn_local(drive(driver, beside, disconnector, closing, end.clone()));
         let cluster = OnceCell::new();
-        Connection(Rc::new(Inner { host, cluster, in_flight, end, _closer: closer }))
+        Connection(Rc::new(Inner { host, cluster, in_flight, end, driven, _closer: closer }))
     }
 
     pub(crate) fn host(&self) -> &host::Client {
@@ -144,10 +149,17 @@ impl Connection {
         let ask = || {
             let pipeline = self.0.host.root_request().send().pipeline;
             let root = pipeline.get_root();
-            // Without the pipeline it would stay a promise, and the call open at the server.
-            (pipeline, root)
+            let answer = Awaited::new(pipeline);
+            self.drive(answer.settled(root.client.hook.as_ref()));
+            (answer, root)
         };
         self.0.cluster.get_or_init(ask).1.clone()
+    }
+
+    /// Has the connection's task run `future`, for as long as the connection lasts.
+    pub(crate) fn drive(&self, future: impl Future<Output = ()> + 'static) {
+        // An error means that the connection has ended.
+        let _ = self.0.driven.unbounded_send(future.boxed_local());
     }
 
     /// How many operations of a batch are in flight at a time.
@@ -226,15 +238,26 @@ impl Connection {
     }
 }
 
-/// Runs a connection to its end. When `closing` resolves, says goodbye.
+/// Runs a connection to its end, and what comes by `beside` with it. When `closing` resolves, says
+/// goodbye.
 async fn drive<W: AsyncWrite + Unpin>(
     mut driver: Driver<W>,
+    beside: mpsc::UnboundedReceiver<LocalBoxFuture<'static, ()>>,
     disconnector: Disconnector<Side>,
     closing: oneshot::Receiver<()>,
     end: Rc<End>,
 ) {
-    if let Either::Left((cause, _)) = future::select(&mut driver, closing).await {
-        end.set(cause);
+    {
+        // Polled after the driver, which is what makes it go on.
+        let mut beside = pin!(beside.for_each_concurrent(None, |future| future).fuse());
+        let mut running = poll_fn(|context| {
+            let cause = driver.poll_unpin(context);
+            let _ = beside.as_mut().poll(context);
+            cause
+        });
+        if let Either::Left((cause, _)) = future::select(&mut running, closing).await {
+            end.set(cause);
+        }
     }
     // Every call that is still open ends with the first poll of the disconnector, whatever the state of
     // the stream.

@@ -2,8 +2,12 @@
 
 mod support;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
+use killick_client::schema::api::anchor_capnp::anchor::{self, WalkParams, WalkResults};
+use killick_client::{Value, capnp, capnp_rpc};
 use support::{Harness, eventually, nodes, over_both, run, tree_is_empty};
 
 #[test]
@@ -49,6 +53,79 @@ fn an_anchor_that_was_used_early_is_settled_and_leaves_no_call_open() {
         tree_is_empty(&client).await;
         // The bootstrap anchor is what is left.
         eventually("one handle", async || client.clients().await.unwrap()[0].handles == 1).await;
+    });
+}
+
+#[test]
+fn handles_that_were_not_waited_for_leave_no_call_open_whether_they_are_used_or_not() {
+    let harness = Harness::with(|config| config.max_calls = 8);
+    run(async {
+        let client = harness.client().await;
+        let (host, anchor) = (client.root().await.unwrap(), client.walk("a").await.unwrap());
+        let host = host.at("self").unwrap();
+        let mut held = Vec::new();
+        // Four times as many calls as that, answered or not, end the connection.
+        for i in 0..50 {
+            let early = host.at(format!("b/{i}")).unwrap();
+            if i % 2 == 0 {
+                early.load().await.unwrap();
+            }
+            held.push((early, anchor.cell(), host.clone()));
+            client.info().await.unwrap();
+        }
+        for (early, (loader, storer), _) in &held {
+            let revision = storer.store("x", true).await.unwrap();
+            assert_eq!(loader.load().await.unwrap().revision, revision);
+            assert_eq!(early.store("y", false).await.unwrap(), 1);
+        }
+        // Each half of a cell is there for itself.
+        let (loader, _) = anchor.cell();
+        let (_, storer) = anchor.cell();
+        assert_eq!(storer.store("z", true).await.unwrap(), 51);
+        assert_eq!(loader.load().await.unwrap().text(), Some("z"));
+        drop((held, loader, storer, anchor, host));
+        assert_eq!(client.names_at("").await.unwrap(), ["a", "b"]);
+    });
+}
+
+/// An anchor of a client's own that says when a walk begins and when it is given up, and never answers.
+struct Silent(Rc<Cell<i32>>);
+
+struct Under(Rc<Cell<i32>>);
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl anchor::Server for Silent {
+    async fn walk(self: Rc<Self>, _: WalkParams, _: WalkResults) -> capnp::Result<()> {
+        self.0.set(self.0.get() + 1);
+        let _under = Under(self.0.clone());
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn a_handle_that_is_not_there_yet_is_given_up_with_its_last_clone() {
+    let harness = Harness::start();
+    run(async {
+        let (alice, bob) = (harness.client().await, harness.client().await);
+        let walks = Rc::new(Cell::new(0));
+        let silent: anchor::Client = capnp_rpc::new_client(Silent(walks.clone()));
+        alice.store_at("silent", Value::from_capability(silent), false).await.unwrap();
+        let loaded = bob.load_at("silent").await.unwrap().value.expect("a value");
+        let theirs = bob.host().await.unwrap().adopt(loaded.capability().unwrap());
+        let early = theirs.at("a").unwrap();
+        let clone = early.clone();
+        eventually("the walk", async || walks.get() == 1).await;
+        drop(early);
+        bob.info().await.unwrap();
+        alice.info().await.unwrap();
+        assert_eq!(walks.get(), 1);
+        drop(clone);
+        eventually("the end of it", async || walks.get() == 0).await;
     });
 }
 
