@@ -450,6 +450,11 @@ impl Anchor {
 
     /// An anchor that came as a capability in a value, over the connection of this handle.
     ///
+    /// Another client may host it, and have done what it was asked before its answer was lost on the way:
+    /// on this anchor, and on what comes from it, each error that comes back to an operation that changes
+    /// a cell is an [`Error::UnknownOutcome`]. A cell that says that it held something else
+    /// ([`Error::Refused`]) is an answer.
+    ///
     /// # Examples
     /// ```
     /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }

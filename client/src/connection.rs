@@ -186,7 +186,8 @@ impl Connection {
     }
 
     /// Waits for the answer to a call that `answer` sends when it is first polled. `foreign`: perhaps
-    /// it is not the server who answers, but another client.
+    /// it is not the server who was asked, but another client, who may have done it before its answer was
+    /// lost, or too large, between the two.
     pub(crate) async fn call<T>(
         &self,
         effect: Effect,
@@ -200,10 +201,8 @@ impl Connection {
             Ok(Err(error)) => match self.cut(&error) {
                 Some(cause) => cause,
                 None if !is_remote(&error) => Error::Protocol { message: reason(&error) },
-                None => match from_server(&error) {
-                    gone @ Error::HostGone { .. } if foreign => gone,
-                    told => return Err(told),
-                },
+                None if foreign => from_server(&error),
+                None => return Err(from_server(&error)),
             },
             Err(timed_out) => timed_out,
         };

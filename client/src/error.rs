@@ -73,11 +73,11 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
-    /// The operation was sent and its answer did not come: it was done, or it was not.
+    /// The operation was sent, and no answer came of who was to do it: it was done, or it was not.
     UnknownOutcome {
         /// Why there was no answer: [`Disconnected`](Error::Disconnected),
-        /// [`TimedOut`](Error::TimedOut), [`HostGone`](Error::HostGone) or
-        /// [`Protocol`](Error::Protocol).
+        /// [`TimedOut`](Error::TimedOut) or [`Protocol`](Error::Protocol); of an
+        /// [adopted](crate::Anchor::adopt) anchor also any other error that came back.
         cause: Box<Error>,
     },
     /// The client that hosts a capability has gone: one in a value to be stored, which was not, or the

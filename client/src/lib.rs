@@ -43,13 +43,14 @@
 //! | [`Refused`](Error::Refused) | no: the cell held something else | as the caller sees fit |
 //! | [`Limit`](Error::Limit) | no | if [`is_transient`](Error::is_transient) |
 //! | [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | no: it only reads, or was never sent | yes |
-//! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, no answer came | look first |
+//! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, and no answer of who would do it came | look first |
 //! | [`HostGone`](Error::HostGone) | no: a capability's host has gone | no: the capability is dead |
 //! | [`Failed`](Error::Failed), [`Unimplemented`](Error::Unimplemented) | no: the server says why | no |
 //! | [`Protocol`](Error::Protocol) | no: it only reads; the answer makes no sense | no |
 //!
 //! Only operations that change a cell end with an unknown outcome. A walk does not: what it creates
-//! lives as long as the handle that it gives, and no handle was given.
+//! lives as long as the handle that it gives, and no handle was given. On an
+//! [adopted](Anchor::adopt) anchor, which another client may host, they do with whatever error comes back.
 //!
 //! # When a connection ends
 //! With it go, at the server, all its handles, the nodes that only they kept, the values that were
@@ -65,7 +66,9 @@
 //! Each operation takes [`Options::timeout`] at most, dialling and all attempts included; a handle can
 //! have [its own](Anchor::with_timeout). An operation that is dropped before it is done, or out of time,
 //! is given up at the server too, and what it would have returned is released. If it was to change a
-//! cell, it may have done so.
+//! cell, it may have done so. A call on a capability that another client hosts is given up there as well,
+//! but never answered: it counts against the server's limit of the bytes of open calls
+//! (`max_call_bytes`) until this connection ends.
 //!
 //! # What there is not
 //! Changes cannot be watched over the wire yet, so there is no `watch` and no `wait`. A [`Storer`]

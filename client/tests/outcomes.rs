@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -158,6 +159,52 @@ fn what_another_client_was_asked_before_it_went_has_an_unknown_outcome() {
         let (swapped, listed, ()) = tokio::join!(theirs.swap("x"), theirs.ls(), go);
         assert!(matches!(unknown(swapped), Error::HostGone { .. }));
         assert!(matches!(listed, Err(Error::HostGone { .. })));
+    });
+}
+
+/// An anchor of a client's own, which does what it is asked, and then says something else.
+struct Liar(Rc<Cell<u32>>);
+
+impl anchor::Server for Liar {
+    async fn swap(self: Rc<Self>, _: SwapParams, _: SwapResults) -> capnp::Result<()> {
+        let asked = self.0.replace(self.0.get() + 1);
+        Err(match asked {
+            0 => capnp::Error::failed("the answer is larger than the limit".into()),
+            1 => capnp::Error::overloaded("too many capabilities".into()),
+            2 => capnp::Error::disconnected("its client has gone".into()),
+            _ => capnp::Error::unimplemented("no such call".into()),
+        })
+    }
+
+    async fn ls(self: Rc<Self>, _: LsParams, _: LsResults) -> capnp::Result<()> {
+        Err(capnp::Error::failed("the answer is larger than the limit".into()))
+    }
+}
+
+#[test]
+fn what_another_client_was_asked_has_an_unknown_outcome_whatever_error_comes_back() {
+    let harness = Harness::start();
+    run(async {
+        let (alice, bob) = (harness.client().await, harness.client().await);
+        let done = Rc::new(Cell::new(0));
+        let liar: anchor::Client = capnp_rpc::new_client(Liar(done.clone()));
+        alice.store_at("liar", Value::from_capability(liar), false).await.unwrap();
+        let loaded = bob.load_at("liar").await.unwrap().value.expect("a value");
+        let theirs = bob.host().await.unwrap().adopt(loaded.capability().unwrap());
+        assert!(matches!(unknown(theirs.swap("x").await), Error::Failed { .. }));
+        assert!(matches!(unknown(theirs.clear().await), Error::Limit { .. }));
+        assert!(matches!(unknown(theirs.swap("x").await), Error::HostGone { .. }));
+        assert!(matches!(unknown(theirs.swap("x").await), Error::Unimplemented { .. }));
+        assert_eq!(done.get(), 4);
+        assert!(matches!(theirs.ls().await, Err(Error::Failed { .. })));
+
+        // That a cell was not as expected is an answer, whoever gives it.
+        let mine = alice.walk("mine").await.unwrap();
+        mine.store("x", true).await.unwrap();
+        alice.store_at("door", &mine, true).await.unwrap();
+        let loaded = bob.load_at("door").await.unwrap().value.expect("a value");
+        let door = bob.host().await.unwrap().adopt(loaded.capability().unwrap());
+        assert!(matches!(door.store("y", false).await, Err(Error::Refused { .. })));
     });
 }
 
