@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, Shared};
@@ -66,8 +66,7 @@ struct Inner {
     state: RefCell<State>,
 }
 
-/// A connection on its way, which any number of operations wait for.
-#[derive(Clone)]
+/// A connection on its way, which any number of operations wait for. With the last of them it is given up.
 struct Dialling {
     connected: Shared<LocalBoxFuture<'static, Result<Connection, Error>>>,
     /// How the last attempt ended.
@@ -76,7 +75,7 @@ struct Dialling {
 
 enum State {
     None,
-    Dialling(Dialling),
+    Dialling(Weak<Dialling>),
     Open(Connection),
 }
 
@@ -348,32 +347,36 @@ impl Client {
 
     /// The present connection, or a new one.
     async fn connection(&self, patience: Patience) -> Result<Connection, Error> {
-        let dialling = match &mut *self.0.state.borrow_mut() {
+        let dialling = match &*self.0.state.borrow() {
             State::Open(connection) if connection.is_open() => return Ok(connection.clone()),
-            State::Dialling(dialling) => dialling.clone(),
-            state => {
-                let last = Rc::new(RefCell::new(None));
-                let dial = dial(self.0.address.clone(), self.0.options.clone(), last.clone());
-                let dialling = Dialling { connected: dial.boxed_local().shared(), last };
-                *state = State::Dialling(dialling.clone());
-                dialling
-            }
+            State::Dialling(dialling) => dialling.upgrade(),
+            State::Open(_) | State::None => None,
         };
-        let Dialling { connected: dialling, last } = dialling;
-        let connected = match patience.wait(dialling.clone()).await {
+        let dialling = dialling.unwrap_or_else(|| self.dial());
+        let connected = match patience.wait(dialling.connected.clone()).await {
             Ok(connected) => connected,
             // How the last attempt ended says more than that there was no time for another.
-            Err(timed_out) => return Err(last.borrow().clone().unwrap_or(timed_out)),
+            Err(timed_out) => return Err(dialling.last.borrow().clone().unwrap_or(timed_out)),
         };
         let mut state = self.0.state.borrow_mut();
         // The first to know has it noted; meanwhile it may have ended and another be on its way.
-        if matches!(&*state, State::Dialling(current) if current.connected.ptr_eq(&dialling)) {
+        if matches!(&*state, State::Dialling(current) if current.as_ptr() == Rc::as_ptr(&dialling))
+        {
             *state = match &connected {
                 Ok(connection) => State::Open(connection.clone()),
                 Err(_) => State::None,
             };
         }
         connected
+    }
+
+    /// Begins to connect.
+    fn dial(&self) -> Rc<Dialling> {
+        let last = Rc::new(RefCell::new(None));
+        let dial = dial(self.0.address.clone(), self.0.options.clone(), last.clone());
+        let dialling = Rc::new(Dialling { connected: dial.boxed_local().shared(), last });
+        self.0.state.replace(State::Dialling(Rc::downgrade(&dialling)));
+        dialling
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use killick_client::{Client, Error, Options, Retry, Value};
@@ -139,6 +141,63 @@ fn waiting_for_a_server_ends_with_the_operations_time() {
         assert!(matches!(error, Error::Connect { .. }), "{error:?}");
         let waited = start.elapsed();
         assert!(waited >= Duration::from_millis(60) && waited < Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn a_connection_on_its_way_is_given_up_with_the_last_operation_that_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("silent.sock");
+    let address = killick_client::Address::Unix(path.clone());
+    run(async {
+        let silent = tokio::net::UnixListener::bind(&path).unwrap();
+        let (open, came) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let counts = (open.clone(), came.clone());
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = silent.accept().await {
+                let (open, came) = counts.clone();
+                (open.set(open.get() + 1), came.set(came.get() + 1));
+                tokio::task::spawn_local(async move {
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                    open.set(open.get() - 1);
+                });
+            }
+        });
+        let client = Client::lazy(&address, options());
+        let ms = Duration::from_millis;
+        let (long, short) = (client.info(), client.load_at("a"));
+        let mut long = Box::pin(long);
+        tokio::select! {
+            _ = &mut long => panic!("an answer"),
+            _ = short => panic!("an answer"),
+            () = tokio::time::sleep(ms(50)) => {}
+        }
+        // One of them still waits.
+        tokio::time::sleep(ms(50)).await;
+        assert_eq!((open.get(), came.get()), (1, 1));
+        drop(long);
+        eventually("the end of it", async || open.get() == 0).await;
+        tokio::time::sleep(ms(50)).await;
+        assert_eq!(came.get(), 1);
+        // The next begins anew.
+        let _ = tokio::time::timeout(ms(50), client.info()).await;
+        assert_eq!(came.get(), 2);
+    });
+}
+
+#[test]
+fn every_operation_that_finds_no_server_has_all_the_attempts() {
+    run(async {
+        let ms = Duration::from_millis;
+        let retry = Retry { attempts: 2, first_pause: ms(200), longest_pause: ms(200) };
+        let timeout = Some(ms(50));
+        let address = "unix:/nobody/listens.sock".parse().unwrap();
+        let client = Client::lazy(&address, Options { timeout, retry, ..options() });
+        for _ in 0..6 {
+            let start = Instant::now();
+            assert!(matches!(client.info().await, Err(Error::Connect { .. })));
+            assert!(start.elapsed() >= ms(50), "as many as its time allows");
+        }
     });
 }
 
