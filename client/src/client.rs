@@ -15,6 +15,7 @@ use crate::calls;
 use crate::cell::Loaded;
 use crate::connection::{Connection, Effect, Patience};
 use crate::error::Error;
+use crate::greeting;
 use crate::handle::Handle;
 use crate::host::{self, ClientInfo, HostInfo};
 use crate::options::Options;
@@ -389,7 +390,7 @@ async fn dial(
     let mut pauses = options.retry.pauses();
     loop {
         match Connection::open(&address, &options).await {
-            Err(error) if error.is_transient() => {
+            Err(error) if is_tried_again(&error, last.borrow().as_ref()) => {
                 let Some(pause) = pauses.next() else { return Err(error) };
                 last.replace(Some(error));
                 tokio::time::sleep(pause).await;
@@ -397,6 +398,17 @@ async fn dial(
             connected => return connected,
         }
     }
+}
+
+/// Whether there is another attempt to connect after one that ended with `error`, and one before it with
+/// `last`. A server that stops breaks off what is only just connected too: two breaks in a row say that
+/// this client is not let in.
+fn is_tried_again(error: &Error, last: Option<&Error>) -> bool {
+    let is_break = |error: &Error| match error {
+        Error::Connect { error, .. } => greeting::is_break(error),
+        _ => false,
+    };
+    error.is_transient() || (is_break(error) && !last.is_some_and(is_break))
 }
 
 /// What to say if `target` is absolute and starts with what is no host.
@@ -414,5 +426,31 @@ impl fmt::Debug for Client {
             .field("address", &self.0.address)
             .field("connected", &self.is_connected())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn who_is_kept_out_is_told_after_two_breaks_in_a_row_and_at_once_after_an_alert() {
+        let connect = |error: io::Error| {
+            let address = Address::Tls("a.example:1".into());
+            Error::Connect { address, error: Arc::new(error) }
+        };
+        let refused = connect(io::ErrorKind::ConnectionRefused.into());
+        let broken = connect(greeting::kept_out(None));
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::DecryptError);
+        let alert = connect(greeting::kept_out(Some(alert)));
+        assert!(is_tried_again(&broken, None));
+        assert!(is_tried_again(&broken, Some(&refused)));
+        assert!(!is_tried_again(&broken, Some(&broken)));
+        assert!(is_tried_again(&refused, Some(&broken)));
+        assert!(!is_tried_again(&alert, None));
+        assert!(!broken.is_transient() && !alert.is_transient());
     }
 }

@@ -23,6 +23,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 use crate::address::Address;
 use crate::dial::dial;
 use crate::error::{Error, from_server, is_remote, reason};
+use crate::greeting::Greeting;
 use crate::handle::Awaited;
 use crate::network::{Driver, End, Inlet, Outbox, Watched};
 use crate::options::Options;
@@ -95,24 +96,38 @@ impl Connection {
     /// Connects to `address`, and waits until the server there has answered.
     pub(crate) async fn open(address: &Address, options: &Options) -> Result<Self, Error> {
         let patience = Patience::Each(Some(options.connect_timeout)).begin();
-        let stream =
-            patience.wait(dial(address, options.identity.as_ref())).await?.map_err(|error| {
-                let error = Arc::new(error);
-                Error::Connect { address: address.clone(), error }
-            })?;
-        let connection = Connection::over(stream.compat(), options.in_flight);
+        let connect_error = |error| {
+            let error = Arc::new(error);
+            Error::Connect { address: address.clone(), error }
+        };
+        let dialled = patience.wait(dial(address, options.identity.as_ref())).await?;
+        let stream = dialled.map_err(connect_error)?;
+        let greeting = Greeting::default();
+        let stream = stream.telling_breaks().compat();
+        let connection = Connection::over(stream, &greeting, options.in_flight);
         let info = connection.host().info_request().send().promise;
         let answer = async { info.await?.get()?.get_info().map(drop) };
         match connection.call(Effect::Read, patience, false, answer).await {
             // A client that was granted an anchor has no host to ask.
             Ok(()) | Err(Error::Unimplemented { .. }) => Ok(connection),
-            Err(error) => Err(connection.turned_away().unwrap_or(error)),
+            Err(error) => {
+                let shown =
+                    options.identity.as_ref().filter(|_| matches!(address, Address::Tls(_)));
+                let kept_out = shown.and_then(|shown| greeting.kept_out(shown.fingerprint()));
+                let kept_out = kept_out.map(connect_error);
+                Err(connection.turned_away().or(kept_out).unwrap_or(error))
+            }
         }
     }
 
     /// The RPC of one stream, in a task of its own.
-    fn over(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, in_flight: usize) -> Self {
+    fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        greeting: &Greeting,
+        in_flight: usize,
+    ) -> Self {
         let (reader, writer) = stream.split();
+        let reader = greeting.listen(reader);
         let outbox = Outbox::new(writer);
         let end = Rc::new(End::default());
         let mut reading = ReaderOptions::new();

@@ -15,7 +15,11 @@ use crate::{Address, Identity};
 
 /// A stream to a server.
 #[derive(Debug)]
-pub struct Stream(Kind);
+pub struct Stream {
+    kind: Kind,
+    /// Whether being broken off is the error that it is, and no end.
+    tells_breaks: bool,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -47,16 +51,30 @@ impl std::error::Error for NoIdentity {}
 /// other side, and [`InvalidInput`](io::ErrorKind::InvalidInput) without an identity.
 pub async fn dial(address: &Address, identity: Option<&Identity>) -> io::Result<Stream> {
     match address {
-        Address::Unix(path) => Ok(Stream(Kind::Unix(UnixStream::connect(path).await?))),
-        Address::Tcp(at) => Ok(Stream(Kind::Tcp(connect(at).await?))),
+        Address::Unix(path) => Ok(Kind::Unix(UnixStream::connect(path).await?).into()),
+        Address::Tcp(at) => Ok(Kind::Tcp(connect(at).await?).into()),
         Address::Tls(at) => {
             let bad = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
             let identity = identity.ok_or_else(|| bad(Box::<Error>::from(NoIdentity)))?;
             let name = server_name(at).map_err(|error| bad(error.into()))?;
             let connector = TlsConnector::from(identity.client().clone());
             let stream = connector.connect(name, connect(at).await?).await?;
-            Ok(Stream(Kind::Tls(Box::new(stream))))
+            Ok(Kind::Tls(Box::new(stream)).into())
         }
+    }
+}
+
+impl From<Kind> for Stream {
+    fn from(kind: Kind) -> Self {
+        Stream { kind, tells_breaks: false }
+    }
+}
+
+impl Stream {
+    /// The same stream, which ends with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if it is broken
+    /// off without a word.
+    pub(crate) fn telling_breaks(self) -> Self {
+        Stream { tells_breaks: true, ..self }
     }
 }
 
@@ -78,10 +96,10 @@ fn server_name(at: &str) -> Result<ServerName<'static>, rustls::pki_types::Inval
 
 /// A stream over TLS that is broken off without a word is at its end, as one without TLS is: what it
 /// carries says itself where it is complete.
-fn end_is_an_end(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+pub(crate) fn end_is_an_end<T: Default>(read: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     match read {
         Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Poll::Ready(Ok(()))
+            Poll::Ready(Ok(T::default()))
         }
         read => read,
     }
@@ -90,7 +108,7 @@ fn end_is_an_end(read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
 /// Has the stream that there is do `$call`.
 macro_rules! delegate {
     ($self:ident, $stream:ident => $call:expr) => {
-        match &mut $self.get_mut().0 {
+        match &mut $self.get_mut().kind {
             Kind::Unix($stream) => $call,
             Kind::Tcp($stream) => $call,
             Kind::Tls($stream) => $call,
@@ -104,7 +122,9 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        end_is_an_end(delegate!(self, stream => Pin::new(stream).poll_read(context, buffer)))
+        let tells_breaks = self.tells_breaks;
+        let read = delegate!(self, stream => Pin::new(stream).poll_read(context, buffer));
+        if tells_breaks { read } else { end_is_an_end(read) }
     }
 }
 
@@ -126,7 +146,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Unix(stream) => stream.is_write_vectored(),
             Kind::Tcp(stream) => stream.is_write_vectored(),
             Kind::Tls(stream) => stream.is_write_vectored(),

@@ -30,11 +30,13 @@ pub enum Error {
     /// The text is not an address, or there is no default one.
     Address(Arc<AddressError>),
     /// No server could be reached, in as many attempts as [`Retry`](crate::Retry) and the operation's
-    /// time allow. Nothing was sent.
+    /// time allow; or over TLS it does not let this client in, which is tried twice at most. Nothing was
+    /// done.
     Connect {
         /// Where to.
         address: Address,
-        /// What the system said to the last attempt.
+        /// What the system, or TLS, said to the last attempt. Of a server that does not let in the key
+        /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
         error: Arc<io::Error>,
     },
     /// There is no node at the path.

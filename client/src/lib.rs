@@ -38,7 +38,7 @@
 //! | error | was it done? | again? |
 //! |---|---|---|
 //! | [`Path`](Error::Path), [`Address`](Error::Address) | no: nothing was sent | never |
-//! | [`Connect`](Error::Connect) | no: no server was reached | later |
+//! | [`Connect`](Error::Connect) | no: no server was reached, or it does not let this client in | if [`is_transient`](Error::is_transient) |
 //! | [`NotFound`](Error::NotFound), [`NoHost`](Error::NoHost) | no: nothing is there | when somebody has been there |
 //! | [`Refused`](Error::Refused) | no: the cell held something else | as the caller sees fit |
 //! | [`Limit`](Error::Limit) | no | if [`is_transient`](Error::is_transient) |
@@ -85,6 +85,7 @@ mod options;
 // The protocol: the stream, one connection over it, the calls.
 mod calls;
 mod connection;
+mod greeting;
 mod network;
 
 // What is sent and what comes back.

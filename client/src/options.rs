@@ -28,7 +28,8 @@ pub struct Options {
     /// The longest that one attempt to connect takes, until the server has answered. By default three
     /// seconds.
     pub connect_timeout: Duration,
-    /// How often, and after which pauses, something is tried again that was certainly not done.
+    /// How often, and after which pauses, something is tried again that was certainly not done, and that
+    /// may succeed ([`Error::is_transient`](crate::Error::is_transient)).
     pub retry: Retry,
     /// Who this client is at a `tls:` address, which takes one; at others it is not shown. By default
     /// there is none.
