@@ -437,8 +437,8 @@ impl Anchor {
         self.0.connection.ended().await;
     }
 
-    /// Whether both are handles to one node. If they came over different connections, or one of them
-    /// is [not there yet](Self::at), this is `false` whatever they are.
+    /// Whether both are handles to one node: `false` if they came over different connections, or one is
+    /// [not there yet](Self::at) and they are not clones of each other.
     pub fn is_same(&self, other: &Anchor) -> bool {
         self.0.identity() == other.0.identity()
     }
@@ -450,10 +450,8 @@ impl Anchor {
 
     /// An anchor that came as a capability in a value, over the connection of this handle.
     ///
-    /// Another client may host it, and have done what it was asked before its answer was lost on the way:
-    /// on this anchor, and on what comes from it, each error that comes back to an operation that changes
-    /// a cell is an [`Error::UnknownOutcome`]. A cell that says that it held something else
-    /// ([`Error::Refused`]) is an answer.
+    /// Another client may host it, and its answers get lost: an operation on it that changes a cell ends
+    /// with [`Error::UnknownOutcome`] whatever error comes back, but for [`Error::Refused`].
     ///
     /// # Examples
     /// ```

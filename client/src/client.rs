@@ -33,9 +33,10 @@ use crate::value::IntoValue;
 /// `/self/mailbox` or `/f19caa21dda41c43/mailbox`. Without one it starts at the anchor that the
 /// connection gives, the host's own: `mailbox`.
 ///
-/// Clones are the same client. Each operation is one round trip; what it promises beside others is
-/// what the method of that name of [`Anchor`] does. The connection closes when the last clone, and the
-/// last handle that came over it, are dropped.
+/// Clones are the same client. Each operation is one round trip, and a second one if its path is absolute,
+/// names a host by its id, and it ends with an error or finds nothing: then it asks whether there is such a
+/// host. What it promises beside others is what the method of that name of [`Anchor`] does. The connection
+/// closes when the last clone, and the last handle that came over it, are dropped.
 ///
 /// # Errors
 /// Every operation may end with the errors of [`Anchor`]'s methods; with [`Error::Connect`] if there is

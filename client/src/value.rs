@@ -101,6 +101,12 @@ impl Value {
     /// The client hosts what is its own: it is called over the connection that it was stored over, and
     /// when that ends, cells that hold it are emptied.
     ///
+    /// The connection keeps an object for as long as somebody elsewhere has a claim to it, and a
+    /// [`Client`](crate::Client) or a handle keeps the connection. An object that itself holds one of the
+    /// same connection is a cycle: once stored it keeps the connection open, though nothing else does,
+    /// until the server ends it or nobody has a claim to the object. Give it a client of its own, or a
+    /// [`Weak`](std::rc::Weak) reference.
+    ///
     /// # Examples
     /// ```
     /// use killick_client::schema::api::anchor_capnp::anchor::loader;

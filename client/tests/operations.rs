@@ -7,6 +7,19 @@ use killick_client::{Client, Error, StoreErrorKind};
 use support::{Harness, over_both, run, tree_is_empty};
 
 #[test]
+fn clones_of_an_anchor_that_is_not_there_yet_are_the_same_and_others_are_not() {
+    let harness = Harness::start();
+    run(async {
+        let host = harness.client().await.host().await.unwrap();
+        let (early, other) = (host.at("a").unwrap(), host.at("a").unwrap());
+        assert!(early.is_same(&early.clone()) && !early.is_same(&other));
+        early.load().await.unwrap();
+        other.load().await.unwrap();
+        assert!(early.is_same(&other));
+    });
+}
+
+#[test]
 fn walk_creates_what_is_missing_and_gives_one_node_for_every_spelling() {
     over_both(async |client| {
         let ab = client.walk("a/b").await.unwrap();

@@ -156,7 +156,8 @@ fn a_connection_on_its_way_is_given_up_with_the_last_operation_that_waits_for_it
         tokio::task::spawn_local(async move {
             while let Ok((mut stream, _)) = silent.accept().await {
                 let (open, came) = counts.clone();
-                (open.set(open.get() + 1), came.set(came.get() + 1));
+                open.set(open.get() + 1);
+                came.set(came.get() + 1);
                 tokio::task::spawn_local(async move {
                     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
                     open.set(open.get() - 1);
