@@ -267,6 +267,7 @@ fn come(name: &str, server: &Server, options: &Options) -> Vec<UnixStream> {
                 stream.write_all(&question).expect("written");
                 let mut answer = [0; 64];
                 assert!(stream.read(&mut answer).expect("read") > 0);
+                stream.write_all(&keep(0)).expect("written");
                 others.push(stream);
             }
         }

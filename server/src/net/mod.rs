@@ -225,10 +225,11 @@ impl<S> Gate<S> {
     }
 }
 
-/// Sleeps until `time` has passed since a moment, which may be for ever.
+/// Sleeps until `time` has passed since a moment, which may be for ever. The timer is in a box: a connection
+/// that waits for nothing has none.
 async fn sleep_from(since: Instant, time: Duration) {
     match since.checked_add(time) {
-        Some(until) => tokio::time::sleep_until(until).await,
+        Some(until) => Box::pin(tokio::time::sleep_until(until)).await,
         None => std::future::pending().await,
     }
 }
