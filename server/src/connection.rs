@@ -296,7 +296,7 @@ mod tests {
 
     use super::*;
     use crate::access::Who;
-    use crate::worker::Shared;
+    use crate::shared::Shared;
 
     #[test]
     fn what_a_stream_keeps_back_until_it_is_flushed_is_flushed() {

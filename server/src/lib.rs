@@ -4,6 +4,7 @@
 //! ```text
 //!  listen      accepts a connection, counts it, hands its socket to a worker
 //!  access      who may connect, and the anchor that they get as their root; TLS
+//!  shared      what all threads share
 //!  worker      one OS thread with one single-threaded runtime: the seam where `Send` ends
 //!  connection  runs the RPC system over it, to an orderly end
 //!  session     what the connection holds: one object for each node, and what its client hosts
@@ -44,6 +45,7 @@ mod owners;
 mod server;
 mod service;
 mod session;
+mod shared;
 mod shutdown;
 mod simulated;
 mod stats;

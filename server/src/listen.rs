@@ -18,8 +18,8 @@ use tracing::warn;
 use crate::access::{Credentials, Place, Who, socket_mode};
 use crate::config::Config;
 use crate::net;
+use crate::shared::{Permit, Shared};
 use crate::stats::Limit;
-use crate::worker::{Permit, Shared};
 use killick_client::Address;
 
 /// How many connections may wait to be accepted.

@@ -26,9 +26,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::shared::Shared;
 use crate::stats::{BUCKETS, Limit, METHODS, OUTCOMES};
 use crate::system;
-use crate::worker::Shared;
 
 /// How long a worker may take to answer before the server is called unhealthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -17,7 +17,8 @@ use tracing::{Dispatch, dispatcher, info, warn};
 use crate::config::Config;
 use crate::listen::{self, ListenError, Listener};
 use crate::metrics;
-use crate::worker::{self, Shared};
+use crate::shared::Shared;
+use crate::worker;
 use killick_client::Address;
 
 /// Why a server did not start, or did not go on.

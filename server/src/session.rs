@@ -31,8 +31,9 @@ use crate::config::Config;
 use crate::net;
 use crate::owners::Cells;
 use crate::service::Object;
+use crate::shared::Shared;
 use crate::stats::{Limit, OUTCOMES, Stats};
-use crate::worker::{Shared, Worker};
+use crate::worker::Worker;
 
 /// The state of one connection.
 pub(crate) struct Session {

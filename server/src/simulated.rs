@@ -16,7 +16,8 @@ use tokio::task::spawn_local;
 use crate::access::{Admitted, Grant, Who};
 use crate::config::Config;
 use crate::connection;
-use crate::worker::{Permit, Shared, Worker};
+use crate::shared::{Permit, Shared};
+use crate::worker::Worker;
 
 /// A server on the current thread.
 #[doc(hidden)]

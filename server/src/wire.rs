@@ -7,8 +7,8 @@ use killick::{PathError, StoreError, WalkError};
 
 use crate::cap::{Cap, Origin, Parcel};
 use crate::session::Session;
+use crate::shared::Room;
 use crate::stats::Limit;
-use crate::worker::Room;
 
 /// A value in a cell.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ pub use tls::{Tls, TlsError};
 pub(crate) use unix::{Credentials, socket_mode};
 
 use crate::config::Config;
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// Who a client is, as far as that is known for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// How long before its end a certificate is worth a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);

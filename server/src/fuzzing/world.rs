@@ -17,8 +17,9 @@ use crate::cap::Node;
 use crate::config::Config;
 use crate::connection;
 use crate::session::Session;
+use crate::shared::Shared;
 use crate::wire::Stored;
-use crate::worker::{Shared, Worker};
+use crate::worker::Worker;
 
 pub(super) struct World {
     shared: Arc<Shared>,

@@ -1,0 +1,237 @@
+//! What all threads of a server share: the tree, the configuration, the bounds that are everybody's, and
+//! what is counted.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use capnp::Error;
+use killick::Tree;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
+
+use crate::access::Handshakes;
+use crate::config::Config;
+use crate::stats::{Calls, Clients, Hits, Limit, Queues};
+use crate::wire::Stored;
+use crate::worker::Letter;
+
+/// What all threads of a server share.
+pub(crate) struct Shared {
+    config: ArcSwap<Config>,
+    /// That there is another configuration.
+    changed: watch::Sender<()>,
+    pub(crate) tree: Tree<Stored>,
+    pub(crate) host_id: u64,
+    pub(crate) started: Instant,
+    pub(crate) hostname: String,
+    connections: AtomicUsize,
+    /// TLS handshakes under way.
+    pub(crate) handshakes: Handshakes,
+    /// How many of them each worker has.
+    shares: Vec<AtomicUsize>,
+    last_connection: AtomicU64,
+    /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
+    stored: Arc<AtomicUsize>,
+    pub(crate) clients: Clients,
+    /// The calls that each worker has served.
+    pub(crate) calls: Vec<Calls>,
+    pub(crate) queues: Vec<Queues>,
+    pub(crate) hits: Hits,
+    /// Connections that were not served.
+    refused: AtomicU64,
+    /// How each worker is told of its clients' values.
+    pub(crate) notes: Vec<UnboundedSender<Letter>>,
+}
+
+/// Room for one value among all that a server stores; given back with the value.
+#[derive(Debug)]
+pub(crate) struct Room {
+    stored: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Relaxed: as in `Shared::room`.
+        self.stored.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// What as many workers share, and what each of them, in turn, is told of its clients' values.
+    pub(crate) fn new(
+        config: Config,
+        workers: usize,
+    ) -> (Arc<Self>, Vec<UnboundedReceiver<Letter>>) {
+        let (notes, noted) = (0..workers).map(|_| unbounded_channel()).unzip();
+        let shared = Shared {
+            tree: Tree::new(config.limits),
+            host_id: random_id(),
+            started: Instant::now(),
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            connections: AtomicUsize::new(0),
+            handshakes: Handshakes::new(0),
+            changed: watch::Sender::new(()),
+            shares: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            last_connection: AtomicU64::new(0),
+            stored: Arc::default(),
+            clients: Clients::default(),
+            calls: (0..workers).map(|_| Calls::default()).collect(),
+            queues: (0..workers).map(|_| Queues::default()).collect(),
+            hits: Hits::default(),
+            refused: AtomicU64::new(0),
+            notes,
+            config: ArcSwap::from_pointee(config),
+        };
+        (Arc::new(shared), noted)
+    }
+
+    /// What the server was told last.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Has connections from now on, and what all share, go by `config`.
+    pub(crate) fn set_config(&self, config: Config) {
+        self.config.store(Arc::new(config));
+        self.changed.send_replace(());
+    }
+
+    /// Tells of each configuration that is set from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The number of the next connection.
+    pub(crate) fn next_connection(&self) -> u64 {
+        // Relaxed: a number, which publishes nothing.
+        self.last_connection.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes room for a value of `bytes`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn room(&self, bytes: usize) -> Result<Room, Error> {
+        self.try_room(bytes)
+            .or_else(|| {
+                // Values that were replaced may be waiting to be dropped.
+                killick::reclaim();
+                self.try_room(bytes)
+            })
+            .ok_or_else(|| {
+                self.hits.count(Limit::StoredBytes);
+                let limit = self.config.load().max_stored_bytes;
+                let error = "values here would exceed their limit of";
+                Error::overloaded(format!("{bytes} bytes more: {error} {limit} bytes in all"))
+            })
+    }
+
+    fn try_room(&self, bytes: usize) -> Option<Room> {
+        let limit = self.config.load().max_stored_bytes;
+        let more = |stored: usize| stored.checked_add(bytes).filter(|after| *after <= limit);
+        // Relaxed: the count alone is decided by; it publishes nothing.
+        self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Room { stored: self.stored.clone(), bytes })
+    }
+
+    /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        // Relaxed: a count for people to read.
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were not served.
+    pub(crate) fn refused(&self) -> u64 {
+        // Relaxed, here and below: a count for people to read.
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that is not served.
+    pub(crate) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many values there are of those that take the [stored bytes](Self::stored_bytes).
+    pub(crate) fn values(&self) -> usize {
+        Arc::strong_count(&self.stored) - 1
+    }
+
+    /// How many threads serve connections.
+    pub(crate) fn workers(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// How many connections there have been, without those that were refused.
+    pub(crate) fn all_connections(&self) -> u64 {
+        // Relaxed: a count for people to read.
+        self.last_connection.load(Ordering::Relaxed)
+    }
+
+    /// Whether every worker does what it is asked to within `limit`: the number of the first that does
+    /// not.
+    pub(crate) async fn stuck_worker(&self, limit: Duration) -> Option<usize> {
+        let asked = self.notes.iter().map(|notes| {
+            let (answer, answered) = oneshot::channel();
+            // An error means that the worker has ended, and drops the answer.
+            let _ = notes.send(Letter::Ping(answer));
+            answered
+        });
+        let asked: Vec<_> = asked.collect();
+        let until = tokio::time::Instant::now() + limit;
+        for (number, answered) in asked.into_iter().enumerate() {
+            if !matches!(tokio::time::timeout_at(until, answered).await, Ok(Ok(()))) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        // Relaxed: a count for people to read.
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that no other start of a server has.
+fn random_id() -> u64 {
+    // The keys of a `RandomState` come from the system's source of randomness.
+    RandomState::new().hash_one(Instant::now())
+}
+
+/// A place among the connections that a server takes at a time, with the worker that had the fewest.
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl Permit {
+    /// Takes a place, if one is free.
+    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let limit = shared.config().max_connections;
+        // Relaxed, here and below: the counts alone are decided by; they publish nothing.
+        let open = shared.connections.fetch_add(1, Ordering::Relaxed);
+        let shares = shared.shares.iter().map(|share| share.load(Ordering::Relaxed));
+        let (worker, _) = shares.enumerate().min_by_key(|&(_, share)| share).unwrap_or_default();
+        shared.shares[worker].fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { shared: shared.clone(), worker };
+        (open < limit).then_some(permit)
+    }
+
+    /// The number of the worker that is to serve the connection.
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Relaxed: as in `take`.
+        self.shared.shares[self.worker].fetch_sub(1, Ordering::Relaxed);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
