@@ -244,7 +244,7 @@ impl Session {
     }
 
     fn is_backed_up(&self) -> bool {
-        self.stats.pending.get() > net::OUTPUT_LIMIT as u64
+        self.stats.pending.get() > net::BEGIN_LIMIT as u64
             || self.stats.making.get() >= net::MAKING_LIMIT
     }
 

@@ -48,7 +48,10 @@ pub(crate) use link::{Network, abort};
 use crate::stats::Stats;
 
 /// How many bytes may wait to be written while more is read.
-pub(crate) const OUTPUT_LIMIT: usize = 256 * 1024;
+const OUTPUT_LIMIT: usize = 256 * 1024;
+/// How many bytes may wait to be written while calls begin: fewer, so that the client's word that it has
+/// answers, with which they are let go of, is read before there are more.
+pub(crate) const BEGIN_LIMIT: usize = OUTPUT_LIMIT / 2;
 /// How many messages may be in the making while calls begin.
 pub(crate) const MAKING_LIMIT: u64 = 64;
 /// How much memory is kept for what is to be written while there is nothing.
@@ -388,7 +391,7 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
             let before = state.output.len() - state.written;
             state.written += count;
             self.stats.pending.set((before - count) as u64);
-            if before > OUTPUT_LIMIT {
+            if before > BEGIN_LIMIT {
                 self.stats.drained.notify_one();
             }
             if all {
