@@ -22,6 +22,10 @@ pub enum Limit {
     StoredBytes,
     /// What one connection holds, or hosts.
     Capabilities,
+    /// The nodes that one connection keeps alive.
+    ConnectionNodes,
+    /// The values that one connection has stored and that die with it.
+    ConnectionValues,
     /// The connections that are open.
     Connections,
     /// The open calls of one connection.
@@ -33,7 +37,7 @@ pub enum Limit {
 }
 
 /// How each limit's message begins, and what it says further on.
-const MESSAGES: [(Limit, &str, &str); 14] = [
+const MESSAGES: [(Limit, &str, &str); 16] = [
     (Limit::NameBytes, "name of ", " exceeds the limit of "),
     (Limit::PathBytes, "path of ", " exceeds the limit of "),
     (Limit::Depth, "depth of ", " exceeds the limit of "),
@@ -43,6 +47,12 @@ const MESSAGES: [(Limit, &str, &str); 14] = [
     (Limit::ValueBytes, "value of ", " exceeds the limit of "),
     (Limit::ValueCapabilities, "value with ", " exceeds the limit of "),
     (Limit::StoredBytes, "", "values here would exceed their limit of "),
+    (Limit::ConnectionNodes, "this connection would hold more than its limit of ", " nodes"),
+    (
+        Limit::ConnectionValues,
+        "this connection already has its limit of ",
+        " values that die with it",
+    ),
     (Limit::Capabilities, "this connection already ", "its limit of "),
     (Limit::Connections, "the server already has its limit of ", " connections"),
     (Limit::Calls, "this connection has its limit of ", " calls open"),
@@ -79,6 +89,8 @@ impl Limit {
             | Limit::Nodes
             | Limit::StoredBytes
             | Limit::Capabilities
+            | Limit::ConnectionNodes
+            | Limit::ConnectionValues
             | Limit::Connections
             | Limit::Calls
             | Limit::Unread
@@ -101,6 +113,14 @@ mod tests {
                 Limit::Unread,
             ),
             ("this connection already hosts its limit of 3 capabilities", Limit::Capabilities),
+            (
+                "this connection would hold more than its limit of 9 nodes (max-connection-nodes)",
+                Limit::ConnectionNodes,
+            ),
+            (
+                "this connection already has its limit of 2 values that die with it",
+                Limit::ConnectionValues,
+            ),
         ] {
             assert_eq!(Limit::of(message), Some(limit), "{message}");
         }

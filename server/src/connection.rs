@@ -104,7 +104,8 @@ pub(crate) async fn run<S>(
     if let Some(limit) = end.limit() {
         session.hit(limit);
     }
-    match end.reason(session.config()) {
+    let name = end.limit().map(|limit| limit.to_string()).unwrap_or_default();
+    match end.reason(session.config()).map(|reason| reason + &name) {
         None => debug!(connection, peer, calls, ?age, "connection ended"),
         Some(reason) => warn!(connection, peer, calls, ?age, %reason, "connection closed"),
     }

@@ -364,7 +364,10 @@ fn take_in(
         }
         None => {
             let limit = config.max_connections;
-            let reason = format!("the server already has its limit of {limit} connections");
+            let reason = format!(
+                "the server already has its limit of {limit} connections{}",
+                Limit::Connections
+            );
             refuse(socket, &peer, &reason, shared);
         }
     }

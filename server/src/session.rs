@@ -172,15 +172,16 @@ impl Session {
         let limit = self.config().max_capabilities;
         if self.objects.borrow().len() >= limit {
             self.hit(Limit::Capabilities);
-            let error = format!("this connection already holds its limit of {limit} capabilities");
-            return Err(Error::overloaded(error));
+            let (error, name) = ("this connection already holds its limit of", Limit::Capabilities);
+            return Err(Error::overloaded(format!("{error} {limit} capabilities{name}")));
         }
         let nodes = self.nodes.get() + nodes(cap);
         let limit = self.config().max_connection_nodes;
         if nodes > limit {
             self.hit(Limit::ConnectionNodes);
-            let error = "this connection would hold more than its limit of";
-            return Err(Error::overloaded(format!("{error} {limit} nodes")));
+            let (error, name) =
+                ("this connection would hold more than its limit of", Limit::ConnectionNodes);
+            return Err(Error::overloaded(format!("{error} {limit} nodes{name}")));
         }
         self.nodes.set(nodes);
         let object = Object::new(self.clone(), cap.clone());
@@ -221,8 +222,8 @@ impl Session {
             return Ok(());
         }
         self.hit(Limit::ConnectionValues);
-        let error = "this connection already has its limit of";
-        Err(Error::overloaded(format!("{error} {limit} values that die with it")))
+        let (error, name) = ("this connection already has its limit of", Limit::ConnectionValues);
+        Err(Error::overloaded(format!("{error} {limit} values that die with it{name}")))
     }
 
     fn count_handles(&self) {
@@ -380,8 +381,8 @@ impl Peer for Session {
         let limit = self.config().max_capabilities;
         if self.hosted.borrow().len() >= limit {
             self.hit(Limit::Capabilities);
-            let error = format!("this connection already hosts its limit of {limit} capabilities");
-            return Err(Error::overloaded(error));
+            let (error, name) = ("this connection already hosts its limit of", Limit::Capabilities);
+            return Err(Error::overloaded(format!("{error} {limit} capabilities{name}")));
         }
         let token = self.worker.home().keep(self, &self.origin, hook);
         self.hosted.borrow_mut().insert(address, (token.id(), token.downgrade()));
@@ -407,13 +408,15 @@ impl Peer for Session {
         }
     }
 
-    fn exceeds(&self, bound: Bound) {
-        self.hit(match bound {
+    fn exceeds(&self, bound: Bound) -> String {
+        let limit = match bound {
             Bound::Bytes => Limit::ValueBytes,
             Bound::Capabilities => Limit::ValueCapabilities,
-            Bound::Backlog => Limit::Calls,
+            Bound::Backlog => Limit::CallBytes,
             Bound::Settle => Limit::SettleTimeout,
-        });
+        };
+        self.hit(limit);
+        limit.to_string()
     }
 
     fn panicked(&self) {

@@ -126,7 +126,8 @@ impl Shared {
                 self.hits.count(Limit::StoredBytes);
                 let limit = self.config.load().max_stored_bytes;
                 let error = "values here would exceed their limit of";
-                Error::overloaded(format!("{bytes} bytes more: {error} {limit} bytes in all"))
+                let name = Limit::StoredBytes;
+                Error::overloaded(format!("{bytes} bytes more: {error} {limit} bytes in all{name}"))
             })
     }
 

@@ -1,6 +1,7 @@
 //! What is counted of connections and calls, for people to see.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -186,6 +187,13 @@ impl Limit {
         (Limit::IdleTimeout, "idle-timeout"),
         (Limit::HandshakeTimeout, "handshake-timeout"),
     ];
+}
+
+impl fmt::Display for Limit {
+    /// As the errors end that it makes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " ({})", Limit::ALL[*self as usize].1)
+    }
 }
 
 /// How often each limit was met.

@@ -71,23 +71,25 @@ pub(crate) fn put_value(
 
 /// The error of a call of the client of `session` that was given a bad path.
 pub(crate) fn path_error(session: &Session, error: PathError) -> Error {
-    match error {
-        PathError::NameTooLong { .. } => session.hit(Limit::NameBytes),
-        PathError::PathTooLong { .. } => session.hit(Limit::PathBytes),
-        PathError::TooDeep { .. } => session.hit(Limit::Depth),
-        _ => {}
-    }
-    Error::failed(error.to_string())
+    let limit = match error {
+        PathError::NameTooLong { .. } => Limit::NameBytes,
+        PathError::PathTooLong { .. } => Limit::PathBytes,
+        PathError::TooDeep { .. } => Limit::Depth,
+        _ => return Error::failed(error.to_string()),
+    };
+    session.hit(limit);
+    Error::failed(format!("{error}{limit}"))
 }
 
 /// The error of a walk: a full tree may have room again later, a bad path stays bad.
 pub(crate) fn walk_error(session: &Session, error: WalkError) -> Error {
-    match error {
+    let limit = match error {
         WalkError::Path(error) => return path_error(session, error),
-        WalkError::TooManyChildren { .. } => session.hit(Limit::Children),
-        _ => session.hit(Limit::Nodes),
-    }
-    Error::overloaded(error.to_string())
+        WalkError::TooManyChildren { .. } => Limit::Children,
+        _ => Limit::Nodes,
+    };
+    session.hit(limit);
+    Error::overloaded(format!("{error}{limit}"))
 }
 
 /// The error of a store that failed for another reason than what the cell held.

@@ -253,7 +253,7 @@ fn a_message_that_does_not_end_ends_its_connection() {
             stream.read_to_end(&mut rest).await.expect("closed");
         }
         let log = harness.logged(3).await;
-        let line = "reason=the rest of a message did not come for 100ms";
+        let line = "reason=the rest of a message did not come for 100ms (read-timeout)";
         assert!(log.iter().all(|told| told.ends_with(line)), "{log:#?}");
         witness.nodes().await;
     });
@@ -274,7 +274,7 @@ fn a_client_that_sends_nothing_is_let_go_if_so_wanted() {
         drop(held);
         busy.tree_is_empty().await;
         let log = harness.logged(1).await;
-        assert!(log[0].ends_with("reason=sent nothing for 200ms"), "{log:#?}");
+        assert!(log[0].ends_with("reason=sent nothing for 200ms (idle-timeout)"), "{log:#?}");
     });
 }
 

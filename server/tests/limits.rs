@@ -317,7 +317,7 @@ fn a_connection_whose_calls_stay_unanswered_is_closed_and_the_log_says_why() {
         }
         caller.ended().await;
         let log = harness.logged(1).await;
-        let why = "its limit of 8 calls, or of 67108864 bytes of them, stayed unanswered for 500ms";
+        let why = "its limit of 8 calls, or of 67108864 bytes of them, stayed unanswered for 500ms (max-calls)";
         assert!(log[0].ends_with(why), "{log:?}");
         support::eventually("the end of what it held", async || host.nodes().await == 2).await;
         drop((held, slow));

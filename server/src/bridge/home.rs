@@ -199,9 +199,9 @@ impl<P: Peer> Kept<P> {
         }
         let limit = peer.bounds().backlog;
         if peer.backlog() > limit {
-            peer.exceeds(Bound::Backlog);
+            let name = peer.exceeds(Bound::Backlog);
             let error = "the client that hosts this capability leaves more than its limit of";
-            return call.fail(Error::overloaded(format!("{error} {limit} bytes unread")));
+            return call.fail(Error::overloaded(format!("{error} {limit} bytes unread{name}")));
         }
         // A panic that got through would end the thread.
         if catch_unwind(AssertUnwindSafe(|| make(&peer, hook, call))).is_err() {

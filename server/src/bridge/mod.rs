@@ -128,8 +128,8 @@ pub(crate) trait Peer: 'static {
     /// Nobody has a claim any more to what was kept under `id` and has this address.
     fn released(&self, id: u64, address: usize);
 
-    /// What its client sent, or does not read, exceeds `bound`.
-    fn exceeds(&self, bound: Bound);
+    /// What its client sent, or does not read, exceeds `bound`: what to add to the error.
+    fn exceeds(&self, bound: Bound) -> String;
 
     /// A panic was contained in a call.
     fn panicked(&self);
@@ -171,8 +171,8 @@ async fn settle<P: Peer>(
     }
     let limit = peer.bounds().settle;
     tokio::time::timeout(limit, resolved).await.unwrap_or_else(|_| {
-        peer.exceeds(Bound::Settle);
-        Err(Error::failed(format!("a capability was still a promise after {limit:?}")))
+        let name = peer.exceeds(Bound::Settle);
+        Err(Error::failed(format!("a capability was still a promise after {limit:?}{name}")))
     })
 }
 

@@ -85,14 +85,14 @@ fn copy<P: Peer>(peer: &P, pointer: any_pointer::Reader<'_>) -> Result<Option<Co
     let (size, bounds) = (pointer.target_size()?, peer.bounds());
     let (bytes, limit) = (size.word_count.saturating_mul(8), bounds.bytes);
     if bytes > limit as u64 {
-        peer.exceeds(Bound::Bytes);
-        let error = format!("value of {bytes} bytes exceeds the limit of {limit}");
+        let name = peer.exceeds(Bound::Bytes);
+        let error = format!("value of {bytes} bytes exceeds the limit of {limit}{name}");
         return Err(Error::failed(error));
     }
     let (caps, limit) = (size.cap_count, bounds.capabilities);
     if caps as usize > limit {
-        peer.exceeds(Bound::Capabilities);
-        let error = format!("value with {caps} capabilities exceeds the limit of {limit}");
+        let name = peer.exceeds(Bound::Capabilities);
+        let error = format!("value with {caps} capabilities exceeds the limit of {limit}{name}");
         return Err(Error::failed(error));
     }
     let words = u32::try_from(size.word_count).unwrap_or(u32::MAX).saturating_add(1);

@@ -125,8 +125,9 @@ impl Peer for Side {
         self.hosted.borrow_mut().remove(&address);
     }
 
-    fn exceeds(&self, _: Bound) {
+    fn exceeds(&self, bound: Bound) -> String {
         self.exceeded.set(self.exceeded.get() + 1);
+        format!(" ({bound:?})")
     }
 
     fn panicked(&self) {
@@ -398,12 +399,12 @@ fn what_is_sent_is_bounded_and_what_is_refused_is_told() {
     on_thread(0, async |side| {
         assert!(pack(&side, &[Cap::Own(1), Cap::Own(2)]).is_ok());
         let error = pack(&side, &[Cap::Own(1), Cap::Own(2), Cap::Own(3)]).expect_err("three");
-        assert!(error.to_string().contains("limit of 2"), "{error}");
+        assert!(error.to_string().contains("limit of 2 (Capabilities)"), "{error}");
         let mut message = capnp::message::Builder::new_default();
         message.set_root::<capnp::text::Owned>("x".repeat(2000).as_str()).expect("set");
         let root = message.get_root_as_reader().expect("a root");
         let error = Parcel::pack(&side, root).expect_err("too long");
-        assert!(error.to_string().contains("limit of 1000"), "{error}");
+        assert!(error.to_string().contains("limit of 1000 (Bytes)"), "{error}");
         assert_eq!(side.exceeded.get(), 2);
     });
 }

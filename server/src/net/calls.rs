@@ -305,7 +305,8 @@ impl Calls {
             self.met.set(Some(Limit::Calls));
             return Err(Error::overloaded(format!(
                 "this connection has its limit of {limit} calls open: an answered one counts until \
-                 the client has said that it is done with the answer"
+                 the client has said that it is done with the answer{}",
+                Limit::Calls
             )));
         }
         let bytes = bytes.saturating_add(CALL_BYTES);
@@ -329,7 +330,8 @@ impl Calls {
         let limit = self.limit.get().bytes.saturating_mul(HELD);
         Error::overloaded(format!(
             "the open calls of this connection exceed their limit of {limit} bytes: an answer counts \
-             until the client has said that it is done with it, and a call that was given up for good"
+             until the client has said that it is done with it, and a call that was given up for good{}",
+            Limit::CallBytes
         ))
     }
 
