@@ -189,23 +189,23 @@ impl Listener {
                 Ok((Listener::Unix { listener, file }, address.clone()))
             }
             Address::Tcp(host_and_port) => {
-                let resolved = resolve(host_and_port, address)?;
-                let foreign = |at: &&SocketAddr| !at.ip().to_canonical().is_loopback();
-                if let Some(&resolved) = resolved.iter().find(foreign) {
-                    return Err(ListenError::NotLoopback { address: address.clone(), resolved });
-                }
-                let listener = bind_tcp(&resolved, address)?;
+                let listener = bind_tcp(&allowed(host_and_port, address, config)?, address)?;
                 let bound = listener.local_addr().map_err(failed)?;
                 Ok((Listener::Tcp(listener), Address::Tcp(bound.to_string())))
             }
             Address::Tls(host_and_port) => {
-                if config.tls.is_none() {
-                    return Err(ListenError::NoIdentity { address: address.clone() });
-                }
-                let listener = bind_tcp(&resolve(host_and_port, address)?, address)?;
+                let listener = bind_tcp(&allowed(host_and_port, address, config)?, address)?;
                 let bound = listener.local_addr().map_err(failed)?;
                 Ok((Listener::Tls(listener), Address::Tls(bound.to_string())))
             }
+        }
+    }
+
+    /// Whether `address` is one that a server by `config` would bind, if nobody else has it.
+    pub(crate) fn check(address: &Address, config: &Config) -> Result<(), ListenError> {
+        match address {
+            Address::Unix(_) => Ok(()),
+            Address::Tcp(at) | Address::Tls(at) => allowed(at, address, config).map(|_| ()),
         }
     }
 
@@ -291,6 +291,26 @@ fn lock_folder(folder: &Path, address: &Address) -> Result<File, ListenError> {
 fn resolve(host_and_port: &str, address: &Address) -> Result<Vec<SocketAddr>, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
     Ok(host_and_port.to_socket_addrs().map_err(failed)?.collect())
+}
+
+/// What `address` stands for, if a server by `config` may listen there.
+fn allowed(
+    host_and_port: &str,
+    address: &Address,
+    config: &Config,
+) -> Result<Vec<SocketAddr>, ListenError> {
+    let tls = matches!(address, Address::Tls(_));
+    if tls && config.tls.is_none() {
+        return Err(ListenError::NoIdentity { address: address.clone() });
+    }
+    let resolved = resolve(host_and_port, address)?;
+    let foreign = resolved.iter().find(|at| !at.ip().to_canonical().is_loopback());
+    match foreign {
+        Some(&resolved) if !tls => {
+            Err(ListenError::NotLoopback { address: address.clone(), resolved })
+        }
+        _ => Ok(resolved),
+    }
 }
 
 fn bind_tcp(resolved: &[SocketAddr], address: &Address) -> Result<TcpListener, ListenError> {

@@ -115,14 +115,19 @@ const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-
 /// # Errors
 /// It is not a loopback address, or the system refuses.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    if !address.ip().to_canonical().is_loopback() {
-        let error =
-            "metrics are for loopback addresses only: anybody who reaches them may read them";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
-    }
+    check(address)?;
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
+}
+
+/// Whether `address` is one that metrics may be at: a loopback address.
+pub(crate) fn check(address: SocketAddr) -> io::Result<()> {
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let error = "metrics are for loopback addresses only: anybody who reaches them may read them";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 /// Reads what is counted when it is asked for.

@@ -169,6 +169,22 @@ impl Server {
         Ok(server)
     }
 
+    /// Whether a server can be started by `config`, for all that this can tell without listening.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        if config.listen.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        for address in &config.listen {
+            Listener::check(address, config)?;
+        }
+        config.metrics.map_or(Ok(()), |address| {
+            metrics::check(address).map_err(|error| StartError::Metrics { address, error })
+        })
+    }
+
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let (stop, panicked) = (self.stop.clone(), self.panicked.clone());
         let guard = Guard { thread: name.clone(), stop, panicked };

@@ -78,7 +78,8 @@ impl Serve {
         if self.check_config {
             let settings = self.settings()?;
             // The files that it names are read as well.
-            settings.clone().config()?;
+            Server::check(&config(settings.clone())?)
+                .map_err(|error| CliError::failed("serve", error))?;
             output.bytes(settings.to_toml()?.as_bytes())?;
             return output.flush();
         }

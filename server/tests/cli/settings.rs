@@ -81,6 +81,18 @@ fn a_path_that_no_file_of_settings_can_hold_is_told_with_its_setting() {
 }
 
 #[test]
+fn a_configuration_is_checked_for_where_it_listens() {
+    for (arguments, expected) in [
+        (["--listen", "tcp:0.0.0.0:1"], "is not a loopback address"),
+        (["--listen", "tls:127.0.0.1:1"], "--tls-identity"),
+        (["--metrics", "0.0.0.0:1"], "metrics are for loopback addresses only"),
+    ] {
+        let ran = checked(&arguments, &[]);
+        assert!(ran.error(1).contains(expected), "{ran:?}");
+    }
+}
+
+#[test]
 fn help_tells_the_defaults() {
     let ran = run(program().args(["serve", "--help"]), b"");
     for default in ["[default: 1048576]", "[default: 30s]", "[default: info]"] {
