@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use super::support::{PATIENCE, Ran, Server, at, has, program, run, signal, told, wait};
+use super::support::{PATIENCE, Ran, Server, at, has, program, run, serving, signal, told, wait};
 
 /// A server with TLS, an authority, and an authorized file.
 struct Secured {
@@ -33,19 +33,10 @@ impl Secured {
             lines += &format!("{}\n", told(&at(path, &make), "authorized"));
         }
         fs::write(path.join("authorized"), lines).expect("written");
-        let mut process = program()
-            .current_dir(path)
-            .args(["serve", "--listen", "tls:127.0.0.1:0", "--tls-identity", "host"])
-            .args(["--authorized", "authorized"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("to start");
-        let mut line = String::new();
-        let stdout = process.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
+        let mut serve = program();
+        serve.current_dir(path);
+        serve.args(["serve", "--listen", "tls:127.0.0.1:0", "--tls-identity", "host"]);
+        let (process, line, stderr) = serving(serve.args(["--authorized", "authorized"]));
         let (lines, log) = channel();
         // It ends with the process.
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|l| lines.send(l)));

@@ -2,13 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use super::support::{Server, eventually, program, run, signal};
+use super::support::{Server, eventually, program, run, serving, signal};
 
 fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> super::support::Ran {
     let mut command = program();
@@ -106,17 +105,9 @@ fn the_file_is_read_again_on_a_signal() {
     let (file, socket) = (folder.path().join("killick.toml"), folder.path().join("k.sock"));
     fs::write(&file, "max-value-bytes = 10000\n").unwrap();
     let address = format!("unix:{}", socket.display());
-    let mut server = program()
-        .args(["serve", "--listen", &address, "--config"])
-        .arg(&file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("to start");
-    let mut said = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).expect("a line");
-    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut serve = program();
+    serve.args(["serve", "--listen", &address, "--config"]).arg(&file);
+    let (mut server, _, mut log) = serving(&mut serve);
     let mut next = |server: &std::process::Child| {
         signal(server, Signal::HUP);
         let mut line = String::new();
@@ -151,17 +142,9 @@ fn the_log_is_json_if_wanted_and_says_as_much_as_it_is_told_to() {
     let file = folder.path().join("killick.toml");
     let address = format!("unix:{}", folder.path().join("k.sock").display());
     fs::write(&file, "log = \"info\"\nlog-format = \"json\"\n").unwrap();
-    let mut server = program()
-        .args(["serve", "--listen", &address, "--config"])
-        .arg(&file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("to start");
-    let mut said = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).expect("a line");
-    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut serve = program();
+    serve.args(["serve", "--listen", &address, "--config"]).arg(&file);
+    let (mut server, _, mut log) = serving(&mut serve);
     let mut next = || {
         let mut line = String::new();
         log.read_line(&mut line).expect("a line");
@@ -205,23 +188,15 @@ fn a_server_opens_as_many_files_as_it_may_and_says_if_they_are_too_few() {
         ("ulimit -Sn 40; ulimit -Hn 2000", 2000, false),
         ("ulimit -Sn 40; ulimit -Hn 200", 200, true),
     ] {
-        let mut server = std::process::Command::new("sh")
-            .args(["-c", &format!("{limits}; {serve}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("to start");
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).expect("a line");
+        let mut shell = std::process::Command::new("sh");
+        let (mut server, _, log) = serving(shell.args(["-c", &format!("{limits}; {serve}")]));
         let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).expect("limits");
         let open = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
         assert!(open.contains(&format!(" {files} ")), "{open}");
         signal(&server, Signal::TERM);
-        let ended = server.wait_with_output().expect("ends");
-        let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(server.wait().expect("ends").success());
+        let log = std::io::read_to_string(log).expect("text");
         assert_eq!(log.contains("limit=200 wanted=1088"), said, "{log}");
-        assert!(ended.status.success());
     }
 }
 

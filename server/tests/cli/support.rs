@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,6 +107,17 @@ pub(crate) fn told<'a>(ran: &'a Ran, key: &str) -> &'a str {
 pub(crate) struct Server {
     process: Child,
     folder: TempDir,
+}
+
+/// Starts a server by `command`: the process, the first line that it says, and its log.
+pub(crate) fn serving(command: &mut Command) -> (Child, String, BufReader<ChildStderr>) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("to start");
+    let mut line = String::new();
+    let stdout = process.stdout.take().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    let log = BufReader::new(process.stderr.take().expect("a pipe"));
+    (process, line, log)
 }
 
 impl Server {
