@@ -44,10 +44,10 @@ pub(crate) struct Session {
     worker: Rc<Worker>,
     /// Our objects that the client holds, by what they stand for: one for each.
     objects: RefCell<HashMap<Cap, Weak<Object>>>,
-    /// How many nodes they may keep alive.
-    nodes: Cell<usize>,
     /// The same, by address: how they are recognised when they come back.
     addresses: RefCell<HashMap<usize, Weak<Object>>>,
+    /// How many nodes they may keep alive.
+    nodes: Cell<usize>,
     /// What the client hosts and somebody has a claim to, by the address of the import.
     hosted: RefCell<HashMap<usize, (u64, WeakToken)>>,
     /// Once the connection has begun to end, what the objects stood for that the RPC system has let go
@@ -156,6 +156,12 @@ impl Session {
         &self.config
     }
 
+    /// Counts that the client has met `limit`: the error that says so in these words.
+    fn over(&self, limit: Limit, words: String) -> Error {
+        self.hit(limit);
+        Error::overloaded(format!("{words}{limit}"))
+    }
+
     /// Counts that the client has met a limit.
     pub(crate) fn hit(&self, limit: Limit) {
         self.shared().hits.count(limit);
@@ -171,17 +177,14 @@ impl Session {
         }
         let limit = self.config().max_capabilities;
         if self.objects.borrow().len() >= limit {
-            self.hit(Limit::Capabilities);
-            let (error, name) = ("this connection already holds its limit of", Limit::Capabilities);
-            return Err(Error::overloaded(format!("{error} {limit} capabilities{name}")));
+            let words = format!("this connection already holds its limit of {limit} capabilities");
+            return Err(self.over(Limit::Capabilities, words));
         }
         let nodes = self.nodes.get() + nodes(cap);
         let limit = self.config().max_connection_nodes;
         if nodes > limit {
-            self.hit(Limit::ConnectionNodes);
-            let (error, name) =
-                ("this connection would hold more than its limit of", Limit::ConnectionNodes);
-            return Err(Error::overloaded(format!("{error} {limit} nodes{name}")));
+            let words = format!("this connection would hold more than its limit of {limit} nodes");
+            return Err(self.over(Limit::ConnectionNodes, words));
         }
         self.nodes.set(nodes);
         let object = Object::new(self.clone(), cap.clone());
@@ -221,9 +224,9 @@ impl Session {
         if self.cells.own() < limit || owners.iter().all(|owner| owner.id() != self.id()) {
             return Ok(());
         }
-        self.hit(Limit::ConnectionValues);
-        let (error, name) = ("this connection already has its limit of", Limit::ConnectionValues);
-        Err(Error::overloaded(format!("{error} {limit} values that die with it{name}")))
+        let words = "this connection already has its limit of";
+        let words = format!("{words} {limit} values that die with it");
+        Err(self.over(Limit::ConnectionValues, words))
     }
 
     fn count_handles(&self) {
@@ -380,9 +383,8 @@ impl Peer for Session {
         }
         let limit = self.config().max_capabilities;
         if self.hosted.borrow().len() >= limit {
-            self.hit(Limit::Capabilities);
-            let (error, name) = ("this connection already hosts its limit of", Limit::Capabilities);
-            return Err(Error::overloaded(format!("{error} {limit} capabilities{name}")));
+            let words = format!("this connection already hosts its limit of {limit} capabilities");
+            return Err(self.over(Limit::Capabilities, words));
         }
         let token = self.worker.home().keep(self, &self.origin, hook);
         self.hosted.borrow_mut().insert(address, (token.id(), token.downgrade()));

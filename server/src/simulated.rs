@@ -4,7 +4,7 @@
 //! Sessions, bridge, notes and limits are the server's own; what is missing are its threads, its sockets
 //! and its signals.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Simulated {
     workers: Vec<Rc<Worker>>,
     /// What stops each connection. Each has its own, so that they are told in a certain order.
     stops: RefCell<BTreeMap<u64, watch::Sender<bool>>>,
-    served: RefCell<u64>,
+    served: Cell<u64>,
 }
 
 /// What a server holds at a moment.
@@ -76,7 +76,7 @@ impl Simulated {
             workers.push(worker.clone());
             spawn_local(async move { worker.keep_house(inboxes).await });
         }
-        Rc::new(Simulated { shared, workers, stops: RefCell::default(), served: RefCell::new(0) })
+        Rc::new(Simulated { shared, workers, stops: RefCell::default(), served: Cell::new(0) })
     }
 
     /// Serves one connection over `stream` to its end, on the worker that has the fewest. One over the
@@ -86,7 +86,7 @@ impl Simulated {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let Some(permit) = Permit::take(&self.shared) else { return };
-        let served = self.served.replace_with(|served| *served + 1);
+        let served = self.served.replace(self.served.get() + 1);
         let (stop, mut stopped) = watch::channel(false);
         self.stops.borrow_mut().insert(served, stop);
         let client = Admitted { who: Who::Local, grant: Grant::host(), peer: peer.to_owned() };

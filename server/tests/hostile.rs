@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use capnp::ErrorKind;
 use capnp::capability::FromClientHook;
-use capnp::traits::ImbueMut;
+use capnp::traits::{HasTypeId, ImbueMut};
 use capnp_rpc::rpc_capnp::{cap_descriptor, message};
 use killick_schema::api::anchor_capnp::anchor::{self, storer};
 use killick_server::Address;
@@ -119,6 +119,31 @@ fn what_a_client_says_as_it_ends_is_one_short_line_of_the_log() {
         let log = harness.logged(1).await;
         assert!(log[0].contains(r"evil\nERROR forged \u{1b}[31mé"), "{log:?}");
         assert!(log[0].ends_with("é…") && log[0].len() < 1000, "{log:?}");
+    });
+}
+
+#[test]
+fn a_connection_that_leaves_many_answers_of_others_unread_ends_by_their_bytes() {
+    let harness = Harness::with(|config| {
+        config.max_call_bytes = 1 << 20;
+        config.write_timeout = Duration::from_secs(60);
+    });
+    run(async {
+        let peer = Peer::connect(harness.tcp()).await;
+        let (client, _) = support::speaker(&"x".repeat(500_000));
+        put(&peer, "a", Put::cap(client)).await;
+        let mut messages = load_messages("a", 1);
+        for number in 4..24 {
+            // On the value of the load: another client answers.
+            let load = (anchor::loader::Client::TYPE_ID, 0);
+            messages.extend(support::pipelined_call(number, (3, Some(0)), load, |_| ()));
+        }
+        let mut deaf = raw(harness.unix()).await;
+        deaf.write_all(&messages).await.expect("sent");
+        let log = harness.logged(1).await;
+        let why = "answers would exceed their limit of 4194304 bytes that wait to be written \
+                   (max-call-bytes)";
+        assert!(log[0].ends_with(why), "{log:#?}");
     });
 }
 

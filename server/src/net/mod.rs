@@ -311,7 +311,8 @@ impl<S> Stream<S> {
     /// Has the message that `write` appends written, some time.
     fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.borrow_mut();
-        if state.stream.is_none() {
+        // After an overflow what was written may end within a message: nothing may follow that.
+        if state.stream.is_none() || state.overflowed {
             return;
         }
         write(&mut state.output);
