@@ -2,7 +2,8 @@
 //!
 //! | file | what it describes |
 //! |---|---|
-//! | `anchor.capnp` | [`Anchor`](api::anchor_capnp::anchor), its loader and its storer |
+//! | `anchor.capnp` | [`Anchor`](api::anchor_capnp::anchor), its loader and its storer, watches, rights |
+//! | `channel.capnp` | [`Chan`](api::channel_capnp::chan) and its ends |
 //! | `host.capnp` | [`Host`](api::host_capnp::host): a connection's bootstrap capability |
 //!
 //! The generated code is part of the package, so that building needs no `capnp` tool. After a change
@@ -37,6 +38,10 @@ pub mod api {
     #[rustfmt::skip]
     #[allow(missing_docs, unreachable_pub, clippy::all)]
     pub mod anchor_capnp;
+
+    #[rustfmt::skip]
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod channel_capnp;
 
     #[rustfmt::skip]
     #[allow(missing_docs, unreachable_pub, clippy::all)]

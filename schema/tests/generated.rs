@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const MODULES: [&str; 2] = ["anchor_capnp.rs", "host_capnp.rs"];
+const MODULES: [&str; 3] = ["anchor_capnp.rs", "channel_capnp.rs", "host_capnp.rs"];
 
 /// Runs `capnpc` over the schema files; the modules land in `output`.
 fn generate(output: &Path) {
@@ -12,6 +12,7 @@ fn generate(output: &Path) {
         .src_prefix(package)
         .default_parent_module(vec!["api".into()])
         .file(package.join("anchor.capnp"))
+        .file(package.join("channel.capnp"))
         .file(package.join("host.capnp"))
         .output_path(output)
         .run()

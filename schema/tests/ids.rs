@@ -12,13 +12,22 @@ use capnp::schema::{Field, StructSchema};
 use capnp::schema_capnp::field;
 use capnp::traits::HasTypeId;
 use futures::executor::block_on;
-use killick_schema::api::anchor_capnp::anchor::{self, child, loader, storer};
+use killick_schema::api::anchor_capnp::anchor::{
+    self, change, child, grant, limits, loader, rights, storer, watch,
+};
+use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 use killick_schema::api::host_capnp::{client_info, host, host_info};
 
 const ANCHOR: u64 = 0xe412_37e4_098e_d922;
 const CHILD: u64 = 0xc718_781c_b255_3199;
 const LOADER: u64 = 0x8a33_6ac7_e2d0_28c1;
 const STORER: u64 = 0xab8d_091f_9859_9d27;
+
+const CLOSER: u64 = 0xfad0_e4b8_0d37_79c3;
+const SENDER: u64 = 0xe8bb_ed14_38ea_16ee;
+const RECVER: u64 = 0xdf05_a90d_671c_0c07;
+const SEND_CLOSER: u64 = 0xe9a7_d19a_7d14_e94e;
+const CHAN: u64 = 0x95c8_9fe7_d966_f751;
 
 /// The numbers of the calls made so far.
 #[derive(Default)]
@@ -106,14 +115,23 @@ fn owned(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
 
 #[test]
 fn file_and_type_ids_are_those_of_wetware() {
-    let source = include_str!("../anchor.capnp");
-    let declaration = source.lines().find(|line| line.starts_with('@'));
-    assert_eq!(declaration, Some("@0xefb5a91f96d44de3;"));
+    for (source, id) in [
+        (include_str!("../anchor.capnp"), "@0xefb5a91f96d44de3;"),
+        (include_str!("../channel.capnp"), "@0x872a451f9aa74ebf;"),
+    ] {
+        assert_eq!(source.lines().find(|line| line.starts_with('@')), Some(id));
+    }
 
     assert_eq!(anchor::Client::TYPE_ID, ANCHOR);
     assert_eq!(child::Reader::TYPE_ID, CHILD);
     assert_eq!(loader::Client::TYPE_ID, LOADER);
     assert_eq!(storer::Client::TYPE_ID, STORER);
+
+    assert_eq!(closer::Client::TYPE_ID, CLOSER);
+    assert_eq!(sender::Client::<any_pointer::Owned>::TYPE_ID, SENDER);
+    assert_eq!(recver::Client::<any_pointer::Owned>::TYPE_ID, RECVER);
+    assert_eq!(send_closer::Client::<any_pointer::Owned>::TYPE_ID, SEND_CLOSER);
+    assert_eq!(chan::Client::<any_pointer::Owned>::TYPE_ID, CHAN);
 }
 
 #[test]
@@ -124,22 +142,65 @@ fn anchor_methods_are_called_by_their_numbers() {
         let _ = anchor.cell_request().send().promise.await;
         let _ = anchor.lookup_request().send().promise.await;
         let _ = anchor.swap_request().send().promise.await;
+        let _ = anchor.watch_request().send().promise.await;
+        let _ = anchor.attenuate_request().send().promise.await;
+        let _ = anchor.new_chan_request().send().promise.await;
     });
-    assert_eq!(calls, (0..5).map(|number| (ANCHOR, number)).collect::<Vec<_>>());
+    assert_eq!(calls, (0..8).map(|number| (ANCHOR, number)).collect::<Vec<_>>());
 }
 
 #[test]
 fn loader_and_storer_methods_are_called_by_their_numbers() {
     let calls = recorded::<loader::Client>(async |loader| {
         let _ = loader.load_request().send().promise.await;
+        let _ = loader.wait_request().send().promise.await;
     });
-    assert_eq!(calls, [(LOADER, 0)]);
+    assert_eq!(calls, [(LOADER, 0), (LOADER, 1)]);
 
     let calls = recorded::<storer::Client>(async |storer| {
         let _ = storer.store_request().send().promise.await;
         let _ = storer.compare_and_store_request().send().promise.await;
     });
     assert_eq!(calls, [(STORER, 0), (STORER, 1)]);
+}
+
+#[test]
+fn watch_and_grant_methods_are_called_by_their_numbers() {
+    let calls = recorded::<watch::Client>(async |watch| {
+        let _ = watch.next_request().send().promise.await;
+    });
+    assert_eq!(calls, [(watch::Client::TYPE_ID, 0)]);
+
+    let calls = recorded::<grant::Client>(async |grant| {
+        let _ = grant.revoke_request().send().promise.await;
+        let _ = grant.info_request().send().promise.await;
+    });
+    assert_eq!(calls, [(grant::Client::TYPE_ID, 0), (grant::Client::TYPE_ID, 1)]);
+}
+
+#[test]
+fn channel_methods_are_called_by_their_numbers() {
+    let calls = recorded::<chan::Client<any_pointer::Owned>>(async |chan| {
+        let send_closer: send_closer::Client<any_pointer::Owned> = chan.client.clone().cast_to();
+        let sender: sender::Client<any_pointer::Owned> = chan.client.clone().cast_to();
+        let recver: recver::Client<any_pointer::Owned> = chan.client.clone().cast_to();
+        let closer: closer::Client = chan.client.clone().cast_to();
+        let _ = closer.close_request().send().promise.await;
+        let _ = sender.send_request().send().promise.await;
+        let _ = sender.try_send_request().send().promise.await;
+        let _ = recver.recv_request().send().promise.await;
+        let _ = recver.try_recv_request().send().promise.await;
+        let _ = recver.recv_many_request().send().promise.await;
+        let _ = send_closer.new_sender_request().send().promise.await;
+        let _ = send_closer.new_closer_request().send().promise.await;
+        let _ = chan.new_send_closer_request().send().promise.await;
+        let _ = chan.new_recver_request().send().promise.await;
+        let _ = chan.len_request().send().promise.await;
+        let _ = chan.capacity_request().send().promise.await;
+    });
+    let expected = [(CLOSER, 1), (SENDER, 2), (RECVER, 3), (SEND_CLOSER, 2), (CHAN, 4)];
+    let expected = expected.into_iter().flat_map(|(id, count)| (0..count).map(move |m| (id, m)));
+    assert_eq!(calls, expected.collect::<Vec<_>>());
 }
 
 #[test]
@@ -199,4 +260,27 @@ fn fields_of_host_info_keep_their_places() {
         ("hosted", 13),
     ];
     assert_eq!(fields::<client_info::Owned>(), owned(&client));
+}
+
+#[test]
+fn fields_of_changes_rights_and_limits_keep_their_places() {
+    let told = [
+        ("sequence", 0),
+        ("whole", 64),
+        ("valueChanged", 65),
+        ("value", 0),
+        ("revision", 2),
+        ("added", 1),
+        ("removed", 2),
+        ("filled", 3),
+        ("emptied", 4),
+    ];
+    assert_eq!(fields::<change::Owned>(), owned(&told));
+    assert_eq!(fields::<change::entry::Owned>(), owned(&[("name", 0), ("filled", 0)]));
+    let names = ["walk", "lookup", "ls", "load", "store", "watch", "attenuate"];
+    let expected: Vec<_> = names.into_iter().zip(0..).collect();
+    assert_eq!(fields::<rights::Owned>(), owned(&expected));
+    let names = ["nodes", "depth", "valueBytes", "watches", "channels"];
+    let expected: Vec<_> = names.into_iter().zip(0..).collect();
+    assert_eq!(fields::<limits::Owned>(), owned(&expected));
 }
