@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use crate::authority::{Allowance, Grant, Narrow, Rights};
 use crate::cell::{self, Loaded, Loader, StoreAtError, StoreError, Storer};
 use crate::ls::{self, Names, Page};
 use crate::node::children;
@@ -550,6 +551,33 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// ```
     pub fn wait(&self) -> Wait<V> {
         Wait::new(self.clone())
+    }
+
+    /// The same node with some of the rights alone, and within limits, until the grant is revoked. It is
+    /// what is handed to somebody who is trusted with that much: see [`Narrow`].
+    ///
+    /// Cannot fail. To drop the grant revokes nothing.
+    ///
+    /// # Progress
+    /// Wait-free but for allocation. Anchors that are not narrowed pay nothing for those that are.
+    ///
+    /// # Complexity
+    /// O(1), some allocations.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Allowance, Limits, Right, Rights, Tree, WalkError};
+    /// # let tree = Tree::new(Limits::default());
+    /// let allowance = Allowance { nodes: 100, ..Allowance::default() };
+    /// let (inbox, grant) = tree.root().walk("inbox")?.attenuate(Right::Store.into(), allowance);
+    /// inbox.store("a letter", false).unwrap();
+    /// assert!(inbox.load().is_err()); // who may write need not be who may read
+    /// grant.revoke();
+    /// assert!(inbox.store("another", true).is_err());
+    /// # Ok::<(), WalkError>(())
+    /// ```
+    pub fn attenuate(&self, rights: Rights, allowance: Allowance) -> (Narrow<V>, Grant) {
+        Narrow::first(self.clone(), rights, allowance)
     }
 
     /// What the cell at `path` holds. A node that is not there reads as an empty cell at revision 0.

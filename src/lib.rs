@@ -67,6 +67,9 @@ mod tree;
 mod walk;
 mod watch;
 
+// Anchors that give less than all.
+mod authority;
+
 // One node; below it the only unsafe code; below that the primitives.
 mod node;
 mod raw;
@@ -77,6 +80,10 @@ pub mod docs;
 pub mod testing;
 
 pub use anchor::Anchor;
+pub use authority::{
+    Allowance, Charge, Denied, Grant, Kept, Narrow, NarrowError, NarrowStoreError, NarrowWatch,
+    Resource, Revocable, Revoked, Right, Rights, UnknownRight,
+};
 pub use cell::{Loaded, Loader, StoreAtError, StoreError, StoreErrorKind, Storer};
 pub use limits::Limits;
 pub use ls::Names;

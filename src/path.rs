@@ -84,6 +84,11 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
+/// How many components there are that name a node, if the text is a path.
+pub(crate) fn count(text: &[u8], limits: &Limits) -> usize {
+    Names::of(text, limits).map_or(0, Iterator::count)
+}
+
 /// The components from one on that names no node: that one, and those below it.
 #[derive(Clone, Copy)]
 pub(crate) struct Missing<'a> {

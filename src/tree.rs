@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::anchor::Anchor;
+use crate::authority::{Denied, Narrow};
 use crate::limits::Limits;
 use crate::node::shared::Shared;
 use crate::prune;
@@ -82,6 +83,33 @@ impl<V: Send + Sync + 'static> Tree<V> {
     /// None: it orders nothing that the caller does before or after it.
     pub fn nodes(&self) -> usize {
         self.shared().nodes()
+    }
+
+    /// The anchor in a [`Narrow`] of this tree: whoever has the tree has all of it anyway.
+    ///
+    /// # Progress
+    /// As every method of `Narrow`.
+    ///
+    /// # Errors
+    /// [`Denied::Revoked`]: it holds no anchor any more.
+    ///
+    /// # Panics
+    /// If it is of another tree.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Allowance, Denied, Limits, Rights, Tree};
+    /// # let tree = Tree::<u32>::new(Limits::default());
+    /// let (narrow, grant) = tree.root().attenuate(Rights::NONE, Allowance::default());
+    /// assert_eq!(tree.open(&narrow)?, tree.root());
+    /// grant.revoke();
+    /// assert_eq!(tree.open(&narrow), Err(Denied::Revoked));
+    /// # Ok::<(), Denied>(())
+    /// ```
+    pub fn open(&self, narrow: &Narrow<V>) -> Result<Anchor<V>, Denied> {
+        let anchor = narrow.open()?;
+        assert!(std::ptr::eq(anchor.held().tree(), self.shared()), "it is of another tree");
+        Ok(anchor)
     }
 
     fn shared(&self) -> &Shared {

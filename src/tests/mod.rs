@@ -2,12 +2,14 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `authority` | narrowed anchors: rights, limits, revocation |
 //! | `contract` | the promises, one test each, through the public interface |
 //! | `properties` | random operations against the model; the path grammar |
 //! | `stress` | threads on shared trees, and what must hold meanwhile and at the end |
 //! | `leaks` | every way a value can leave, counted; very deep and very wide trees |
 //! | `regressions` | the seeds of the fuzz targets |
 
+mod authority;
 mod contract;
 mod leaks;
 mod properties;
