@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::anchor::Anchor;
-use crate::authority::{Denied, Narrow};
+use crate::authority::{Denied, Narrow, Rights};
 use crate::limits::Limits;
 use crate::node::shared::Shared;
 use crate::prune;
@@ -85,31 +85,42 @@ impl<V: Send + Sync + 'static> Tree<V> {
         self.shared().nodes()
     }
 
-    /// The anchor in a [`Narrow`] of this tree: whoever has the tree has all of it anyway.
+    /// Uses the anchor in a [`Narrow`] of this tree, if `needed` are granted. Whoever has the tree has all
+    /// of it: it is for programs that offer more at their anchors than [`Narrow`] does. Revocation waits
+    /// until `using` returns.
     ///
     /// # Progress
     /// As every method of `Narrow`.
     ///
     /// # Errors
-    /// [`Denied::Revoked`]: it holds no anchor any more.
+    /// [`Denied::Revoked`], [`Denied::Right`].
     ///
     /// # Panics
     /// If it is of another tree.
     ///
     /// # Examples
     /// ```
-    /// # use killick::{Allowance, Denied, Limits, Rights, Tree};
+    /// # use killick::{Allowance, Denied, Limits, Right, Rights, Tree};
     /// # let tree = Tree::<u32>::new(Limits::default());
-    /// let (narrow, grant) = tree.root().attenuate(Rights::NONE, Allowance::default());
-    /// assert_eq!(tree.open(&narrow)?, tree.root());
+    /// let (narrow, grant) = tree.root().attenuate(Right::Ls.into(), Allowance::default());
+    /// assert!(tree.open(&narrow, Rights::NONE, |anchor| *anchor == tree.root())?);
+    /// let stored = tree.open(&narrow, Right::Store.into(), |anchor| anchor.store(1, true));
+    /// assert_eq!(stored.unwrap_err(), Denied::Right(Right::Store));
     /// grant.revoke();
-    /// assert_eq!(tree.open(&narrow), Err(Denied::Revoked));
+    /// assert_eq!(tree.open(&narrow, Rights::NONE, drop), Err(Denied::Revoked));
     /// # Ok::<(), Denied>(())
     /// ```
-    pub fn open(&self, narrow: &Narrow<V>) -> Result<Anchor<V>, Denied> {
-        let anchor = narrow.open()?;
-        assert!(std::ptr::eq(anchor.held().tree(), self.shared()), "it is of another tree");
-        Ok(anchor)
+    pub fn open<R>(
+        &self,
+        narrow: &Narrow<V>,
+        needed: Rights,
+        using: impl FnOnce(&Anchor<V>) -> R,
+    ) -> Result<R, Denied> {
+        narrow.with(needed, |anchor| {
+            let same = std::ptr::eq(anchor.held().tree(), self.shared());
+            assert!(same, "the anchor is of another tree");
+            using(anchor)
+        })
     }
 
     fn shared(&self) -> &Shared {

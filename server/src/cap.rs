@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use killick::{Denied, Grant};
+
 use crate::bridge;
+use crate::place::Place;
 use crate::session::Session;
 use crate::wire::Stored;
 
@@ -14,23 +17,40 @@ pub(crate) type Node = killick::Anchor<Stored>;
 pub(crate) enum Own {
     /// The bootstrap capability: the host.
     Host,
-    /// The cluster's anchor, whose children are the hosts.
-    Cluster,
+    /// The cluster's anchor, whose children are the hosts: this one's anchor.
+    Cluster(Place),
     /// An anchor.
-    Anchor(Node),
+    Anchor(Place),
     /// The right to read a node's cell.
-    Loader(Node),
+    Loader(Place),
     /// The right to write a node's cell.
-    Storer(Node),
+    Storer(Place),
+    /// The right to take back what was given away.
+    Grant(Grant),
 }
 
 impl Own {
     /// The most nodes, the root apart, that are kept alive by holding it.
     pub(crate) fn nodes(&self) -> usize {
         match self {
-            Own::Host | Own::Cluster => 0,
-            Own::Anchor(node) | Own::Loader(node) | Own::Storer(node) => node.depth(),
+            Own::Host | Own::Grant(_) => 0,
+            Own::Cluster(place) | Own::Anchor(place) | Own::Loader(place) | Own::Storer(place) => {
+                place.nodes()
+            }
         }
+    }
+
+    /// The same for somebody who came to it through `place`; `root` is the host's own anchor. What tells
+    /// of the host is no part of what was granted.
+    pub(crate) fn through(&self, place: &Place, root: &Place) -> Result<Self, Denied> {
+        Ok(match (self, place) {
+            (_, Place::Whole(_)) | (Own::Grant(_), _) => self.clone(),
+            (Own::Host, _) => Own::Anchor(place.narrow(root)?),
+            (Own::Cluster(to), _) => Own::Cluster(place.narrow(to)?),
+            (Own::Anchor(to), _) => Own::Anchor(place.narrow(to)?),
+            (Own::Loader(to), _) => Own::Loader(place.narrow(to)?),
+            (Own::Storer(to), _) => Own::Storer(place.narrow(to)?),
+        })
     }
 }
 
@@ -49,10 +69,11 @@ impl fmt::Debug for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Own::Host => f.write_str("Host"),
-            Own::Cluster => f.write_str("Cluster"),
-            Own::Anchor(node) => write!(f, "Anchor({:?})", node.name()),
-            Own::Loader(node) => write!(f, "Loader({:?})", node.name()),
-            Own::Storer(node) => write!(f, "Storer({:?})", node.name()),
+            Own::Cluster(_) => f.write_str("Cluster"),
+            Own::Anchor(place) => write!(f, "Anchor({place:?})"),
+            Own::Loader(place) => write!(f, "Loader({place:?})"),
+            Own::Storer(place) => write!(f, "Storer({place:?})"),
+            Own::Grant(grant) => grant.fmt(f),
         }
     }
 }

@@ -56,7 +56,7 @@ fn bootstrap(session: &Rc<Session>, grant: &Grant) -> Result<Client, Error> {
     let own = match grant.anchor() {
         None => Own::Host,
         Some(path) => {
-            let walked = session.shared().tree.root().walk(path);
+            let walked = session.root().walk(path.as_bytes());
             Own::Anchor(walked.map_err(|error| wire::walk_error(session, error))?)
         }
     };

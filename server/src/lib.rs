@@ -42,6 +42,7 @@ mod listen;
 mod metrics;
 mod net;
 mod owners;
+mod place;
 mod server;
 mod service;
 mod session;

@@ -30,6 +30,7 @@ use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::config::Config;
 use crate::net;
 use crate::owners::Cells;
+use crate::place::Place;
 use crate::service::Object;
 use crate::shared::Shared;
 use crate::stats::{Limit, OUTCOMES, Stats};
@@ -150,6 +151,11 @@ impl Session {
 
     pub(crate) fn shared(&self) -> &Shared {
         self.worker.shared()
+    }
+
+    /// The host's own anchor.
+    pub(crate) fn root(&self) -> Place {
+        Place::Whole(self.shared().tree.root())
     }
 
     pub(crate) fn config(&self) -> &Config {

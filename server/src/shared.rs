@@ -53,6 +53,12 @@ pub(crate) struct Room {
     bytes: usize,
 }
 
+impl Room {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         // Relaxed: as in `Shared::room`.

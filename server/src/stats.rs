@@ -124,18 +124,24 @@ impl Clients {
 
 /// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
 /// and those to no method of ours.
-pub(crate) const METHODS: [&str; 13] = [
+pub(crate) const METHODS: [&str; 19] = [
     "ls",
     "walk",
     "cell",
     "lookup",
     "swap",
+    "watch",
+    "attenuate",
+    "newChan",
     "load",
+    "wait",
     "store",
     "compareAndStore",
     "root",
     "info",
     "clients",
+    "revoke",
+    "grant.info",
     "forwarded",
     "unknown",
 ];

@@ -1,11 +1,14 @@
 //! The only translator between the wire and the tree: errors to errors, values to and from messages.
 
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use capnp::{Error, any_pointer};
-use killick::{PathError, StoreError, WalkError};
+use killick::{Charge, Denied, Kept, NarrowError, PathError, Resource, StoreError, WalkError};
 
+use crate::bridge::Peer;
 use crate::cap::{Cap, Origin, Parcel};
+use crate::place::Place;
 use crate::session::Session;
 use crate::shared::Room;
 use crate::stats::Limit;
@@ -16,10 +19,30 @@ pub(crate) struct Stored {
     parcel: Parcel,
     /// The connections that the value dies with, each once, by their numbers.
     owners: Vec<Origin>,
-    _room: Room,
+    room: Room,
+    /// What it takes of the grants that it was stored by, until it is replaced.
+    paid: Mutex<Option<(Charge, Kept)>>,
 }
 
 impl Stored {
+    /// Counts it to what was granted of `place`, in whose cell it is about to be stored.
+    pub(crate) fn pay(&self, place: &Place) -> Result<(), Denied> {
+        let Place::Narrow(narrow) = place else { return Ok(()) };
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        if paid.is_none() {
+            let bytes = narrow.charge(Resource::ValueBytes, self.room.bytes())?;
+            *paid = Some((bytes, narrow.keep()?));
+        }
+        Ok(())
+    }
+
+    /// It is in no cell any more. It may be a while until it is dropped, and what it took is given back at
+    /// once.
+    pub(crate) fn repay(&self) {
+        let paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(paid);
+    }
+
     /// The connections that the value dies with, each once: those of the clients that host
     /// capabilities in it, and the one that it was bound to.
     pub(crate) fn owners(&self) -> &[Origin] {
@@ -28,11 +51,14 @@ impl Stored {
 
     /// The nodes that it keeps alive.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = crate::cap::Node> {
+    pub(crate) fn nodes(
+        &self,
+        tree: &killick::Tree<Stored>,
+    ) -> impl Iterator<Item = crate::cap::Node> {
         use crate::cap::Own;
         self.parcel.caps().filter_map(|cap| match cap {
-            Cap::Own(Own::Anchor(node) | Own::Loader(node) | Own::Storer(node)) => {
-                Some(node.clone())
+            Cap::Own(Own::Anchor(place) | Own::Loader(place) | Own::Storer(place)) => {
+                place.with(tree, killick::Rights::NONE, Clone::clone).ok()
             }
             _ => None,
         })
@@ -57,16 +83,42 @@ pub(crate) async fn take_value(
     let mut owners: Vec<Origin> = hosts.chain(bound.then_some(session.origin())).cloned().collect();
     owners.sort_unstable_by_key(Origin::id);
     owners.dedup_by_key(|owner| owner.id());
-    Ok(Some(Stored { parcel, owners, _room: room }))
+    Ok(Some(Stored { parcel, owners, room, paid: Mutex::default() }))
 }
 
-/// Puts a stored value into `pointer`, for the client of `session`.
+/// Puts a value that was found at `place` into `pointer`, for the client of `session`. Anchors in it are
+/// narrowed as the place is.
 pub(crate) fn put_value(
     session: &Rc<Session>,
+    place: &Place,
     value: &Stored,
     pointer: any_pointer::Builder<'_>,
 ) -> Result<(), Error> {
-    value.parcel.unpack(session, pointer)
+    if let Place::Whole(_) = place {
+        return value.parcel.unpack(session, pointer);
+    }
+    let root = session.root();
+    value.parcel.unpack_each(pointer, |cap| match cap {
+        Cap::Own(own) => session.export(&Cap::Own(own.through(place, &root).map_err(denied)?)),
+        Cap::Foreign(_) => session.export(cap),
+    })
+}
+
+/// The error of a call that its client's rights do not allow.
+#[allow(clippy::needless_pass_by_value, reason = "what errors are mapped by")]
+pub(crate) fn denied(denied: Denied) -> Error {
+    match denied {
+        Denied::Exhausted { .. } => Error::overloaded(denied.to_string()),
+        _ => Error::failed(denied.to_string()),
+    }
+}
+
+/// The error of a look-up.
+pub(crate) fn lookup_error(session: &Session, error: NarrowError<PathError>) -> Error {
+    match error {
+        NarrowError::Denied(why) => denied(why),
+        NarrowError::Failed(error) => path_error(session, error),
+    }
 }
 
 /// The error of a call of the client of `session` that was given a bad path.
@@ -82,7 +134,11 @@ pub(crate) fn path_error(session: &Session, error: PathError) -> Error {
 }
 
 /// The error of a walk: a full tree may have room again later, a bad path stays bad.
-pub(crate) fn walk_error(session: &Session, error: WalkError) -> Error {
+pub(crate) fn walk_error(session: &Session, error: NarrowError<WalkError>) -> Error {
+    let error = match error {
+        NarrowError::Denied(why) => return denied(why),
+        NarrowError::Failed(error) => error,
+    };
     let limit = match error {
         WalkError::Path(error) => return path_error(session, error),
         WalkError::TooManyChildren { .. } => Limit::Children,

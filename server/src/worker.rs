@@ -134,6 +134,7 @@ impl Worker {
                 return;
             }
             if node.compare_and_store(now.revision, None).is_ok() {
+                value.repay();
                 // Nobody waits for these: each is that of a value, and was paid for with it.
                 let others = value.owners().iter().filter(|origin| origin.id() != owner);
                 let others: Vec<_> = others.cloned().collect();

@@ -87,7 +87,11 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     }
 
     /// Uses the anchor, if `needed` are granted.
-    fn with<R>(&self, needed: Rights, using: impl FnOnce(&Anchor<V>) -> R) -> Result<R, Denied> {
+    pub(crate) fn with<R>(
+        &self,
+        needed: Rights,
+        using: impl FnOnce(&Anchor<V>) -> R,
+    ) -> Result<R, Denied> {
         let missing = needed.iter().find(|&right| !self.rights().contains(right));
         match missing {
             None => self.handle.with(|handle| using(&handle.anchor)),
@@ -96,9 +100,12 @@ impl<V: Send + Sync + 'static> Narrow<V> {
         }
     }
 
-    /// The anchor itself.
-    pub(crate) fn open(&self) -> Result<Anchor<V>, Denied> {
-        self.with(Rights::NONE, Anchor::clone)
+    /// Whether all of `needed` are granted.
+    ///
+    /// # Errors
+    /// Denied: which of them is not.
+    pub fn require(&self, needed: impl Into<Rights>) -> Result<(), Denied> {
+        self.with(needed.into(), |_| ())
     }
 
     /// What was reached from here, with the authority that this has.

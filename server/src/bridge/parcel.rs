@@ -59,9 +59,18 @@ impl<O> Parcel<O> {
     pub(crate) fn unpack<P: Peer<Own = O>>(
         &self,
         peer: &Rc<P>,
-        mut pointer: any_pointer::Builder<'_>,
+        pointer: any_pointer::Builder<'_>,
     ) -> Result<(), Error> {
-        let live = |cap: &Option<_>| cap.as_ref().map(|cap| peer.export(cap)).transpose();
+        self.unpack_each(pointer, |cap| peer.export(cap))
+    }
+
+    /// Puts it into `pointer`, and in the place of each capability in it what `export` gives for that.
+    pub(crate) fn unpack_each(
+        &self,
+        mut pointer: any_pointer::Builder<'_>,
+        export: impl Fn(&Cap<O>) -> Result<Box<dyn ClientHook>, Error>,
+    ) -> Result<(), Error> {
+        let live = |cap: &Option<_>| cap.as_ref().map(&export).transpose();
         let hooks = self.caps.iter().map(live).collect::<Result<Vec<_>, _>>()?;
         let mut root: any_pointer::Reader<'_> = self.message.get_root_as_reader()?;
         root.imbue(&hooks);

@@ -147,7 +147,7 @@ impl World {
     pub(super) fn unneeded(&self) -> Vec<String> {
         let nodes = self.nodes();
         let values = || nodes.iter().filter_map(|(_, value, _)| value.as_ref());
-        let held: Vec<Node> = values().flat_map(|value| value.nodes()).collect();
+        let held: Vec<Node> = values().flat_map(|value| value.nodes(&self.shared.tree)).collect();
         let mut unneeded = Vec::new();
         for (node, value, children) in &nodes {
             let is_needed = value.is_some() || *children > 0 || held.contains(node);

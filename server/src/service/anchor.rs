@@ -3,29 +3,37 @@
 use std::rc::Rc;
 
 use capnp::Error;
+use killick::{Right, Rights};
 use killick_schema::api::anchor_capnp::anchor::{
-    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, SwapParams,
-    SwapResults, WalkParams, WalkResults, child,
+    AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
+    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults, child,
 };
 
+use super::authority;
 use super::write::{If, Write};
 use crate::cap::{Node, Own};
+use crate::place::Place;
 use crate::session::Session;
 use crate::wire;
 
 pub(crate) struct AnchorService {
     pub(crate) session: Rc<Session>,
-    pub(crate) node: Node,
+    pub(crate) place: Place,
 }
 
 impl Server for AnchorService {
     async fn ls(self: Rc<Self>, _: LsParams, mut results: LsResults) -> Result<(), Error> {
-        let children = self.node.ls();
+        let children = self.place.ls().map_err(wire::denied)?;
         let count = u32::try_from(children.len())
             .map_err(|_| Error::overloaded("too many children for one list".into()))?;
         let mut list = results.get().init_children(count);
-        for (index, node) in (0..).zip(children) {
-            describe(&self.session, node, list.reborrow().get(index))?;
+        for (index, place) in (0..).zip(children) {
+            let mut child = list.reborrow().get(index);
+            let tree = &self.session.shared().tree;
+            place
+                .with(tree, Rights::NONE, |node| child.set_name(node.name()))
+                .map_err(wire::denied)?;
+            describe(&self.session, place, child)?;
         }
         Ok(())
     }
@@ -36,16 +44,21 @@ impl Server for AnchorService {
         mut results: WalkResults,
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
-        let walked = self.node.walk(path.as_bytes());
-        let node = walked.map_err(|error| wire::walk_error(&self.session, error))?;
-        results.get().set_anchor(self.session.own(Own::Anchor(node))?);
+        let walked = self.place.walk(path.as_bytes());
+        let place = walked.map_err(|error| wire::walk_error(&self.session, error))?;
+        results.get().set_anchor(self.session.own(Own::Anchor(place))?);
         Ok(())
     }
 
     async fn cell(self: Rc<Self>, _: CellParams, mut results: CellResults) -> Result<(), Error> {
+        self.place.require(Rights::NONE).map_err(wire::denied)?;
         let mut cell = results.get();
-        cell.set_loader(self.session.own(Own::Loader(self.node.clone()))?);
-        cell.set_storer(self.session.own(Own::Storer(self.node.clone()))?);
+        if self.place.has(Right::Load) {
+            cell.set_loader(self.session.own(Own::Loader(self.place.clone()))?);
+        }
+        if self.place.has(Right::Store) {
+            cell.set_storer(self.session.own(Own::Storer(self.place.clone()))?);
+        }
         Ok(())
     }
 
@@ -55,9 +68,9 @@ impl Server for AnchorService {
         mut results: LookupResults,
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
-        let found = self.node.lookup(path.as_bytes());
-        if let Some(node) = found.map_err(|error| wire::path_error(&self.session, error))? {
-            results.get().set_anchor(self.session.own(Own::Anchor(node))?);
+        let found = self.place.lookup(path.as_bytes());
+        if let Some(place) = found.map_err(|error| wire::lookup_error(&self.session, error))? {
+            results.get().set_anchor(self.session.own(Own::Anchor(place))?);
         }
         Ok(())
     }
@@ -69,14 +82,17 @@ impl Server for AnchorService {
     ) -> Result<(), Error> {
         let params = params.get()?;
         let value = (params.get_value(), params.get_bound());
+        self.place.require(Right::Store).map_err(wire::denied)?;
         let mut write = Write::take(&self.session, value.0, value.1).await?;
         loop {
+            let tree = &self.session.shared().tree;
             // The client has the previous value before it is replaced: what does not fit changes nothing.
-            let previous = self.node.load();
+            let previous = self.place.with(tree, Right::Load, Node::load).map_err(wire::denied)?;
             let mut results = results.get();
             match &previous.value {
                 Some(value) => {
-                    wire::put_value(&self.session, value, results.reborrow().init_previous())?;
+                    let pointer = results.reborrow().init_previous();
+                    wire::put_value(&self.session, &self.place, value, pointer)?;
                 }
                 None if write.is_null() => {
                     results.set_revision(previous.revision);
@@ -85,7 +101,7 @@ impl Server for AnchorService {
                 None => results.reborrow().init_previous().clear(),
             }
             let condition = If::Revision(previous.revision);
-            match write.store(&self.session, &self.node, condition).await? {
+            match write.store(&self.session, &self.place, condition).await? {
                 Ok(written) => {
                     results.set_revision(written.revision);
                     return Ok(());
@@ -95,13 +111,31 @@ impl Server for AnchorService {
             }
         }
     }
+
+    async fn attenuate(
+        self: Rc<Self>,
+        params: AttenuateParams,
+        mut results: AttenuateResults,
+    ) -> Result<(), Error> {
+        let (place, grant) = authority::attenuate(&self.place, params)?;
+        let mut results = results.get();
+        results.set_anchor(self.session.own(Own::Anchor(place))?);
+        results.set_grant(self.session.own(Own::Grant(grant))?);
+        Ok(())
+    }
 }
 
-/// Fills in what `ls` tells of `node`.
-fn describe(session: &Rc<Session>, node: Node, mut child: child::Builder<'_>) -> Result<(), Error> {
-    child.set_name(node.name());
-    child.set_filled(node.is_filled());
-    child.set_child_count(node.child_count() as u64);
-    child.set_anchor(session.own(Own::Anchor(node))?);
+/// Fills in what `ls` tells of the node at `place`, but for its name.
+pub(super) fn describe(
+    session: &Rc<Session>,
+    place: Place,
+    mut child: child::Builder<'_>,
+) -> Result<(), Error> {
+    let tell = |node: &Node| {
+        child.set_filled(node.is_filled());
+        child.set_child_count(node.child_count() as u64);
+    };
+    place.with(&session.shared().tree, Rights::NONE, tell).map_err(wire::denied)?;
+    child.set_anchor(session.own(Own::Anchor(place))?);
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::{
-    self, CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, SwapParams,
-    SwapResults, WalkParams, WalkResults,
+    self, AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
+    LsParams, LsResults, SwapParams, SwapResults, WalkParams, WalkResults,
 };
 use killick_schema::api::host_capnp::host::{
     ClientsParams, ClientsResults, InfoParams, InfoResults, RootParams, RootResults, Server,
@@ -23,8 +23,8 @@ pub(crate) struct HostService {
 impl HostService {
     /// The same host as an anchor alone.
     fn anchor(&self) -> Rc<AnchorService> {
-        let node = self.session.shared().tree.root();
-        Rc::new(AnchorService { session: self.session.clone(), node })
+        let (session, place) = (self.session.clone(), self.session.root());
+        Rc::new(AnchorService { session, place })
     }
 }
 
@@ -52,11 +52,19 @@ impl anchor::Server for HostService {
     async fn swap(self: Rc<Self>, params: SwapParams, results: SwapResults) -> Result<(), Error> {
         self.anchor().swap(params, results).await
     }
+
+    async fn attenuate(
+        self: Rc<Self>,
+        params: AttenuateParams,
+        results: AttenuateResults,
+    ) -> Result<(), Error> {
+        self.anchor().attenuate(params, results).await
+    }
 }
 
 impl Server for HostService {
     async fn root(self: Rc<Self>, _: RootParams, mut results: RootResults) -> Result<(), Error> {
-        results.get().set_root(self.session.own(Own::Cluster)?);
+        results.get().set_root(self.session.own(Own::Cluster(self.session.root()))?);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! for the interface when a call comes in, and contains what goes wrong in it.
 
 mod anchor;
+mod authority;
 mod host;
 mod loader;
 mod root;
@@ -76,24 +77,29 @@ impl Object {
                 host_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            Cap::Own(Own::Cluster) => {
-                let service = Rc::new(root::RootService { session });
+            Cap::Own(Own::Cluster(host)) => {
+                let service = Rc::new(root::RootService { session, host });
                 anchor_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            Cap::Own(Own::Anchor(node)) => {
-                let service = Rc::new(anchor::AnchorService { session, node });
+            Cap::Own(Own::Anchor(place)) => {
+                let service = Rc::new(anchor::AnchorService { session, place });
                 anchor_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            Cap::Own(Own::Loader(node)) => {
-                let service = Rc::new(loader::LoaderService { session, node });
+            Cap::Own(Own::Loader(place)) => {
+                let service = Rc::new(loader::LoaderService { session, place });
                 anchor_api::loader::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
-            Cap::Own(Own::Storer(node)) => {
-                let service = Rc::new(storer::StorerService { session, node });
+            Cap::Own(Own::Storer(place)) => {
+                let service = Rc::new(storer::StorerService { session, place });
                 anchor_api::storer::Client::from_server(service)
+                    .dispatch_call(interface, method, params, results)
+            }
+            Cap::Own(Own::Grant(grant)) => {
+                let service = Rc::new(authority::GrantService { session, grant });
+                anchor_api::grant::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
             Cap::Foreign(token) => {
@@ -166,14 +172,15 @@ impl Server for Dispatch {
 
 /// What a call is counted as: an index of [`METHODS`](crate::stats::METHODS).
 fn counted_as(cap: Option<&Cap>, (interface, method): (u64, u16)) -> usize {
-    const FORWARDED: usize = 11;
-    const UNKNOWN: usize = 12;
+    const FORWARDED: usize = 17;
+    const UNKNOWN: usize = 18;
     let (first, methods) = match interface {
         _ if matches!(cap, Some(Cap::Foreign(_))) => return FORWARDED,
-        anchor_api::Client::TYPE_ID => (0, 5),
-        anchor_api::loader::Client::TYPE_ID => (5, 1),
-        anchor_api::storer::Client::TYPE_ID => (6, 2),
-        host_api::Client::TYPE_ID => (8, 3),
+        anchor_api::Client::TYPE_ID => (0, 8),
+        anchor_api::loader::Client::TYPE_ID => (8, 2),
+        anchor_api::storer::Client::TYPE_ID => (10, 2),
+        host_api::Client::TYPE_ID => (12, 3),
+        anchor_api::grant::Client::TYPE_ID => (15, 2),
         _ => return UNKNOWN,
     };
     let method = usize::from(method);
@@ -237,10 +244,14 @@ mod tests {
 
     #[test]
     fn calls_are_counted_by_their_names() {
-        use killick_schema::api::anchor_capnp::anchor::{loader, storer};
+        use killick_schema::api::anchor_capnp::anchor::{grant, loader, storer};
         for (interface, names) in [
-            (anchor_api::Client::TYPE_ID, &["ls", "walk", "cell", "lookup", "swap", "unknown"][..]),
-            (loader::Client::TYPE_ID, &["load", "unknown"]),
+            (
+                anchor_api::Client::TYPE_ID,
+                &["ls", "walk", "cell", "lookup", "swap", "watch", "attenuate", "newChan"][..],
+            ),
+            (loader::Client::TYPE_ID, &["load", "wait", "unknown"]),
+            (grant::Client::TYPE_ID, &["revoke", "grant.info", "unknown"]),
             (storer::Client::TYPE_ID, &["store", "compareAndStore", "unknown"]),
             (host_api::Client::TYPE_ID, &["root", "info", "clients", "unknown"]),
             (7, &["unknown"]),

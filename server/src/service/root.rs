@@ -6,18 +6,24 @@
 use std::rc::Rc;
 
 use capnp::Error;
-use killick::PathError;
+use killick::{PathError, Right};
 use killick_schema::api::anchor_capnp::anchor::{
-    CellParams, CellResults, LookupParams, LookupResults, LsParams, LsResults, Server, SwapParams,
-    SwapResults, WalkParams, WalkResults,
+    AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
+    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults,
 };
 
-use crate::cap::{Node, Own};
+use crate::cap::Own;
+use crate::place::Place;
 use crate::session::Session;
 use crate::wire;
 
+use super::anchor::describe;
+use super::authority;
+
 pub(crate) struct RootService {
     pub(crate) session: Rc<Session>,
+    /// This host's anchor, as this client may use it.
+    pub(crate) host: Place,
 }
 
 /// What a path from the cluster's anchor leads to.
@@ -31,10 +37,6 @@ enum Target<'a> {
 }
 
 impl RootService {
-    fn host(&self) -> Node {
-        self.session.shared().tree.root()
-    }
-
     fn host_id(&self) -> u64 {
         self.session.shared().host_id
     }
@@ -42,7 +44,7 @@ impl RootService {
     fn resolve<'a>(&self, path: &'a [u8]) -> Result<Target<'a>, PathError> {
         // The whole path is checked first, so that an error gives the place in what was sent. Its
         // depth is checked by the host, where it is one less.
-        match self.host().lookup(path) {
+        match self.session.shared().tree.root().lookup(path) {
             Ok(_) | Err(PathError::TooDeep { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -63,13 +65,10 @@ impl RootService {
 
 impl Server for RootService {
     async fn ls(self: Rc<Self>, _: LsParams, mut results: LsResults) -> Result<(), Error> {
-        let host = self.host();
+        self.host.require(Right::Ls).map_err(wire::denied)?;
         let mut child = results.get().init_children(1).get(0);
         child.set_name(format!("{:016x}", self.host_id()));
-        child.set_filled(host.is_filled());
-        child.set_child_count(host.child_count() as u64);
-        child.set_anchor(self.session.own(Own::Anchor(host))?);
-        Ok(())
+        describe(&self.session, self.host.clone(), child)
     }
 
     async fn walk(
@@ -81,8 +80,8 @@ impl Server for RootService {
         let path_error = |error| wire::path_error(&self.session, error);
         let walk_error = |error| wire::walk_error(&self.session, error);
         let cap = match self.resolve(path.as_bytes()).map_err(path_error)? {
-            Target::Cluster => Own::Cluster,
-            Target::Here(path) => Own::Anchor(self.host().walk(path).map_err(walk_error)?),
+            Target::Cluster => Own::Cluster(self.host.clone()),
+            Target::Here(path) => Own::Anchor(self.host.walk(path).map_err(walk_error)?),
             Target::NoHost(name) => return Err(wire::no_such_host(name, self.host_id())),
         };
         results.get().set_anchor(self.session.own(cap)?);
@@ -97,6 +96,18 @@ impl Server for RootService {
         Err(wire::cluster_has_no_cell())
     }
 
+    async fn attenuate(
+        self: Rc<Self>,
+        params: AttenuateParams,
+        mut results: AttenuateResults,
+    ) -> Result<(), Error> {
+        let (host, grant) = authority::attenuate(&self.host, params)?;
+        let mut results = results.get();
+        results.set_anchor(self.session.own(Own::Cluster(host))?);
+        results.set_grant(self.session.own(Own::Grant(grant))?);
+        Ok(())
+    }
+
     async fn lookup(
         self: Rc<Self>,
         params: LookupParams,
@@ -104,9 +115,10 @@ impl Server for RootService {
     ) -> Result<(), Error> {
         let path = params.get()?.get_path()?;
         let path_error = |error| wire::path_error(&self.session, error);
+        let lookup_error = |error| wire::lookup_error(&self.session, error);
         let cap = match self.resolve(path.as_bytes()).map_err(path_error)? {
-            Target::Cluster => Own::Cluster,
-            Target::Here(path) => match self.host().lookup(path).map_err(path_error)? {
+            Target::Cluster => Own::Cluster(self.host.clone()),
+            Target::Here(path) => match self.host.lookup(path).map_err(lookup_error)? {
                 Some(node) => Own::Anchor(node),
                 None => return Ok(()),
             },

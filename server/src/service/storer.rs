@@ -3,17 +3,19 @@
 use std::rc::Rc;
 
 use capnp::{Error, any_pointer};
+use killick::Right;
 use killick_schema::api::anchor_capnp::anchor::storer::{
     CompareAndStoreParams, CompareAndStoreResults, Server, StoreParams, StoreResults,
 };
 
 use super::write::{If, Write};
-use crate::cap::Node;
+use crate::place::Place;
 use crate::session::Session;
+use crate::wire;
 
 pub(crate) struct StorerService {
     pub(crate) session: Rc<Session>,
-    pub(crate) node: Node,
+    pub(crate) place: Place,
 }
 
 impl StorerService {
@@ -23,8 +25,9 @@ impl StorerService {
         (value, bound): (any_pointer::Reader<'_>, bool),
         condition: If,
     ) -> Result<(bool, u64), Error> {
+        self.place.require(Right::Store).map_err(wire::denied)?;
         let write = Write::take(&self.session, value, bound).await?;
-        Ok(match write.store(&self.session, &self.node, condition).await? {
+        Ok(match write.store(&self.session, &self.place, condition).await? {
             Ok(written) => (true, written.revision),
             Err((_, revision)) => (false, revision),
         })

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use capnp::{Error, any_pointer};
-use killick::{Loaded, StoreErrorKind};
+use killick::{Loaded, Right, StoreErrorKind};
 
 use crate::bridge::host_is_gone;
 use crate::cap::{Node, Origin};
+use crate::place::Place;
 use crate::session::Session;
 use crate::wire::{self, Stored};
 
@@ -55,23 +56,31 @@ impl Write {
         self.value.is_none()
     }
 
-    /// Stores it in `node`'s cell if that holds what it has to, or gives it back with the cell's revision.
-    /// The owners of what it replaced and of what it is know of it when this ends.
+    /// Stores it in the cell at `place` if that holds what it has to, or gives it back with the cell's
+    /// revision. The owners of what it replaced and of what it is know of it when this ends.
     pub(super) async fn store(
         self,
         session: &Rc<Session>,
-        node: &Node,
+        place: &Place,
         condition: If,
     ) -> Result<Result<Written, (Self, u64)>, Error> {
         let Write { value, owners } = self;
-        match store(node, value, condition)? {
+        if let Some(value) = &value {
+            value.pay(place).map_err(wire::denied)?;
+        }
+        let store = |node: &Node| Ok::<_, Error>((store(node, value, condition)?, node.clone()));
+        let stored = place.with(&session.shared().tree, Right::Store, store);
+        let (stored, node) = stored.map_err(wire::denied)??;
+        match stored {
             Ok(written) => {
                 let worker = session.worker();
-                let mut notes = worker.note(node, written.revision, &owners, session.id());
+                let mut notes = worker.note(&node, written.revision, &owners, session.id());
                 let Loaded { value, revision } = &written.previous;
                 if let Some(value) = value {
-                    notes.extend(worker.note(node, *revision, value.owners(), 0));
+                    value.repay();
+                    notes.extend(worker.note(&node, *revision, value.owners(), 0));
                 }
+                drop(node);
                 worker.tidy_soon();
                 for taken in notes {
                     // An error, too, means that it has been taken: or that its worker has ended.

@@ -1,0 +1,99 @@
+//! A node in the hands of a client, with all rights or with some of them.
+
+use killick::{Allowance, Denied, Grant, NarrowError, PathError, Right, Rights, Tree, WalkError};
+
+use crate::cap::Node;
+use crate::wire::Stored;
+
+/// A node, and what may be done there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// Everything.
+    Whole(Node),
+    /// What was granted.
+    Narrow(killick::Narrow<Stored>),
+}
+
+impl Place {
+    /// Uses the node, if `needed` are granted.
+    pub(crate) fn with<R>(
+        &self,
+        tree: &Tree<Stored>,
+        needed: impl Into<Rights>,
+        using: impl FnOnce(&Node) -> R,
+    ) -> Result<R, Denied> {
+        match self {
+            Place::Whole(node) => Ok(using(node)),
+            Place::Narrow(narrow) => tree.open(narrow, needed.into(), using),
+        }
+    }
+
+    pub(crate) fn walk(&self, path: &[u8]) -> Result<Self, NarrowError<WalkError>> {
+        match self {
+            Place::Whole(node) => node.walk(path).map(Place::Whole).map_err(NarrowError::Failed),
+            Place::Narrow(narrow) => narrow.walk(path).map(Place::Narrow),
+        }
+    }
+
+    pub(crate) fn lookup(&self, path: &[u8]) -> Result<Option<Self>, NarrowError<PathError>> {
+        match self {
+            Place::Whole(node) => {
+                let found = node.lookup(path).map_err(NarrowError::Failed)?;
+                Ok(found.map(Place::Whole))
+            }
+            Place::Narrow(narrow) => Ok(narrow.lookup(path)?.map(Place::Narrow)),
+        }
+    }
+
+    pub(crate) fn ls(&self) -> Result<Vec<Self>, Denied> {
+        Ok(match self {
+            Place::Whole(node) => node.ls().into_iter().map(Place::Whole).collect(),
+            Place::Narrow(narrow) => narrow.ls()?.into_iter().map(Place::Narrow).collect(),
+        })
+    }
+
+    pub(crate) fn attenuate(
+        &self,
+        rights: Rights,
+        allowance: Allowance,
+    ) -> Result<(Self, Grant), Denied> {
+        let (narrow, grant) = match self {
+            Place::Whole(node) => node.attenuate(rights, allowance),
+            Place::Narrow(narrow) => narrow.attenuate(rights, allowance)?,
+        };
+        Ok((Place::Narrow(narrow), grant))
+    }
+
+    /// Whether `right` is granted.
+    pub(crate) fn has(&self, right: Right) -> bool {
+        match self {
+            Place::Whole(_) => true,
+            Place::Narrow(narrow) => narrow.rights().contains(right),
+        }
+    }
+
+    /// Whether `needed` are granted.
+    pub(crate) fn require(&self, needed: impl Into<Rights>) -> Result<(), Denied> {
+        match self {
+            Place::Whole(_) => Ok(()),
+            Place::Narrow(narrow) => narrow.require(needed),
+        }
+    }
+
+    /// Another place that its holder came to through this one.
+    pub(crate) fn narrow(&self, other: &Place) -> Result<Place, Denied> {
+        match (self, other) {
+            (Place::Whole(_), _) => Ok(other.clone()),
+            (Place::Narrow(narrow), Place::Whole(node)) => narrow.narrow(node).map(Place::Narrow),
+            (Place::Narrow(narrow), Place::Narrow(other)) => narrow.and(other).map(Place::Narrow),
+        }
+    }
+
+    /// The most nodes, the root apart, that are kept alive by it.
+    pub(crate) fn nodes(&self) -> usize {
+        match self {
+            Place::Whole(node) => node.depth(),
+            Place::Narrow(narrow) => narrow.depth(),
+        }
+    }
+}
