@@ -4,9 +4,12 @@
 //! A future here sends when it is first polled, and what it waits for is given up when it is dropped.
 
 use capnp::capability::{Promise, RemotePromise, Response};
-use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
+use killick::{Allowance, Right, Rights};
+use killick_schema::api::anchor_capnp::anchor::{self, grant, loader, storer};
 
+use crate::authority::GrantInfo;
 use crate::cell::Loaded;
+use crate::granted;
 use crate::value::Value;
 
 /// A child as the server lists it.
@@ -99,7 +102,7 @@ pub(crate) async fn load(loader: &loader::Client) -> capnp::Result<Loaded> {
 }
 
 async fn loaded(answer: Answer<loader::load_results::Owned>) -> capnp::Result<Loaded> {
-    let response = answer.await?;
+    let response = answer.await.map_err(granted::no_half(Right::Load))?;
     let results = response.get()?;
     Ok(Loaded { value: Value::copy(results.get_value())?, revision: results.get_revision() })
 }
@@ -139,7 +142,7 @@ fn send_store(
 }
 
 async fn stored(answer: Answer<storer::store_results::Owned>) -> capnp::Result<Written> {
-    let response = answer.await?;
+    let response = answer.await.map_err(granted::no_half(Right::Store))?;
     let results = response.get()?;
     Ok(Written { succeeded: results.get_succeeded(), revision: results.get_revision() })
 }
@@ -177,7 +180,7 @@ pub(crate) async fn compare_and_store(
         params.set_bound(value.is_bound());
         value.write(params.init_value())?;
     }
-    let response = request.send().promise.await?;
+    let response = request.send().promise.await.map_err(granted::no_half(Right::Store))?;
     let results = response.get()?;
     Ok(Written { succeeded: results.get_succeeded(), revision: results.get_revision() })
 }
@@ -196,4 +199,32 @@ pub(crate) async fn swap(anchor: &anchor::Client, value: Option<&Value>) -> capn
     // What is told is the revision after. Nothing in place of nothing was no change.
     let changed = u64::from(value.is_some() || previous.is_some());
     Ok(Loaded { value: previous, revision: results.get_revision().saturating_sub(changed) })
+}
+
+pub(crate) async fn attenuate(
+    anchor: &anchor::Client,
+    asked: Rights,
+    allowance: Allowance,
+) -> capnp::Result<(anchor::Client, grant::Client)> {
+    let mut request = anchor.attenuate_request();
+    granted::put_rights(asked, request.get().init_rights());
+    granted::put_limits(allowance, request.get().init_limits());
+    let response = request.send().promise.await?;
+    let results = response.get()?;
+    Ok((results.get_anchor()?, results.get_grant()?))
+}
+
+pub(crate) async fn revoke(grant: &grant::Client) -> capnp::Result<()> {
+    grant.revoke_request().send().promise.await.map(drop)
+}
+
+pub(crate) async fn grant_info(grant: &grant::Client) -> capnp::Result<GrantInfo> {
+    let response = grant.info_request().send().promise.await?;
+    let info = response.get()?;
+    Ok(GrantInfo {
+        rights: granted::read_rights(info.get_rights()?),
+        allowance: granted::read_limits(info.get_limits()?),
+        used: granted::read_limits(info.get_used()?),
+        revoked: info.get_revoked(),
+    })
 }

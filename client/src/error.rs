@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use killick::{PathError, StoreErrorKind};
+use killick::{Denied, PathError, StoreErrorKind};
 
 use crate::address::{Address, AddressError};
 use crate::limit::Limit;
@@ -65,6 +65,8 @@ pub enum Error {
         /// The server's words, with the number.
         message: String,
     },
+    /// What was granted of the anchor does not allow it, or allows it no more.
+    Denied(Denied),
     /// The connection has ended. Nothing was changed: the operation only reads, or was not sent.
     Disconnected {
         /// How it ended.
@@ -118,6 +120,7 @@ impl Error {
             Error::Disconnected { .. } | Error::TimedOut { .. } => true,
             Error::Connect { error, .. } => is_transient(error.kind()),
             Error::Limit { limit, .. } => limit.may_pass(),
+            Error::Denied(denied) => matches!(denied, Denied::Exhausted { .. }),
             _ => false,
         }
     }
@@ -139,7 +142,7 @@ fn is_transient(kind: io::ErrorKind) -> bool {
 }
 
 /// What the RPC system puts before the words of an error that the other side sent.
-const REMOTE: &str = "remote exception: ";
+pub(crate) const REMOTE: &str = "remote exception: ";
 
 /// Whether the other side sent this error, and not our own end of the connection.
 pub(crate) fn is_remote(error: &capnp::Error) -> bool {
@@ -158,6 +161,9 @@ pub(crate) fn reason(error: &capnp::Error) -> String {
 /// What a server says by sending `error` in answer to a call.
 pub(crate) fn from_server(error: &capnp::Error) -> Error {
     let message = reason(error);
+    if let Ok(denied) = message.parse() {
+        return Error::Denied(denied);
+    }
     match (error.kind, Limit::of(&message)) {
         (capnp::ErrorKind::Unimplemented, _) => Error::Unimplemented { message },
         // What a connection that is about to end answers to calls that it no longer makes.
@@ -189,6 +195,7 @@ impl fmt::Display for Error {
             Error::Refused { revision, .. } => {
                 write!(f, "the cell already holds a value, at revision {revision}")
             }
+            Error::Denied(denied) => denied.fmt(f),
             Error::Disconnected { reason } => write!(f, "the connection has ended: {reason}"),
             Error::TimedOut { after } => write!(f, "no answer within {after:?}"),
             Error::UnknownOutcome { cause } => {
@@ -209,6 +216,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Path(error) => Some(error),
+            Error::Denied(denied) => Some(denied),
             Error::Address(error) => Some(&**error),
             Error::Connect { error, .. } => Some(&**error),
             Error::UnknownOutcome { cause } => Some(&**cause),

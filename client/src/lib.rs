@@ -21,6 +21,7 @@
 //! |---|---|
 //! | [`Client`] | one connection at a time, dialled again when it has ended; takes paths |
 //! | [`Anchor`], [`Loader`], [`Storer`] | handles: the server keeps the node while one is held, and no longer than the connection |
+//! | [`Grant`] | what was given away of an anchor, to take it back |
 //! | [`Value`] | text, bytes, any Cap'n Proto pointer, capabilities in it included |
 //! | [`Batch`] | many operations, a bounded number of them in flight, results in order |
 //! | [`Error`] | what happened, and above all whether anything may have been done |
@@ -41,6 +42,7 @@
 //! | [`Connect`](Error::Connect) | no: no server was reached, or it does not let this client in | if [`is_transient`](Error::is_transient) |
 //! | [`NotFound`](Error::NotFound), [`NoHost`](Error::NoHost) | no: nothing is there | when somebody has been there |
 //! | [`Refused`](Error::Refused) | no: the cell held something else | as the caller sees fit |
+//! | [`Denied`](Error::Denied) | no: it is not granted, or no more | if [`is_transient`](Error::is_transient) |
 //! | [`Limit`](Error::Limit) | no | if [`is_transient`](Error::is_transient) |
 //! | [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | no: it only reads, or was never sent | yes |
 //! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, and no answer of who would do it came | look first |
@@ -90,12 +92,15 @@ mod network;
 
 // What is sent and what comes back.
 mod error;
+#[doc(hidden)]
+pub mod granted;
 mod limit;
 mod path;
 mod value;
 
 // What people hold.
 mod anchor;
+mod authority;
 mod batch;
 mod cell;
 mod client;
@@ -104,6 +109,7 @@ mod host;
 
 pub use address::{Address, AddressError, default_address};
 pub use anchor::{Anchor, Child};
+pub use authority::{Grant, GrantInfo};
 pub use batch::Batch;
 pub use cell::{Loaded, Loader, Storer};
 pub use client::Client;
@@ -118,7 +124,7 @@ pub use value::{IntoValue, Kind, Value};
 // What occurs in signatures: a program needs the same versions.
 pub use capnp;
 pub use capnp_rpc;
-pub use killick::{PathError, StoreErrorKind};
+pub use killick::{Allowance, Denied, PathError, Resource, Right, Rights, StoreErrorKind};
 pub use killick_schema as schema;
 
 /// Compiles what the README shows.

@@ -14,6 +14,7 @@ use capnp::message::{Builder, HeapAllocator};
 use capnp::traits::{FromPointerReader, Imbue, ImbueMut};
 
 use crate::anchor::Anchor;
+use crate::authority::Grant;
 
 /// Words for a value whose size is not known beforehand.
 const FIRST_WORDS: u32 = 32;
@@ -317,6 +318,13 @@ impl IntoValue for &Value {
 
 impl IntoValue for &Anchor {
     /// The anchor as a capability: who loads it gets the same node.
+    fn into_value(self) -> Option<Value> {
+        Some(Value::from_capability(self.capability().clone()))
+    }
+}
+
+impl IntoValue for &Grant {
+    /// The grant as a capability: who loads it can revoke.
     fn into_value(self) -> Option<Value> {
         Some(Value::from_capability(self.capability().clone()))
     }

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use capnp::ErrorKind;
 use capnp::capability::FromClientHook;
 use killick::{Allowance, Denied, Resource, Right, Rights};
+use killick_client::granted::{put_limits, put_rights};
 use killick_schema::api::anchor_capnp::anchor::{self, grant};
 use killick_schema::api::host_capnp::host;
 use support::{
@@ -21,21 +22,8 @@ async fn attenuate(
     allowance: Allowance,
 ) -> capnp::Result<(anchor::Client, grant::Client)> {
     let mut request = anchor.attenuate_request();
-    let mut params = request.get();
-    let mut asked = params.reborrow().init_rights();
-    asked.set_walk(rights.contains(Right::Walk));
-    asked.set_lookup(rights.contains(Right::Lookup));
-    asked.set_ls(rights.contains(Right::Ls));
-    asked.set_load(rights.contains(Right::Load));
-    asked.set_store(rights.contains(Right::Store));
-    asked.set_watch(rights.contains(Right::Watch));
-    asked.set_attenuate(rights.contains(Right::Attenuate));
-    let mut limits = params.init_limits();
-    limits.set_nodes(allowance.nodes as u64);
-    limits.set_depth(allowance.depth as u64);
-    limits.set_value_bytes(allowance.value_bytes as u64);
-    limits.set_watches(allowance.watches as u64);
-    limits.set_channels(allowance.channels as u64);
+    put_rights(rights, request.get().init_rights());
+    put_limits(allowance, request.get().init_limits());
     let response = request.send().promise.await?;
     let results = response.get()?;
     Ok((results.get_anchor()?, results.get_grant()?))

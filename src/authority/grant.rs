@@ -82,6 +82,17 @@ impl Grant {
         self.0.used.of(resource)
     }
 
+    /// [`used`](Self::used) of each resource.
+    pub fn all_used(&self) -> Allowance {
+        Allowance {
+            nodes: self.used(Resource::Nodes),
+            depth: self.used(Resource::Depth),
+            value_bytes: self.used(Resource::ValueBytes),
+            watches: self.used(Resource::Watches),
+            channels: self.used(Resource::Channels),
+        }
+    }
+
     /// Takes it back: from the return on, everything that was reached by it, and by what was made of it,
     /// is [`Denied::Revoked`], operations under way on other threads included. What nothing else keeps is
     /// gone from the tree; other handles to the same nodes, and values that were stored, are untouched.
