@@ -6,6 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use capnp::capability::Client;
@@ -14,13 +15,14 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
 use futures::FutureExt;
 use futures::future::{Either, select};
+use killick::NarrowError;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::access::{Admitted, Grant};
+use crate::access::{Admitted, Given, Grant, Who};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
@@ -51,11 +53,20 @@ enum End {
     Panicked,
 }
 
-/// The bootstrap capability for what is granted: the host, or an anchor and nothing else.
-fn bootstrap(session: &Rc<Session>, grant: &Grant) -> Result<Client, Error> {
-    let own = match grant.anchor() {
-        None => Own::Host,
-        Some(path) => {
+/// What a client was given that may not do everything, which is shared by all connections of its key.
+fn given(session: &Session, client: &Admitted) -> Result<Option<Arc<Given>>, Error> {
+    let Who::Key(key) = client.who else { return Ok(None) };
+    let shared = session.shared();
+    let given = shared.granted.give(&shared.tree, key, &client.grant);
+    given.map_err(|error| wire::walk_error(session, NarrowError::Failed(error)))
+}
+
+/// The bootstrap capability: the host, or an anchor and nothing else.
+fn bootstrap(session: &Rc<Session>, grant: &Grant, given: Option<&Given>) -> Result<Client, Error> {
+    let own = match (given, grant.anchor()) {
+        (Some(given), _) => Own::Anchor(given.place.clone()),
+        (None, None) => Own::Host,
+        (None, Some(path)) => {
             let walked = session.root().walk(path.as_bytes());
             Own::Anchor(walked.map_err(|error| wire::walk_error(session, error))?)
         }
@@ -75,7 +86,12 @@ pub(crate) async fn run<S>(
     let peer = &client.peer;
     let session = Session::open(worker, peer);
     debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
-    let end = match bootstrap(&session, &client.grant) {
+    let given = given(&session, client);
+    let root = match &given {
+        Ok(given) => bootstrap(&session, &client.grant, given.as_deref()),
+        Err(error) => Err(error.clone()),
+    };
+    let end = match root {
         Ok(root) => {
             // Whatever happens, what the connection holds is let go of.
             let driven = Box::pin(drive(stream, root, client, &session, stop));
@@ -98,6 +114,9 @@ pub(crate) async fn run<S>(
             End::Broken(error)
         }
     };
+    if let (End::Revoked, Ok(Some(given))) = (&end, &given) {
+        given.revoke();
+    }
     session.close().await;
     let (connection, stats) = (session.id(), session.stats());
     let (calls, age) = (stats.calls.get(), stats.opened.elapsed());

@@ -12,7 +12,7 @@ use killick::Tree;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
-use crate::access::Handshakes;
+use crate::access::{Granted, Handshakes};
 use crate::config::Config;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
 use crate::wire::Stored;
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     connections: AtomicUsize,
     /// TLS handshakes under way.
     pub(crate) handshakes: Handshakes,
+    /// What keys have that may not do everything.
+    pub(crate) granted: Granted,
     /// How many of them each worker has.
     shares: Vec<AtomicUsize>,
     last_connection: AtomicU64,
@@ -80,6 +82,7 @@ impl Shared {
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             connections: AtomicUsize::new(0),
             handshakes: Handshakes::new(0),
+            granted: Granted::default(),
             changed: watch::Sender::new(()),
             shares: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             last_connection: AtomicU64::new(0),

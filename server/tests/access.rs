@@ -453,6 +453,54 @@ fn a_connection_whose_line_is_gone_or_another_is_closed_and_others_are_not() {
 }
 
 #[test]
+fn a_key_may_do_what_its_line_says_by_all_of_its_connections_together() {
+    let secured = Secured::start();
+    let (alice, bob) = (secured.client("alice"), secured.client("bob"));
+    let (key, other) = (alice.fingerprint, bob.fingerprint);
+    secured.authorize(&[(key, "/ rights=walk,ls,load,store nodes=2"), (other, "/a rights=read")]);
+    run(async {
+        let address = secured.address();
+        let one = Peer::over_tls(&address, &alice.identity).await;
+        let two = Peer::over_tls(&address, &alice.identity).await;
+        let error = one.host.info_request().send().promise.await.err().expect("no host");
+        assert_eq!(
+            error.kind,
+            capnp::ErrorKind::Unimplemented,
+            "a part of the host is not the host"
+        );
+        let error = lookup(&one.anchor(), "x").await.err().expect("refused");
+        assert!(error.to_string().ends_with("the right 'lookup' is not granted"), "{error}");
+        let x = walk(&one.anchor(), "x").await.unwrap();
+        let y = walk(&two.anchor(), "y").await.unwrap();
+        let error = support::walk_error(&two.anchor(), "z").await;
+        assert!(error.to_string().ends_with("limit of 2 nodes would be exceeded"), "{error}");
+        // What one gave to others is dead when its line is another.
+        let witness = Peer::connect(secured.harness.unix()).await;
+        let (_, storer) = support::cell(&x).await;
+        let gift = walk(&one.anchor(), "y").await.unwrap();
+        support::store(&storer, Put::cap(gift), true).await.unwrap();
+        let (loader, _) = support::cell(&walk(&witness.anchor(), "x").await.unwrap()).await;
+        let from_alice: killick_schema::api::anchor_capnp::anchor::Client =
+            support::load_cap(&loader).await.unwrap().expect("there");
+        assert!(support::ls(&from_alice).await.is_empty());
+
+        let reader = Peer::over_tls(&address, &bob.identity).await;
+        let error = support::walk_error(&reader.anchor(), "new").await;
+        assert!(error.to_string().ends_with("the right 'walk' is not granted"), "{error}");
+        secured.authorize(&[(key, "/ rights=walk nodes=2"), (other, "/a rights=read")]);
+        one.ended().await;
+        two.ended().await;
+        drop(y);
+        let error = from_alice.ls_request().send().promise.await.err().expect("dead");
+        assert!(error.to_string().ends_with("revoked"), "{error}");
+        assert!(names(&reader.anchor()).await.is_empty(), "others go on");
+        let three = Peer::over_tls(&address, &alice.identity).await;
+        let error = three.anchor().ls_request().send().promise.await.err().expect("refused");
+        assert!(error.to_string().ends_with("the right 'ls' is not granted"), "{error}");
+    });
+}
+
+#[test]
 fn a_certificate_that_was_renewed_is_shown_after_a_reload() {
     let secured = Secured::with(|config| {
         let ca = Ca::new();

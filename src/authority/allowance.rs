@@ -33,6 +33,17 @@ impl Resource {
         Resource::Watches,
         Resource::Channels,
     ];
+
+    /// Its name, as it is written in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Resource::Nodes => "nodes",
+            Resource::Depth => "depth",
+            Resource::ValueBytes => "value-bytes",
+            Resource::Watches => "watches",
+            Resource::Channels => "channels",
+        }
+    }
 }
 
 impl fmt::Display for Resource {
@@ -81,6 +92,19 @@ impl Allowance {
             Resource::Watches => self.watches,
             Resource::Channels => self.channels,
         }
+    }
+
+    /// The same with `limit` for `resource`.
+    #[must_use]
+    pub fn with(mut self, resource: Resource, limit: usize) -> Self {
+        *match resource {
+            Resource::Nodes => &mut self.nodes,
+            Resource::Depth => &mut self.depth,
+            Resource::ValueBytes => &mut self.value_bytes,
+            Resource::Watches => &mut self.watches,
+            Resource::Channels => &mut self.channels,
+        } = limit;
+        self
     }
 }
 

@@ -84,13 +84,8 @@ impl Grant {
 
     /// [`used`](Self::used) of each resource.
     pub fn all_used(&self) -> Allowance {
-        Allowance {
-            nodes: self.used(Resource::Nodes),
-            depth: self.used(Resource::Depth),
-            value_bytes: self.used(Resource::ValueBytes),
-            watches: self.used(Resource::Watches),
-            channels: self.used(Resource::Channels),
-        }
+        let with = |all: Allowance, resource| all.with(resource, self.used(resource));
+        Resource::ALL.into_iter().fold(Allowance::default(), with)
     }
 
     /// Takes it back: from the return on, everything that was reached by it, and by what was made of it,

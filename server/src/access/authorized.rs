@@ -1,8 +1,9 @@
 //! The `authorized` file: which key gets which anchor.
 //!
 //! ```text
-//! # fingerprint of the key                                           its root          comment
-//! 3e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd77a9b9f14f14cb4a4f4a5   /apps/billing     # alice
+//! # fingerprint of the key                                           its root          what it may do there
+//! 3e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd77a9b9f14f14cb4a4f4a5   /apps/billing     # alice: everything
+//! 77a9b9f14f14cb4a4f4a53e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd   /apps   rights=read nodes=1000   # bob
 //! ```
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use killick::{Limits, PathError, Tree};
+use killick::{Allowance, Limits, PathError, Resource, Rights, Tree, UnknownRight};
 use killick_client::{Fingerprint, FingerprintError};
 
 /// What a client gets as its root: an anchor of the host's tree, or the host itself.
@@ -21,17 +22,25 @@ use killick_client::{Fingerprint, FingerprintError};
 pub(crate) struct Grant {
     /// Names with `/` between them, none before the first; empty is the host.
     path: Arc<str>,
+    /// The rights and the limits, if it is not everything.
+    narrowed: Option<(Rights, Allowance)>,
 }
 
 impl Grant {
     /// The whole host.
     pub(crate) fn host() -> Self {
-        Grant { path: Arc::from("") }
+        Grant { path: Arc::from(""), narrowed: None }
     }
 
     /// The path of the anchor; none is the host.
     pub(crate) fn anchor(&self) -> Option<&str> {
-        (!self.path.is_empty()).then_some(&*self.path)
+        let is_host = self.path.is_empty() && self.narrowed.is_none();
+        (!is_host).then_some(&*self.path)
+    }
+
+    /// The rights and the limits, if it is not everything.
+    pub(crate) fn narrowed(&self) -> Option<(Rights, Allowance)> {
+        self.narrowed
     }
 }
 
@@ -41,6 +50,11 @@ impl Grant {
 /// It is a file with a line for each key: the [`Fingerprint`], the path of the anchor, and what follows a
 /// `#` is a comment. The path begins with `/` and is one in the tree of this host: `/` alone is the host
 /// itself, with all that it tells.
+///
+/// After the path may stand what the key may do there, where it is not everything: `rights=` with the names
+/// of [`Rights`] and commas between, and `nodes=`, `depth=`, `value-bytes=`, `watches=` and `channels=` with
+/// the most that it may have at a time, by all connections together: an [`Allowance`]. What tells of the
+/// host is no part of it then.
 ///
 /// # Examples
 /// ```
@@ -70,8 +84,14 @@ pub enum LineError {
     Hash(String),
     /// The path is none by the grammar, or is beyond the limits of the tree.
     Path(PathError),
-    /// Something follows the path that is not a comment.
+    /// Something follows the path that is neither a right or a limit nor a comment.
     Surplus(String),
+    /// A right or a limit is given twice.
+    Again(String),
+    /// A right that there is not.
+    Right(UnknownRight),
+    /// A limit that is no number.
+    Number(String),
     /// The fingerprint stands in an earlier line as well.
     Twice {
         /// The number of that line.
@@ -131,8 +151,15 @@ impl fmt::Display for LineError {
             }
             LineError::Path(error) => write!(f, "the path: {error}"),
             LineError::Surplus(text) => {
-                write!(f, "'{text}' after the path; a comment begins with '#'")
+                write!(f, "'{text}' after the path; there may be rights=, ")?;
+                for resource in Resource::ALL {
+                    write!(f, "{resource}=, ", resource = resource.name())?;
+                }
+                f.write_str("and a comment, which begins with '#'")
             }
+            LineError::Again(name) => write!(f, "{name}= is given twice"),
+            LineError::Right(error) => error.fmt(f),
+            LineError::Number(text) => write!(f, "'{text}': not a number"),
             LineError::Twice { before } => {
                 write!(f, "the fingerprint stands in line {before} already")
             }
@@ -246,11 +273,39 @@ fn parse_line(text: &str, grammar: &Tree<()>) -> Result<Option<(Fingerprint, Gra
         return Err(LineError::Hash(path.to_owned()));
     }
     grammar.root().lookup(path).map_err(LineError::Path)?;
-    if let Some(word) = words.next().filter(|word| !word.starts_with('#')) {
-        return Err(LineError::Surplus(word.to_owned()));
-    }
     let names: Vec<_> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
-    Ok(Some((key, Grant { path: Arc::from(names.join("/")) })))
+    let narrowed = parse_narrowed(words.take_while(|word| !word.starts_with('#')))?;
+    Ok(Some((key, Grant { path: Arc::from(names.join("/")), narrowed })))
+}
+
+/// What a key may do, if that is said.
+fn parse_narrowed<'a>(
+    words: impl Iterator<Item = &'a str>,
+) -> Result<Option<(Rights, Allowance)>, LineError> {
+    let (mut rights, mut limits) = (None, HashMap::new());
+    for word in words {
+        let surplus = || LineError::Surplus(word.to_owned());
+        let (name, value) = word.split_once('=').ok_or_else(surplus)?;
+        let before = match Resource::ALL.into_iter().find(|resource| resource.name() == name) {
+            Some(resource) => {
+                let limit = value.parse().map_err(|_| LineError::Number(word.to_owned()))?;
+                limits.insert(resource, limit).is_some()
+            }
+            None if name == "rights" => {
+                rights.replace(value.parse().map_err(LineError::Right)?).is_some()
+            }
+            None => return Err(surplus()),
+        };
+        if before {
+            return Err(LineError::Again(name.to_owned()));
+        }
+    }
+    if rights.is_none() && limits.is_empty() {
+        return Ok(None);
+    }
+    let with = |all: Allowance, (resource, limit)| all.with(resource, limit);
+    let allowance = limits.into_iter().fold(Allowance::default(), with);
+    Ok(Some((rights.unwrap_or(Rights::ALL), allowance)))
 }
 
 #[cfg(test)]
@@ -283,6 +338,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_may_say_what_the_key_may_do() {
+        let text = format!("{} / rights=read watches=7 #x\n{} /a depth=2\n", key('a'), key('b'));
+        let read = parse(&text).expect("two lines");
+        let granted = |digit| read.grant(&key(digit).parse().expect("a key")).expect("a line");
+        let watches = Allowance { watches: 7, ..Allowance::default() };
+        assert_eq!(granted('a').anchor(), Some(""), "a part of the host is not the host");
+        assert_eq!(granted('a').narrowed(), Some((Rights::READ, watches)));
+        let depth = Allowance { depth: 2, ..Allowance::default() };
+        assert_eq!(granted('b').narrowed(), Some((Rights::ALL, depth)));
+    }
+
+    #[test]
     fn a_bad_line_is_told_with_its_number_and_what_is_wrong() {
         let a = key('a');
         for (text, expected) in [
@@ -296,6 +363,14 @@ mod tests {
             (format!("{a} /x\u{a0}y"), "line 1: the path: byte 0xc2"),
             (format!("{a} /x read"), "line 1: 'read' after the path"),
             (format!("{a} /x y z"), "line 1: 'y' after the path"),
+            (format!("{a} /x rights=read,fly"), "line 1: unknown right 'fly'"),
+            (format!("{a} /x rights="), "line 1: unknown right ''"),
+            (format!("{a} /x nodes=many"), "line 1: 'nodes=many': not a number"),
+            (format!("{a} /x nodes=1 nodes=2"), "line 1: nodes= is given twice"),
+            (
+                format!("{a} /x node=1"),
+                "line 1: 'node=1' after the path; there may be rights=, nodes=",
+            ),
             (format!("{} /x", &a[1..]), "line 1: a fingerprint has 64 hex digits, not 63"),
             (
                 format!("{}g /x", &a[1..]),

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a Unix socket | its user and group, as the kernel tells them ([`unix`]) | the host |
 //! | loopback TCP | nothing: whoever is on this machine | the host |
-//! | TLS | the key that it proves to have ([`tls`]) | what its line in [`authorized`] says |
+//! | TLS | the key that it proves to have ([`tls`]) | what its line in [`authorized`] says: the host, an anchor, or some rights to it within limits ([`granted`]) |
 //!
 //! The bootstrap capability is the authority: there is no other check behind it. Who gets the host reaches
 //! all of it and what tells of it; who gets an anchor reaches what is below that, as there is no way up.
@@ -14,6 +14,7 @@
 //! gone, or another one, is closed ([`Admitted::revoked`]). Certificates are looked at in the handshake alone.
 
 mod authorized;
+mod granted;
 mod tls;
 mod unix;
 
@@ -23,6 +24,7 @@ use killick_client::Fingerprint;
 
 pub(crate) use authorized::Grant;
 pub use authorized::{Authorized, AuthorizedError, BadLine, LineError};
+pub(crate) use granted::{Given, Granted};
 pub(crate) use tls::{HandshakeError, Handshakes, Place, handshake};
 pub use tls::{Tls, TlsError};
 pub(crate) use unix::{Credentials, socket_mode};
