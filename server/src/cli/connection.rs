@@ -13,6 +13,8 @@ use capnp::message::ReaderOptions;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use killick::Right;
+use killick_client::granted::no_half;
 use killick_client::{Address, Identity, dial};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::host_capnp::host;
@@ -31,6 +33,8 @@ type Found = Promise<capnp::capability::Response<anchor::lookup_results::Owned>,
 /// An open connection.
 pub(crate) struct Connection {
     host: host::Client,
+    /// Where relative paths start.
+    base: anchor::Client,
     address: Address,
     identity: Option<Identity>,
     timeout: Option<Duration>,
@@ -52,8 +56,26 @@ impl Connection {
             .await
             .ok_or_else(|| CliError::failed(&what, no_answer(timeout)))?
             .map_err(|error| CliError::failed(&what, why_unreachable(&address, &error)))?;
-        let answered = Cell::new(false);
-        Ok(Connection { host, address, identity, timeout, answered, driver })
+        let (answered, base) = (Cell::new(false), as_anchor(&host));
+        Ok(Connection { host, base, address, identity, timeout, answered, driver })
+    }
+
+    /// Has relative paths start at the anchor that is stored at `target`.
+    pub(crate) async fn go_through(&mut self, target: &Target) -> Result<(), CliError> {
+        let what = format!("--through {}", target.spelled());
+        let (found, anchor) = self.lookup(target);
+        let loader = anchor.cell_request().send().pipeline.get_loader();
+        let loaded = loader.load_request().send().promise;
+        self.found(&what, target, found).await?;
+        let response = self.answer(&what, async { loaded.await.map_err(no_half(Right::Load)) });
+        let response = response.await?;
+        let value = response.get().map_err(|error| self.call_error(&what, &error))?.get_value();
+        if value.is_null() {
+            return Err(CliError::nothing(what, "the cell is empty"));
+        }
+        let anchor = value.get_as_capability();
+        self.base = anchor.map_err(|_| CliError::failed(what, "no anchor is stored there"))?;
+        Ok(())
     }
 
     pub(crate) fn host(&self) -> &host::Client {
@@ -130,7 +152,7 @@ impl Connection {
     /// The anchor that `target` is walked from.
     fn start(&self, target: &Target) -> anchor::Client {
         match target.start() {
-            Start::Bootstrap => as_anchor(&self.host),
+            Start::Bootstrap => self.base.clone(),
             Start::Cluster => self.host.root_request().send().pipeline.get_root(),
         }
     }

@@ -1,6 +1,8 @@
 //! `killick load`: the value at a path.
 
 use clap::Args;
+use killick::Right;
+use killick_client::granted::no_half;
 use serde_json::json;
 
 use super::Context;
@@ -40,6 +42,7 @@ impl Load {
         let (found, anchor) = context.connection.lookup(target);
         let loader = anchor.cell_request().send().pipeline.get_loader();
         let loaded = loader.load_request().send().promise;
+        let loaded = async { loaded.await.map_err(no_half(Right::Load)) };
         let found = context.connection.found(&what, target, found).await;
         if context.output.is_json() && matches!(found, Err(CliError::Nothing { .. })) {
             let line = json!({"path": target.canonical(), "value": null, "revision": 0});

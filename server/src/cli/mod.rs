@@ -18,6 +18,7 @@ mod completions;
 mod connection;
 mod demo;
 mod error;
+mod grant;
 mod import;
 mod info;
 mod load;
@@ -54,6 +55,7 @@ use connection::Connection;
 use error::{CliError, Exit};
 use output::Output;
 use signal::Interrupt;
+use target::Target;
 use text::{one_line, shortened};
 
 /// The environment variable with the address to connect to.
@@ -106,6 +108,11 @@ struct Global {
     #[arg(env = "KILLICK_IDENTITY", hide_env = true)]
     identity: Option<PathBuf>,
 
+    /// Start relative paths at the anchor that is stored in the cell at this path, as 'killick grant make'
+    /// stores one, instead of at the anchor that the server gives.
+    #[arg(long, global = true, value_name = "PATH", value_parser = Target::parser())]
+    through: Option<Target>,
+
     /// The longest wait for one answer: 500ms, 10s, 2m or plain seconds; 0 waits for ever.
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = wait)]
     timeout: Wait,
@@ -126,6 +133,7 @@ enum Command {
     Swap(swap::Swap),
     Lookup(lookup::Lookup),
     Clear(clear::Clear),
+    Grant(grant::Grant),
     Info(info::Info),
     Clients(clients::Clients),
     Top(top::Top),
@@ -226,6 +234,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Swap(swap) => connected(global, async |context| swap.run(context).await),
         Command::Lookup(lookup) => connected(global, async |context| lookup.run(context).await),
         Command::Clear(clear) => connected(global, async |context| clear.run(context).await),
+        Command::Grant(grant) => connected(global, async |context| grant.run(context).await),
         Command::Info(info) => connected(global, async |context| info.run(context).await),
         Command::Clients(clients) => connected(global, async |context| clients.run(context).await),
         Command::Bench(bench) => connected(global, async |context| bench.run(context).await),
@@ -251,7 +260,10 @@ fn connected(
         .map_err(|error| CliError::failed("start", error))?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let connection = Connection::open(address, identity, global.timeout.0).await?;
+        let mut connection = Connection::open(address, identity, global.timeout.0).await?;
+        if let Some(target) = &global.through {
+            connection.go_through(target).await?;
+        }
         let (output, timeout) = (Output::new(global.json), global.timeout.0);
         let mut context = Context { connection, output, timeout };
         let done = command(&mut context).await;

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use capnp::capability::Promise;
 use clap::Args;
+use killick::Right;
+use killick_client::granted::no_half;
 use killick_schema::api::anchor_capnp::anchor::storer;
 use serde_json::json;
 
@@ -105,7 +107,7 @@ impl Store {
             content.write(request.get().init_value())?;
             let sent = request.send().promise;
             return Ok(Promise::from_future(async move {
-                let response = sent.await?;
+                let response = sent.await.map_err(no_half(Right::Store))?;
                 let results = response.get()?;
                 Ok((results.get_succeeded(), results.get_revision()))
             }));
@@ -116,7 +118,7 @@ impl Store {
         content.write(request.get().init_value())?;
         let sent = request.send().promise;
         Ok(Promise::from_future(async move {
-            let response = sent.await?;
+            let response = sent.await.map_err(no_half(Right::Store))?;
             let results = response.get()?;
             Ok((results.get_succeeded(), results.get_revision()))
         }))

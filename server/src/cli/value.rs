@@ -17,7 +17,7 @@ use killick_schema::api::host_capnp::host;
 use serde_json::{Value as Json, json};
 
 use super::connection::within;
-use super::error::CliError;
+use super::error::{CliError, reason};
 use super::output::Output;
 use super::text::{counted, hex, shown};
 
@@ -205,16 +205,26 @@ async fn kind(capability: &capnp::capability::Client) -> Option<&'static str> {
     let mut lookup = anchor::Client::new(hook()).lookup_request();
     lookup.get().set_path("");
     let anchor = lookup.send().promise;
+    let grant = anchor::grant::Client::new(hook()).info_request().send().promise;
     let asked = async {
-        let (host, anchor, loader) = tokio::join!(host, anchor, loader);
-        match (host.is_ok(), anchor.is_ok(), loader.is_ok()) {
-            (true, _, _) => Some("host"),
-            (_, true, _) => Some("anchor"),
-            (_, _, true) => Some("loader"),
-            _ => None,
-        }
+        let (host, anchor, loader, grant) = tokio::join!(host, anchor, loader, grant);
+        let kinds = [
+            ("host", answers(&host)),
+            ("anchor", answers(&anchor)),
+            ("loader", answers(&loader)),
+            ("grant", answers(&grant)),
+        ];
+        kinds.into_iter().find_map(|(kind, answers)| answers.then_some(kind))
     };
     within(Some(KIND_TIMEOUT), asked).await.flatten()
+}
+
+/// Whether this is an answer to the call, also if it is that the right is missing.
+fn answers<T>(answer: &capnp::Result<T>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(error) => reason(error).parse::<killick::Denied>().is_ok(),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod capabilities;
 mod certificates;
 mod demo;
 mod errors;
+mod grants;
 mod holding;
 mod import;
 mod library;

@@ -1,0 +1,243 @@
+//! `killick grant`: anchors that give less than all, and the way to take them back.
+
+use std::fmt::Write;
+
+use capnp::capability::{Promise, Response};
+use capnp::private::capability::ClientHook;
+use clap::{Args, Subcommand};
+use killick::{Allowance, Resource, Right, Rights};
+use killick_client::granted::{no_half, put_limits, put_rights, read_limits, read_rights};
+use killick_schema::api::anchor_capnp::anchor::loader::load_results;
+use killick_schema::api::anchor_capnp::anchor::{self, grant};
+use serde_json::json;
+
+use super::Context;
+use super::error::CliError;
+use super::target::Target;
+
+const AFTER_HELP: &str = "\
+Rights: walk (to reach nodes and create them), lookup (to reach those that are there), ls, load,
+store, watch, attenuate (to hand on a part); 'all', 'none', and 'read' for lookup, ls, load, watch.
+
+Whoever reaches the cell at --at can use what is stored there, with --through. Whoever reaches the
+one at --revoker can take it back, for as long as something is stored there.
+
+Examples:
+  killick grant make docs --rights read --at for/bob --revoker admin/bob
+  killick --through for/bob load handbook
+  killick grant show admin/bob
+  killick grant revoke admin/bob";
+
+/// Give away a part of the tree, with some of the rights and within limits, and take it back.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Grant {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Make(Make),
+    Show(Show),
+    Revoke(Revoke),
+}
+
+/// Narrow the anchor at a path, and store it where others find it.
+#[derive(Args)]
+struct Make {
+    /// The anchor to narrow; it is created if it is not there.
+    #[arg(value_parser = Target::parser())]
+    path: Target,
+
+    /// What may be done through it: names with commas between, as in 'lookup,load'.
+    #[arg(long, value_name = "RIGHTS", default_value = "read")]
+    rights: Rights,
+
+    /// Where to store the narrowed anchor: an empty cell.
+    #[arg(long, value_name = "PATH", value_parser = Target::parser())]
+    at: Target,
+
+    /// Where to store the right to take it back: an empty cell.
+    #[arg(long, value_name = "PATH", value_parser = Target::parser())]
+    revoker: Target,
+
+    /// The most nodes that it may keep alive at a time.
+    #[arg(long, value_name = "N")]
+    nodes: Option<usize>,
+
+    /// The most levels below the path that may be reached.
+    #[arg(long, value_name = "N")]
+    depth: Option<usize>,
+
+    /// The most bytes of values that may be stored by it at a time.
+    #[arg(long, value_name = "N")]
+    value_bytes: Option<usize>,
+
+    /// The most watches at a time.
+    #[arg(long, value_name = "N")]
+    watches: Option<usize>,
+
+    /// The most channels at a time.
+    #[arg(long, value_name = "N")]
+    channels: Option<usize>,
+}
+
+/// Show what a grant gives, and how much of it is used.
+#[derive(Args)]
+struct Show {
+    /// Where the right to take it back is stored.
+    #[arg(value_parser = Target::parser())]
+    path: Target,
+}
+
+/// Take back what a grant gave: all that was reached by it fails from then on.
+#[derive(Args)]
+struct Revoke {
+    /// Where the right to take it back is stored; the cell is left as it is.
+    #[arg(value_parser = Target::parser())]
+    path: Target,
+}
+
+impl Grant {
+    pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        match self.command {
+            Command::Make(make) => make.run(context).await,
+            Command::Show(show) => show.run(context).await,
+            Command::Revoke(revoke) => revoke.run(context).await,
+        }
+    }
+}
+
+impl Make {
+    fn allowance(&self) -> Allowance {
+        let limits = [
+            (Resource::Nodes, self.nodes),
+            (Resource::Depth, self.depth),
+            (Resource::ValueBytes, self.value_bytes),
+            (Resource::Watches, self.watches),
+            (Resource::Channels, self.channels),
+        ];
+        let with = |all: Allowance, (resource, limit): (_, Option<usize>)| match limit {
+            Some(limit) => all.with(resource, limit),
+            None => all,
+        };
+        limits.into_iter().fold(Allowance::default(), with)
+    }
+
+    async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let what = format!("grant make {}", self.path.spelled());
+        let walked = context.connection.walk(&self.path).pipeline.get_anchor();
+        let mut request = walked.attenuate_request();
+        put_rights(self.rights, request.get().init_rights());
+        put_limits(self.allowance(), request.get().init_limits());
+        let sent = request.send();
+        let (anchor, grant) = (sent.pipeline.get_anchor(), sent.pipeline.get_grant());
+        context.connection.walked(&what, &self.path, sent.promise).await?;
+        // First what can take it back. Of what is stored alone, nothing stays.
+        store(context, &self.revoker, grant.client.hook.clone()).await?;
+        if let Err(error) = store(context, &self.at, anchor.client.hook).await {
+            let _ = context.connection.answer(&what, grant.revoke_request().send().promise).await;
+            let (_, cell) = context.connection.lookup(&self.revoker);
+            let _ = context.connection.answer(&what, cell.swap_request().send().promise).await;
+            return Err(error);
+        }
+        if context.output.is_json() {
+            let (at, revoker) = (self.at.canonical(), self.revoker.canonical());
+            let rights = self.rights.to_string();
+            let line = json!({"at": at, "revoker": revoker, "rights": rights});
+            context.output.line(line)?;
+        }
+        Ok(())
+    }
+}
+
+/// Stores a capability in the cell at `target`, which has to be empty.
+async fn store(
+    context: &Context,
+    target: &Target,
+    hook: Box<dyn ClientHook>,
+) -> Result<(), CliError> {
+    let what = format!("store {}", target.spelled());
+    let anchor = context.connection.walk(target).pipeline.get_anchor();
+    let mut request = anchor.cell_request().send().pipeline.get_storer().store_request();
+    request.get().init_value().set_as_capability(hook);
+    let sent = async {
+        let response = request.send().promise.await.map_err(no_half(Right::Store))?;
+        Ok(response.get()?.get_succeeded())
+    };
+    match context.connection.walked(&what, target, sent).await? {
+        true => Ok(()),
+        false => Err(CliError::nothing(what, "not stored: the cell holds a value")),
+    }
+}
+
+/// The grant in the cell at `target`.
+async fn stored(context: &Context, what: &str, target: &Target) -> Result<grant::Client, CliError> {
+    let (found, anchor) = context.connection.lookup(target);
+    let loaded = load(&anchor);
+    context.connection.found(what, target, found).await?;
+    let response = context.connection.answer(what, loaded).await?;
+    let value = response.get().map_err(|error| CliError::call(what, &error))?.get_value();
+    if value.is_null() {
+        return Err(CliError::nothing(what, "the cell is empty"));
+    }
+    value.get_as_capability().map_err(|_| CliError::failed(what, "no grant is stored there"))
+}
+
+/// Asks for what the cell of `anchor` holds.
+fn load(anchor: &anchor::Client) -> Promise<Response<load_results::Owned>, capnp::Error> {
+    let loader = anchor.cell_request().send().pipeline.get_loader();
+    let loaded = loader.load_request().send().promise;
+    Promise::from_future(async move { loaded.await.map_err(no_half(Right::Load)) })
+}
+
+impl Show {
+    async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let what = format!("grant show {}", self.path.spelled());
+        let grant = stored(context, &what, &self.path).await?;
+        let asked = grant.info_request().send().promise;
+        let response = context.connection.answer(&what, asked).await?;
+        let read = || {
+            let info = response.get()?;
+            let (limits, used) = (read_limits(info.get_limits()?), read_limits(info.get_used()?));
+            Ok((read_rights(info.get_rights()?), limits, used, info.get_revoked()))
+        };
+        let (rights, limits, used, revoked) =
+            read().map_err(|error: capnp::Error| CliError::call(&what, &error))?;
+        let limit = |resource| Some(limits.of(resource)).filter(|&limit| limit < usize::MAX);
+        if context.output.is_json() {
+            let mut line = json!({"rights": rights.to_string(), "revoked": revoked});
+            for resource in Resource::ALL {
+                let of = json!({"limit": limit(resource), "used": used.of(resource)});
+                line[resource.name()] = of;
+            }
+            return context.output.line(line);
+        }
+        context.output.line(format!("rights       {rights}"))?;
+        for resource in Resource::ALL {
+            let mut line = format!("{:<12} ", resource.name());
+            let limit = limit(resource).map(|limit| limit.to_string());
+            let _ = match (resource, limit) {
+                (Resource::Depth, limit) => write!(line, "{}", limit.as_deref().unwrap_or("any")),
+                (Resource::Nodes, None) => write!(line, "any"),
+                (_, None) => write!(line, "{} used", used.of(resource)),
+                (_, Some(limit)) => write!(line, "{} of {limit} used", used.of(resource)),
+            };
+            context.output.line(line)?;
+        }
+        context.output.line(format!("revoked      {}", if revoked { "yes" } else { "no" }))
+    }
+}
+
+impl Revoke {
+    async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let what = format!("grant revoke {}", self.path.spelled());
+        let grant = stored(context, &what, &self.path).await?;
+        context.connection.answer(&what, grant.revoke_request().send().promise).await?;
+        if context.output.is_json() {
+            context.output.line(json!({"revoked": true}))?;
+        }
+        Ok(())
+    }
+}
