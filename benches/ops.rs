@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use killick::{Anchor, Limits, Tree};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use killick::{Allowance, Anchor, Grant, Limits, Rights, Tree};
 
 #[allow(dead_code, reason = "each bench uses a part of what they share")]
 #[path = "support/shapes.rs"]
@@ -162,11 +162,49 @@ fn watching(c: &mut Criterion) {
     }
 }
 
+/// What a narrowed anchor costs beside one that is not, and what it takes to take it back.
+fn authority(c: &mut Criterion) {
+    let tree = tree();
+    let root = tree.root();
+    store(&walk(&root, "a/b"), Some(1));
+    let counted = Allowance { nodes: 1000, ..Allowance::default() };
+    let (whole, a) = (root.clone(), walk(&root, "a"));
+    let (narrow, _grant) = root.attenuate(Rights::ALL, Allowance::default());
+    let (limited, _limits) = root.attenuate(Rights::ALL, counted);
+    let mut group = c.benchmark_group("authority");
+    group.bench_function("load/whole", |b| b.iter(|| drop(black_box(a.load()))));
+    let a = narrow.walk("a").expect("granted");
+    group.bench_function("load/narrow", |b| b.iter(|| drop(black_box(a.load()))));
+    group.bench_function("walk/whole", |b| b.iter(|| drop(black_box(walk(&whole, "a/b")))));
+    group.bench_function("walk/narrow", |b| b.iter(|| drop(black_box(narrow.walk("a/b")))));
+    group.bench_function("walk/limited", |b| b.iter(|| drop(black_box(limited.walk("a/b")))));
+
+    // One grant of many, with a handle or with a thousand.
+    let others: Vec<_> =
+        (0..10_000).map(|_| root.attenuate(Rights::ALL, Allowance::default())).collect();
+    for handles in [1, 1000] {
+        let granted = || {
+            let (narrow, grant) = root.attenuate(Rights::ALL, Allowance::default());
+            let held: Vec<_> = (0..handles).map(|_| narrow.walk("a/b")).collect();
+            (grant, narrow, held)
+        };
+        let revoke = |(grant, narrow, held): (Grant, _, _)| {
+            grant.revoke();
+            (narrow, held)
+        };
+        group.bench_function(BenchmarkId::new("revoke_one_of_10000", handles), |b| {
+            b.iter_batched(granted, revoke, BatchSize::SmallInput);
+        });
+    }
+    drop(others);
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = reads, handles, create_and_prune, watching, listings
+    targets = reads, handles, create_and_prune, watching, listings, authority
 }
 criterion_main!(benches);

@@ -462,9 +462,29 @@ RPC = {
     "comes-again": [0] + ITS_OWN + [A_ | OPEN] + ready(A_) + get_value(A_) + [A_ | CLOSE, A_ | OPEN] + ready(A_),
 }
 
+# ---- authority: four bytes for each operation, as `Grants::step` in src/testing/grants.rs reads them
+
+BEGIN, WALK_TO, LOOK, LIST, READ_CELL, WRITE, LET_GO, NARROW, BOTH, REVOKE = 0, 1, 3, 5, 6, 7, 9, 11, 13, 15
+ALL_RIGHTS, READER, FREELY = 0, 0x80 | 0b0101110, 0
+
+
+def narrow(*steps):
+    return sum((list(step) + [0] * (4 - len(step)) for step in steps), [])
+
+
+AUTHORITY = {
+    "reader": narrow((BEGIN, 1, READER, FREELY), (WALK_TO, 0, 1), (LOOK, 0, 1), (LIST,), (READ_CELL,), (WRITE, 0, 1), (NARROW,)),
+    "limits": narrow((BEGIN, 1, ALL_RIGHTS, 1 | 2 << 1 | 0x10 | 2 << 5), (WALK_TO, 0, 3), (WALK_TO, 0, 2), (WALK_TO, 1, 1), (LET_GO, 1), (WALK_TO, 0, 4)),
+    "part-of-a-part": narrow((BEGIN, 0, ALL_RIGHTS, 1 | 4 << 1), (WALK_TO, 0, 1), (NARROW, 1, READER, 1 | 7 << 1), (WALK_TO, 0, 4), (LOOK, 2, 2), (REVOKE, 0, 0)),
+    "both": narrow((BEGIN, 1, ALL_RIGHTS, 1 | 3 << 1), (BEGIN, 2, READER, 1 | 1 << 1), (BOTH, 0, 1), (BOTH, 1, 0), (WALK_TO, 2, 4), (REVOKE, 0, 1), (LIST, 2)),
+    "revoked": narrow((BEGIN, 3, ALL_RIGHTS, FREELY), (WALK_TO, 0, 3), (WRITE, 1, 1), (REVOKE, 0, 0), (WALK_TO, 0, 1), (READ_CELL, 1), (BOTH, 0, 1), (NARROW, 1)),
+    "seventeen": narrow((BEGIN, 0, ALL_RIGHTS, FREELY), *[(NARROW, at, ALL_RIGHTS, FREELY) for at in range(17)]),
+    "no-path": narrow((BEGIN, 1, ALL_RIGHTS, 0x10), (WALK_TO, 0, 6), (LOOK, 0, 7), (WALK_TO, 0, 1), (LOOK, 0, 0)),
+}
+
 if __name__ == "__main__":
     seeds = Path(__file__).resolve().parent / "seeds"
-    for target, files in ("path", PATHS), ("tree_ops", TREE_OPS), ("wire", WIRE), ("rpc", RPC):
+    for target, files in ("path", PATHS), ("tree_ops", TREE_OPS), ("wire", WIRE), ("rpc", RPC), ("authority", AUTHORITY):
         (seeds / target).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (seeds / target / name).write_bytes(bytes(content))

@@ -11,11 +11,13 @@
 //! | `model` | [`Model`]: the contract as a sequential tree over `BTreeMap` |
 //! | `phase` | several threads at once, each with its own subtree, or all with the same few paths |
 //! | `racer` | one of the latter, and what it may expect |
+//! | `grants` | [`fuzz_authority`]: narrowed anchors, and what they may, against a model |
 //! | `grammar` | [`reference_parse`]: the path grammar a second time, written otherwise |
 //! | `observer` | [`Observer`]: a watcher, and what it may expect |
 //! | `tracked` | [`Tracked`]: a value whose drops are counted; [`settle`] |
 
 mod grammar;
+mod grants;
 mod model;
 mod observer;
 mod phase;
@@ -24,6 +26,7 @@ mod tracked;
 mod world;
 
 pub use grammar::reference_parse;
+pub use grants::fuzz_authority;
 pub use model::{Model, NodeId};
 pub use observer::{Observer, Seen};
 pub use tracked::{Ledger, Tracked, settle};

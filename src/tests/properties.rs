@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::sizes;
-use crate::testing::{Op, SLOTS, World, fuzz_path, fuzz_tree_ops, limits_profile, reference_parse};
+use crate::testing::{
+    Op, SLOTS, World, fuzz_authority, fuzz_path, fuzz_tree_ops, limits_profile, reference_parse,
+};
 use crate::{Limits, Tree};
 
 /// Runs `property` on the table's number of cases. A failure shows its smallest input, which belongs
@@ -30,6 +32,11 @@ fn check<S: Strategy>(input: S, property: impl Fn(S::Value)) {
 #[test]
 fn any_sequence_of_operations_agrees_with_the_model() {
     check(vec(any::<u8>(), 0..sizes().sequence_bytes), |bytes| fuzz_tree_ops(&bytes));
+}
+
+#[test]
+fn any_use_of_narrowed_anchors_agrees_with_the_model() {
+    check(vec(any::<u8>(), 0..sizes().sequence_bytes), |bytes| fuzz_authority(&bytes));
 }
 
 /// Operations around one crowded node: children come and go in groups, so that every form of the

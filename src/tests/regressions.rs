@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::testing::{fuzz_path, fuzz_tree_ops};
+use crate::testing::{fuzz_authority, fuzz_path, fuzz_tree_ops};
 
 /// Hands every file in `fuzz/seeds/<target>` to `run`, and its name to whoever reads a failure.
 fn replay(target: &str, run: impl Fn(&[u8])) {
@@ -35,4 +35,10 @@ fn seeds_of_path_are_read_as_the_reference_reads_them() {
 #[cfg_attr(miri, ignore = "reads files")]
 fn seeds_of_tree_ops_agree_with_the_model() {
     replay("tree_ops", fuzz_tree_ops);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn seeds_of_authority_agree_with_the_model() {
+    replay("authority", fuzz_authority);
 }
