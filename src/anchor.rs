@@ -10,6 +10,7 @@ use crate::node::children;
 use crate::path::PathError;
 use crate::prune;
 use crate::raw::node::Held;
+use crate::read_only::ReadOnly;
 use crate::sync::Guard;
 use crate::walk::{self, WalkError};
 use crate::watch::{Wait, Watch, WatchChildren};
@@ -551,6 +552,12 @@ impl<V: Send + Sync + 'static> Anchor<V> {
     /// ```
     pub fn wait(&self) -> Wait<V> {
         Wait::new(self.clone())
+    }
+
+    /// The same node for somebody who may look and change nothing: see [`ReadOnly`]. Costs nothing; cannot be
+    /// taken back.
+    pub fn read_only(&self) -> ReadOnly<V> {
+        ReadOnly::from(self.clone())
     }
 
     /// The same node with some of the rights alone, and within limits, until the grant is revoked. It is

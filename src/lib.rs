@@ -39,7 +39,8 @@
 //! | nothing leaks | after the last handle and the last value the tree holds its root alone |
 //! | a failing call leaves nothing | no node that it created stays behind, and values come back to the caller |
 //! | operations on one node are linearizable | and so is a list of one node's children; there is no transaction over several nodes |
-//! | no method blocks | each says whether it is wait-free or lock-free, and the exceptions; memory is freed later ([`docs::reclamation`]) |
+//! | narrowed is narrowed | what is reached through a [`Narrow`] anchor has its grants, for ever, and fails once one is revoked: [`docs::authority`] |
+//! | no method blocks | each says whether it is wait-free or lock-free, and the exceptions, which are those of [`Narrow`]; memory is freed later ([`docs::reclamation`]) |
 //!
 //! # When to use something else
 //! One table of names that seldom change is as well served by a `RwLock<HashMap>`; see
@@ -47,7 +48,7 @@
 //! out parts of it.
 //!
 //! # More
-//! [`docs`] has the guarantees, the memory orderings with the models that show each to be needed,
+//! [`docs`] has the guarantees, authority, the memory orderings with the models that show each to be needed,
 //! reclamation, limits, and performance.
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -69,6 +70,7 @@ mod watch;
 
 // Anchors that give less than all.
 mod authority;
+mod read_only;
 
 // One node; below it the only unsafe code; below that the primitives.
 mod node;
@@ -90,6 +92,7 @@ pub use ls::Names;
 pub use path::PathError;
 pub use raw::epoch::reclaim;
 pub use raw::value::Value;
+pub use read_only::ReadOnly;
 pub use tree::Tree;
 pub use walk::WalkError;
 pub use watch::{ChildrenChange, Wait, Watch, WatchChildren};

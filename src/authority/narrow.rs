@@ -26,7 +26,7 @@ use crate::watch::{Watch, WatchChildren};
 /// # Progress
 /// Every method waits while one of the grants is being revoked, and is then refused; those that make a
 /// handle wait for other threads that make or drop one of the same grant. Otherwise each is what the
-/// method of that name of [`Anchor`] is. `docs::authority` says more.
+/// method of that name of [`Anchor`] is. [`docs::authority`](crate::docs::authority) says more.
 ///
 /// # Errors
 /// Every method may be refused: [`Denied::Revoked`], or [`Denied::Right`] with the right that it needs.

@@ -1,5 +1,7 @@
 //! What the crate promises, and why it can.
 
+#[doc = include_str!("authority.md")]
+pub mod authority {}
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 #[doc = include_str!("limits.md")]
