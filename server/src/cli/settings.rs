@@ -13,6 +13,7 @@ use killick::Limits;
 use killick_server::{Address, Authorized, Config, Identity, Tls};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use toml::de::DeTable;
 
 use super::error::CliError;
 use super::log::{Format, Level};
@@ -218,28 +219,38 @@ impl fmt::Display for Time {
 
 /// An address as it is written.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-struct Listen(Address);
+struct Listen(#[serde(with = "written")] Address);
+
+/// What is text in a file. As a field, and not by `try_from`, so that an error has the place of its entry
+/// in a list, and not that of the list.
+mod written {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &impl Display,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: FromStr<Err: Display>,
+    {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
 
 impl FromStr for Listen {
     type Err = <Address as FromStr>::Err;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Listen)
-    }
-}
-
-impl TryFrom<String> for Listen {
-    type Error = <Address as FromStr>::Err;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Listen> for String {
-    fn from(address: Listen) -> String {
-        address.to_string()
     }
 }
 
@@ -259,20 +270,27 @@ fn text<'a>(name: &str, path: &'a Option<PathBuf>) -> Result<Option<&'a Path>, C
     }
 }
 
+/// The key of the setting that byte `at` of a file belongs to, whether or not the file is well-formed: the
+/// last one before, if `at` is in its value or on the line where that ends.
+fn key_at(file: &str, at: usize) -> Option<String> {
+    let (table, _) = DeTable::parse_recoverable(file);
+    let before = table.get_ref().iter().filter(|(key, _)| key.span().start <= at);
+    let (key, value) = before.max_by_key(|(key, _)| key.span().start)?;
+    let end = key.span().end.max(value.span().end).min(at);
+    let between = file.get(end..at)?;
+    (!between.contains('\n')).then(|| key.get_ref().to_string())
+}
+
 impl Settings {
     /// What the file at `path` says.
     pub(super) fn read(path: &Path) -> Result<Self, CliError> {
         let at = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|error| CliError::failed(&at, error))?;
         toml::from_str(&text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text[..start.min(text.len())].matches('\n').count();
-            let key = text.lines().nth(line).and_then(|line| line.split_once('='));
-            let key = key.map(|(key, _)| format!(" {}:", key.trim())).unwrap_or_default();
-            CliError::failed(
-                format!("{at}:{}", line + 1),
-                format!("{key} {}", error.message()).trim(),
-            )
+            let at_byte = error.span().map_or(0, |span| span.start).min(text.len());
+            let line = 1 + text[..at_byte].matches('\n').count();
+            let key = key_at(&text, at_byte).map(|key| format!("{key}: ")).unwrap_or_default();
+            CliError::failed(format!("{at}:{line}"), format!("{key}{}", error.message()))
         })
     }
 

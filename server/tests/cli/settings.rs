@@ -44,6 +44,11 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
         ("\n\nmax-knots = 1\n", "3: max-knots:", "max-nodes"),
         ("write-timeout = \"soon\"\n", "1: write-timeout:", "no unit of time"),
         ("listen = [\"nowhere\"]\n", "1: listen:", "nowhere"),
+        ("listen = [\n  \"unix:/a\",\n  \"nowhere\",\n]\n", "3: listen:", "nowhere"),
+        ("threads = 1\nallow-uid = [\n  1,\n  -2,\n]\n", "4: allow-uid:", "-2"),
+        ("allow-gid = [\n  1,\n  \"a=b\",\n]\n", "3: allow-gid:", "invalid type"),
+        ("\"max-nodes\" = true\n", "1: max-nodes:", "invalid type"),
+        ("threads = 2\nmax-nodes = = 1\n", "2: max-nodes:", ""),
         ("max-nodes 1\n", "1:", ""),
     ] {
         fs::write(&file, text).unwrap();
