@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::{ContextValue, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use killick_server::{Address, Identity, default_address};
@@ -176,7 +176,8 @@ impl Context {
 
 /// Runs the command that `arguments` ask for, the program's name first.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let exit = match parse(arguments) {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let exit = match parse(&arguments) {
         Ok(cli) => match dispatch(cli) {
             Ok(()) => Exit::Done,
             Err(error) => {
@@ -184,7 +185,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 error.exit()
             }
         },
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&error, &arguments),
     };
     ExitCode::from(exit as u8)
 }
@@ -194,7 +195,7 @@ fn command() -> clap::Command {
     Cli::command().mut_subcommand("serve", settings::Settings::explained)
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
@@ -302,8 +303,25 @@ fn report(error: &CliError) {
     }
 }
 
+/// The argument that `error` is about, as clap shows it, and the variable that its value came from, if it
+/// did not stand among `arguments`.
+fn variable(error: &clap::Error, arguments: &[OsString]) -> Option<(String, String)> {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let mut command = command();
+    command.build();
+    let mut all =
+        command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
+    let argument = all.find(|argument| argument.to_string() == *shown)?;
+    let (variable, flag) = (argument.get_env()?.to_str()?, format!("--{}", argument.get_long()?));
+    let is_flag = |given: &OsString| {
+        let rest = given.to_str().and_then(|given| given.strip_prefix(&flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    (!arguments.iter().any(is_flag)).then(|| (shown.clone(), variable.to_owned()))
+}
+
 /// Answers arguments that make no command: help and version to stdout, errors to stderr.
-fn refuse(error: &clap::Error) -> Exit {
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Done;
@@ -316,6 +334,10 @@ fn refuse(error: &clap::Error) -> Exit {
                 text = text.replace(value, &short);
             }
         }
+    }
+    if let Some((argument, variable)) = variable(error, arguments) {
+        let quoted = format!("'{argument}'");
+        text = text.replacen(&quoted, &format!("{variable} in the environment"), 1);
     }
     let text = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => text,

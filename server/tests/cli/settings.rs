@@ -60,7 +60,22 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
     let ran = checked(&["--config", "/nowhere/killick.toml"], &[]);
     assert!(ran.error(1).starts_with("killick: /nowhere/killick.toml: "), "{ran:?}");
     let ran = checked(&[], &[("KILLICK_MAX_NODES", "many")]);
-    assert!(ran.error(2).contains("many"), "{ran:?}");
+    let error = "invalid value 'many' for KILLICK_MAX_NODES in the environment: ";
+    assert!(ran.error(2).contains(error), "{ran:?}");
+    for (variable, value) in [
+        ("KILLICK_LISTEN", "unix:/a,nowhere"),
+        ("KILLICK_LOG", "loud"),
+        ("KILLICK_IDLE_TIMEOUT", "0"),
+    ] {
+        let ran = checked(&[], &[(variable, value)]);
+        let said = ran.stderr.contains(&format!(" for {variable} in the environment"));
+        assert!(said && ran.code == Some(2), "{ran:?}");
+    }
+    // The flag goes first, so that the fault is its own.
+    for flag in [&["--max-nodes", "few"][..], &["--max-nodes=few"]] {
+        let ran = checked(flag, &[("KILLICK_MAX_NODES", "many")]);
+        assert!(ran.error(2).contains("invalid value 'few' for '--max-nodes <N>'"), "{ran:?}");
+    }
     assert_eq!(checked(&["-v", "-q"], &[]).code, Some(2));
 }
 
