@@ -36,6 +36,9 @@ pub struct Config {
     pub limits: Limits,
     /// The most connections open at a time. One more is told so and closed.
     pub max_connections: usize,
+    /// The most TLS handshakes under way at a time, half of `max_connections` unless told otherwise: those
+    /// who have not shown yet that they may be here cannot keep out those who have.
+    pub max_handshakes: Option<usize>,
     /// The most capabilities that one connection may hold at a time.
     pub max_capabilities: usize,
     /// The most nodes that the capabilities of one connection may keep alive. Each counts as many as its
@@ -51,10 +54,12 @@ pub struct Config {
     /// come. While they do, nothing more is read from it; and four times as many may be open, answered
     /// and given up included. As many may wait to be written to it for others to call what it hosts.
     pub max_call_bytes: usize,
-    /// The largest value that a cell takes, in bytes. A message may be four times as large as that
-    /// or as the longest path, whichever is more, with a little more around a path; one that is
-    /// larger ends its connection.
+    /// The largest value that a cell takes, in bytes.
     pub max_value_bytes: usize,
+    /// The largest message, in bytes; one that is larger ends its connection. Unless told otherwise four
+    /// times as large as the largest value or the longest path, whichever is more, with a little more
+    /// around a path.
+    pub max_message_bytes: Option<usize>,
     /// The most bytes that all values together may take. One that was replaced counts until it is
     /// reclaimed.
     pub max_stored_bytes: usize,
@@ -98,6 +103,7 @@ impl Default for Config {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             limits: server_limits(),
             max_connections: 1024,
+            max_handshakes: None,
             // About 400 bytes each in the tables of a connection: 100 MB.
             max_capabilities: 1 << 18,
             // Half of the tree: no client alone can take it from the others by what it holds.
@@ -109,6 +115,7 @@ impl Default for Config {
             max_calls: 1 << 14,
             max_call_bytes: 64 << 20,
             max_value_bytes: 1 << 20,
+            max_message_bytes: None,
             max_stored_bytes: 1 << 30,
             max_value_capabilities: 256,
             settle_timeout: Duration::from_secs(10),
@@ -139,10 +146,20 @@ impl Config {
 
     /// The largest message that is read, in words of eight bytes.
     pub(crate) fn message_words(&self) -> usize {
+        self.max_message_bytes.unwrap_or_else(|| self.room_for_messages()) / 8
+    }
+
+    /// How many bytes a message with the largest value, or the longest path, may take.
+    fn room_for_messages(&self) -> usize {
         let value = self.max_value_bytes.saturating_mul(4);
         // A path some times too long is still read, to be an error of its call; beside it lie the
         // call's own structs. That is room for a call with a small value as well.
         let path = self.limits.path_bytes.saturating_mul(4).saturating_add(CALL_BYTES);
-        value.max(path) / 8
+        value.max(path)
+    }
+
+    /// The most TLS handshakes under way at a time.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.max_handshakes.unwrap_or((self.max_connections / 2).max(1))
     }
 }

@@ -41,8 +41,8 @@ enum End {
     Overflowed,
     /// The client did not read what was written to it.
     Stalled,
-    /// The limit of calls stayed unanswered.
-    Stuck,
+    /// This limit of calls stayed unanswered.
+    Stuck(Limit),
     /// A message began to come and did not end.
     Trickled,
     /// Nothing came for long.
@@ -135,7 +135,7 @@ impl End {
     fn limit(&self) -> Option<Limit> {
         match self {
             End::Stalled => Some(Limit::WriteTimeout),
-            End::Stuck => Some(Limit::Calls),
+            End::Stuck(limit) => Some(*limit),
             End::Overflowed => Some(Limit::CallBytes),
             End::Trickled => Some(Limit::ReadTimeout),
             End::Idle => Some(Limit::IdleTimeout),
@@ -153,7 +153,11 @@ impl End {
                 format!("answers would exceed their limit of {limit} bytes that wait to be written")
             }
             End::Stalled => format!("read nothing for {:?}", config.write_timeout),
-            End::Stuck => {
+            End::Stuck(Limit::Chain) => {
+                let (calls, time) = (net::MAX_CHAIN, config.write_timeout);
+                format!("{calls} calls that wait one for the other stayed unanswered for {time:?}")
+            }
+            End::Stuck(_) => {
                 let Config { max_calls, max_call_bytes, write_timeout, .. } = config;
                 format!(
                     "its limit of {max_calls} calls, or of {max_call_bytes} bytes of them, stayed \
@@ -215,10 +219,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let words = session.config().message_words();
-    let calls = net::Calls::new(net::Amount {
-        calls: session.config().max_calls,
-        bytes: session.config().max_call_bytes,
-    });
+    let amount =
+        net::Amount { calls: session.config().max_calls, bytes: session.config().max_call_bytes };
+    let meeting = session.clone();
+    let calls = net::Calls::new(amount, move |limit| meeting.hit(limit));
     let (stats, ending) = (session.stats().clone(), session.clone());
     let bounds = (words, max_output(session.config()));
     let (gate, network) =
@@ -230,7 +234,9 @@ where
     let end = tokio::select! {
         ended = &mut rpc => ended_by_itself(ended, calls.cause()),
         () = gate.stalled(config.write_timeout) => cut_off(&gate, &calls, rpc, End::Stalled).await,
-        () = calls.stuck(config.write_timeout) => cut_off(&gate, &calls, rpc, End::Stuck).await,
+        limit = calls.stuck(config.write_timeout) => {
+            cut_off(&gate, &calls, rpc, End::Stuck(limit)).await
+        }
         () = calls.over() => {
             let end = End::Broken(calls.too_many_bytes());
             cut_off(&gate, &calls, rpc, end).await
@@ -249,9 +255,6 @@ where
             return say_good_bye(session, &gate, &calls, rpc, disconnector).await;
         }
     };
-    if let Some(limit) = calls.met() {
-        session.hit(limit);
-    }
     // The system may have ended without letting go: after a failed write, and after a panic.
     let _ = timeout(END_TIMEOUT, disconnector).await;
     end

@@ -371,7 +371,11 @@ fn take_in(
     }
     let place = match &socket {
         Socket::Tls(_) => match Place::take(shared) {
-            None => return refuse(socket, &peer, "too many TLS handshakes are under way", shared),
+            None => {
+                let limit = config.handshakes();
+                let reason = format!("the limit of {limit} TLS handshakes is under way");
+                return refuse(socket, &peer, &reason, Limit::Handshakes, shared);
+            }
             place => place,
         },
         Socket::Unix(..) | Socket::Tcp(_) => None,
@@ -384,22 +388,20 @@ fn take_in(
         }
         None => {
             let limit = config.max_connections;
-            let reason = format!(
-                "the server already has its limit of {limit} connections{}",
-                Limit::Connections
-            );
-            refuse(socket, &peer, &reason, shared);
+            let reason = format!("the server already has its limit of {limit} connections");
+            refuse(socket, &peer, &reason, Limit::Connections, shared);
         }
     }
 }
 
-/// Tells a client that the server is full, in the protocol's own words, and closes. Before a handshake
-/// there are no words for it.
-fn refuse(socket: Socket, peer: &str, reason: &str, shared: &Shared) {
-    shared.hits.count(Limit::Connections);
+/// Tells a client that the server is full, by its `limit`, in the protocol's own words, and closes. Before a
+/// handshake there are no words for it.
+fn refuse(socket: Socket, peer: &str, words: &str, limit: Limit, shared: &Shared) {
+    shared.hits.count(limit);
     shared.count_refused();
+    let reason = format!("{words}{limit}");
     warn!(peer, %reason, "connection refused");
-    let message = net::abort(reason);
+    let message = net::abort(&reason);
     // It fits the buffer of a fresh socket; if it does not, the client learns less.
     let _ = match socket {
         Socket::Unix(mut socket, _) => socket.write_all(&message),

@@ -422,6 +422,7 @@ impl Peer for Session {
             Bound::Capabilities => Limit::ValueCapabilities,
             Bound::Backlog => Limit::CallBytes,
             Bound::Settle => Limit::SettleTimeout,
+            Bound::Resolutions => Limit::Chain,
         };
         self.hit(limit);
         limit.to_string()

@@ -168,11 +168,15 @@ pub(crate) enum Limit {
     ReadTimeout,
     IdleTimeout,
     HandshakeTimeout,
+    MessageBytes,
+    Handshakes,
+    /// The one that is fixed: calls, or promises, that depend one on the other.
+    Chain,
 }
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 19] = [
+    pub(crate) const ALL: [(Limit, &str); 22] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
@@ -192,6 +196,9 @@ impl Limit {
         (Limit::ReadTimeout, "read-timeout"),
         (Limit::IdleTimeout, "idle-timeout"),
         (Limit::HandshakeTimeout, "handshake-timeout"),
+        (Limit::MessageBytes, "max-message-bytes"),
+        (Limit::Handshakes, "max-handshakes"),
+        (Limit::Chain, "chain"),
     ];
 }
 

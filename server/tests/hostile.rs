@@ -11,9 +11,10 @@ use capnp::traits::{HasTypeId, ImbueMut};
 use capnp_rpc::rpc_capnp::{cap_descriptor, message};
 use killick_schema::api::anchor_capnp::anchor::{self, storer};
 use killick_server::Address;
+use support::scrape::limit_hits;
 use support::{
-    Harness, Peer, Put, bootstrap_messages, cell, eventually, load, load_cap, load_messages, put,
-    raw, run, store, walk, walk_error,
+    Harness, Peer, Put, bootstrap_messages, cell, eventually, load, load_cap, load_messages,
+    pipelined_call, put, raw, run, store, walk, walk_error,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::Level;
@@ -224,10 +225,16 @@ fn a_message_over_the_limit_ends_its_connection_and_says_why() {
     run(async {
         let peer = Peer::connect(harness.unix()).await;
         let error = walk_error(&peer.anchor(), &"a".repeat(1 << 20)).await;
-        assert!(error.to_string().contains("words exceeds the limit of 32768"), "{error}");
+        assert!(
+            error.to_string().contains("bytes exceeds the limit of 262144 (max-message-bytes)"),
+            "{error}"
+        );
         peer.ended().await;
         let log = harness.logged(1).await;
-        assert!(log[0].contains("words exceeds the limit of 32768"), "{log:?}");
+        assert!(
+            log[0].contains("bytes exceeds the limit of 262144 (max-message-bytes)"),
+            "{log:?}"
+        );
     });
 }
 
@@ -346,6 +353,58 @@ fn a_promise_that_resolves_to_itself_ends_its_connection() {
         send_and_wait_for_the_end(harness.unix(), &bytes).await;
         let log = harness.logged(1).await;
         assert!(log[0].ends_with("reason=promise 5 resolves to itself"), "{log:#?}");
+    });
+}
+
+#[test]
+fn promises_that_resolve_one_to_the_next_do_so_no_longer_than_the_stack_bears() {
+    let harness = Harness::with(|config| config.metrics = Some(([127, 0, 0, 1], 0).into()));
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        let (loader, _) = cell(&walk(&witness.anchor(), "a").await.unwrap()).await;
+        for (promises, is_broken) in [(20, false), (40, true)] {
+            let mut bytes = load_messages("a", 0);
+            bytes.extend(store_of(3, (2, Some(1)), |mut cap| cap.set_sender_promise(5)));
+            for promise in 5..5 + promises {
+                bytes.extend(resolve_to(promise, |mut cap| cap.set_sender_promise(promise + 1)));
+            }
+            bytes.extend(resolve_to(5 + promises, |mut cap| cap.set_sender_hosted(99)));
+            let mut stream = raw(harness.unix()).await;
+            stream.write_all(&bytes).await.expect("written");
+            let (mut answers, mut part) = (Vec::new(), [0; 1000]);
+            let told = |answers: &[u8]| {
+                String::from_utf8_lossy(answers).contains(" to another 32 times (chain)")
+            };
+            let is_stored = async || load_cap::<storer::Client>(&loader).await.unwrap().is_some();
+            while !told(&answers) && !is_stored().await {
+                let read = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut part));
+                let count = read.await.unwrap_or(Ok(0)).expect("read");
+                answers.extend_from_slice(&part[..count]);
+            }
+            assert_eq!(told(&answers), is_broken, "{promises}");
+            assert_eq!(limit_hits(&harness, "chain") > 0.0, is_broken, "{promises}");
+            drop(stream);
+            others_are_gone(&witness).await;
+        }
+    });
+}
+
+#[test]
+fn calls_that_wait_one_for_the_other_are_not_read_further_and_end_their_connection() {
+    let harness = Harness::with(|config| config.metrics = Some(([127, 0, 0, 1], 0).into()));
+    run(async {
+        let witness = Peer::connect(harness.unix()).await;
+        put(&witness, "a", Put::cap(capnp_rpc::new_client::<storer::Client, _>(Silent))).await;
+        let mut bytes = load_messages("a", 1);
+        let store = (<storer::Client as capnp::traits::HasTypeId>::TYPE_ID, 0);
+        for question in 4..4 + 33 {
+            bytes.extend(pipelined_call(question, (question - 1, Some(0)), store, |_| ()));
+        }
+        send_and_wait_for_the_end(harness.unix(), &bytes).await;
+        let log = harness.logged(1).await;
+        let why = "32 calls that wait one for the other stayed unanswered for 500ms (chain)";
+        assert!(log[0].ends_with(why), "{log:#?}");
+        assert_eq!(limit_hits(&harness, "chain"), 1.0);
     });
 }
 

@@ -2,18 +2,17 @@
 
 mod support;
 
-use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use capnp_rpc::new_client;
 use killick::Limits;
 use killick_schema::api::anchor_capnp::anchor::loader;
 use killick_server::{Address, Config, Server, StartError};
+use support::scrape::{address, get, http, limit_hits, samples};
 use support::{
-    Harness, PATIENCE, Peer, Put, cell, eventually, load, load_cap, put, raw, run, speaker, store,
-    swap, walk, walk_error,
+    Harness, Peer, Put, cell, eventually, load, load_cap, put, raw, run, speaker, store, swap,
+    walk, walk_error,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -22,38 +21,6 @@ fn harness() -> Harness {
         config.metrics = Some("127.0.0.1:0".parse().expect("an address"));
         config.limits.children = 2;
     })
-}
-
-fn address(harness: &Harness) -> SocketAddr {
-    harness.server.metrics().expect("asked for")
-}
-
-/// What is answered to a request: the first line, and the text after the head.
-fn http(address: SocketAddr, request: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).expect("connected");
-    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-    stream.write_all(request.as_bytes()).expect("written");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("read");
-    let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
-    (head.lines().next().unwrap_or_default().to_owned(), text.to_owned())
-}
-
-fn get(address: SocketAddr, path: &str) -> (String, String) {
-    http(address, &format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n"))
-}
-
-/// Every sample, by its name with labels.
-fn samples(harness: &Harness) -> HashMap<String, f64> {
-    let (status, text) = get(address(harness), "/metrics");
-    assert_eq!(status, "HTTP/1.1 200 OK");
-    assert!(text.ends_with("# EOF\n"), "{text}");
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let samples = lines.map(|line| {
-        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
-        (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line:?}")))
-    });
-    samples.collect()
 }
 
 #[test]
@@ -172,6 +139,7 @@ fn a_limit_that_a_client_meets_is_counted_by_its_setting() {
         config.max_value_bytes = 1000;
         config.max_stored_bytes = 2000;
         config.max_connections = 2;
+        config.max_message_bytes = Some(10_000);
         config.read_timeout = Duration::from_millis(50);
     });
     run(async {
@@ -196,9 +164,8 @@ fn a_limit_that_a_client_meets_is_counted_by_its_setting() {
             stream.read_to_end(&mut rest).await.expect("closed");
         }
         // It is counted when what the connection held is let go of, a little after its end is seen.
-        let last = "killick_limits_hit_total{limit=\"read-timeout\"}";
-        eventually("the count", async || samples(&harness)[last] == 1.0).await;
-        let told = samples(&harness);
+        eventually("the count", async || limit_hits(&harness, "read-timeout") == 1.0).await;
+        walk_error(&Peer::connect(harness.unix()).await.anchor(), &"a/".repeat(10_000)).await;
         for name in [
             "max-depth",
             "max-name-bytes",
@@ -209,9 +176,9 @@ fn a_limit_that_a_client_meets_is_counted_by_its_setting() {
             "max-capabilities",
             "read-timeout",
             "max-connections",
+            "max-message-bytes",
         ] {
-            let sample = format!("killick_limits_hit_total{{limit=\"{name}\"}}");
-            assert_eq!(told[&sample], 1.0, "{name}");
+            assert_eq!(limit_hits(&harness, name), 1.0, "{name}");
         }
     });
 }

@@ -29,6 +29,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use crate::shared::Shared;
+use crate::stats::Limit;
 
 /// How long before its end a certificate is worth a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -109,13 +110,13 @@ fn end_of(certificate: &[u8]) -> Option<SystemTime> {
 }
 
 /// A place among the handshakes that are under way: those who have not shown yet that they may be here
-/// take at most half of all connections, so that they cannot keep out those who have.
+/// take only so many of all connections, so that they cannot keep out those who have.
 pub(crate) struct Place(Arc<Shared>);
 
 impl Place {
     /// Takes a place, if one is free.
     pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let limit = (shared.config().max_connections / 2).max(1);
+        let limit = shared.config().handshakes();
         let more = |taken: usize| (taken < limit).then_some(taken + 1);
         // Relaxed, here and below: the count alone is decided by; it publishes nothing.
         let taken = shared.handshakes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -152,7 +153,9 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HandshakeError::NoIdentity => f.write_str("this server has no certificate"),
-            HandshakeError::TooLong(limit) => write!(f, "no TLS handshake within {limit:?}"),
+            HandshakeError::TooLong(time) => {
+                write!(f, "no TLS handshake within {time:?}{}", Limit::HandshakeTimeout)
+            }
             HandshakeError::NotTls => f.write_str("what came is not TLS"),
             HandshakeError::NoKey => f.write_str("the certificate shows no key"),
             HandshakeError::Failed(error) => write!(f, "TLS handshake: {error}"),

@@ -102,6 +102,7 @@ pub(crate) enum Bound {
     Capabilities,
     Backlog,
     Settle,
+    Resolutions,
 }
 
 /// One connection, as the bridge sees it: where live capabilities come from and where they go.
@@ -162,7 +163,8 @@ async fn settle<P: Peer>(
                 return Ok(hook);
             }
         }
-        Err(Error::failed(format!("a promise resolved to another {MAX_RESOLUTIONS} times")))
+        let name = peer.exceeds(Bound::Resolutions);
+        Err(Error::failed(format!("a promise resolved to another {MAX_RESOLUTIONS} times{name}")))
     };
     // Most are settled: those cost no timer.
     let mut resolved = Box::pin(resolved);

@@ -91,6 +91,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTIONS", hide_env = true)]
     max_connections: Option<usize>,
 
+    /// The most TLS handshakes under way at a time; half of --max-connections by default.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_HANDSHAKES", hide_env = true)]
+    max_handshakes: Option<usize>,
+
     /// The most capabilities that one connection may hold at a time, and that it may host.
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CAPABILITIES", hide_env = true)]
     max_capabilities: Option<usize>,
@@ -120,6 +124,13 @@ pub(super) struct Settings {
     /// The largest value, in bytes.
     #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_VALUE_BYTES", hide_env = true)]
     max_value_bytes: Option<usize>,
+
+    /// The largest message, in bytes; one that is larger ends its connection.
+    ///
+    /// Four times --max-value-bytes by default, or four times --max-path-bytes and 8 KiB if that is more. A
+    /// value has to fit in one with whatever is around it.
+    #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_MESSAGE_BYTES", hide_env = true)]
+    max_message_bytes: Option<usize>,
 
     /// The most bytes that all values together may take.
     #[arg(long, value_name = "BYTES", env = "KILLICK_MAX_STORED_BYTES", hide_env = true)]
@@ -312,8 +323,8 @@ impl Settings {
         }
         first! {
             listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, metrics,
-            threads, max_connections, max_capabilities, max_connection_nodes,
-            max_connection_values, max_calls, max_call_bytes, max_value_bytes, max_stored_bytes,
+            threads, max_connections, max_handshakes, max_capabilities, max_connection_nodes,
+            max_connection_values, max_calls, max_call_bytes, max_value_bytes, max_message_bytes, max_stored_bytes,
             max_value_capabilities, max_nodes, max_children, max_depth, max_name_bytes,
             max_path_bytes, settle_timeout, write_timeout, read_timeout, idle_timeout,
             drain_timeout, log, log_format
@@ -372,6 +383,7 @@ impl Settings {
             threads: self.threads.unwrap_or(default.threads),
             limits,
             max_connections: self.max_connections.unwrap_or(default.max_connections),
+            max_handshakes: self.max_handshakes,
             max_capabilities: self.max_capabilities.unwrap_or(default.max_capabilities),
             max_connection_nodes: self.max_connection_nodes.unwrap_or(default.max_connection_nodes),
             max_connection_values: self
@@ -380,6 +392,7 @@ impl Settings {
             max_calls: self.max_calls.unwrap_or(default.max_calls),
             max_call_bytes: self.max_call_bytes.unwrap_or(default.max_call_bytes),
             max_value_bytes: self.max_value_bytes.unwrap_or(default.max_value_bytes),
+            max_message_bytes: self.max_message_bytes,
             max_stored_bytes: self.max_stored_bytes.unwrap_or(default.max_stored_bytes),
             max_value_capabilities: self
                 .max_value_capabilities
@@ -405,12 +418,14 @@ impl Settings {
             threads,
             limits: Limits { name_bytes, path_bytes, depth, children, nodes },
             max_connections,
+            max_handshakes,
             max_capabilities,
             max_connection_nodes,
             max_connection_values,
             max_calls,
             max_call_bytes,
             max_value_bytes,
+            max_message_bytes,
             max_stored_bytes,
             max_value_capabilities,
             settle_timeout,
@@ -429,12 +444,14 @@ impl Settings {
             metrics: None,
             threads: Some(threads),
             max_connections: Some(max_connections),
+            max_handshakes,
             max_capabilities: Some(max_capabilities),
             max_connection_nodes: Some(max_connection_nodes),
             max_connection_values: Some(max_connection_values),
             max_calls: Some(max_calls),
             max_call_bytes: Some(max_call_bytes),
             max_value_bytes: Some(max_value_bytes),
+            max_message_bytes,
             max_stored_bytes: Some(max_stored_bytes),
             max_value_capabilities: Some(max_value_capabilities),
             max_nodes: Some(nodes),

@@ -39,7 +39,7 @@ const CAP_BYTES: usize = 512;
 
 /// How many calls may wait one for the other, and how many promises may resolve one to the next: the RPC
 /// system goes through such a chain on the stack, which some thousand of either overflow.
-const MAX_CHAIN: u32 = 32;
+pub(crate) const MAX_CHAIN: u32 = 32;
 
 /// How many calls, and how many bytes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,14 +79,16 @@ pub(crate) struct Calls {
     /// Of promises that others have resolved to, how many there were up to there.
     promises: RefCell<HashMap<u32, u32>>,
     exceeded: Notify,
-    /// Since when nothing is read.
-    stopped: Cell<Option<Instant>>,
+    /// Since when nothing is read, and which limit says so.
+    stopped: Cell<Option<(Instant, Limit)>>,
     room: Notify,
     stops: Notify,
     /// What was wrong with what came in, if that is why the RPC system disconnected.
     cause: RefCell<Option<Error>>,
-    /// The limit that the connection has to end for.
-    met: Cell<Option<Limit>>,
+    /// Told of each limit that is met.
+    meets: Box<dyn Fn(Limit)>,
+    /// The connection has to end for one.
+    is_ended: Cell<bool>,
 }
 
 /// What a message is that came in.
@@ -112,8 +114,9 @@ fn broken(promise: u32, reason: &str) -> Builder<HeapAllocator> {
 }
 
 impl Calls {
-    /// None yet; `limit` may be unanswered at a time, but one call always.
-    pub(crate) fn new(limit: Amount) -> Rc<Self> {
+    /// None yet; `limit` may be unanswered at a time, but one call always. `meets` is told of each limit that
+    /// is met, but of those that just have the client wait.
+    pub(crate) fn new(limit: Amount, meets: impl Fn(Limit) + 'static) -> Rc<Self> {
         Rc::new(Calls {
             limit: Cell::new(limit),
             open: RefCell::default(),
@@ -126,7 +129,8 @@ impl Calls {
             room: Notify::new(),
             stops: Notify::new(),
             cause: RefCell::default(),
-            met: Cell::new(None),
+            meets: Box::new(meets),
+            is_ended: Cell::new(false),
         })
     }
 
@@ -136,13 +140,13 @@ impl Calls {
         self.room.notify_one();
     }
 
-    /// Resolves when nothing was read for longer than `time`, for there were too many calls.
-    pub(crate) async fn stuck(&self, time: Duration) {
+    /// Resolves when nothing was read for longer than `time`, with the limit that was met.
+    pub(crate) async fn stuck(&self, time: Duration) -> Limit {
         loop {
             match self.stopped.get() {
                 None => self.stops.notified().await,
-                Some(since) if since.elapsed() >= time => return,
-                Some(since) => super::sleep_from(since, time).await,
+                Some((since, limit)) if since.elapsed() >= time => return limit,
+                Some((since, _)) => super::sleep_from(since, time).await,
             }
         }
     }
@@ -163,9 +167,11 @@ impl Calls {
         self.cause.borrow().clone()
     }
 
-    /// The limit of calls, or of their bytes, that the connection ends for, if it ends for one.
-    pub(crate) fn met(&self) -> Option<Limit> {
-        self.met.get()
+    /// The connection has to end for `limit`, if not for another one already.
+    pub(super) fn ends_for(&self, limit: Limit) {
+        if !self.is_ended.replace(true) {
+            (self.meets)(limit);
+        }
     }
 
     /// The RPC system disconnects, for what `result` says.
@@ -176,7 +182,7 @@ impl Calls {
 
     /// Waits until there is room for a call.
     pub(super) async fn room(&self) {
-        self.while_holds(|| self.is_full()).await;
+        self.while_holds(Limit::Calls, || self.is_full()).await;
     }
 
     /// Waits until these calls do not wait any more.
@@ -184,14 +190,14 @@ impl Calls {
         let waits =
             |call| self.open.borrow().get(call).is_some_and(|open| open.state == State::Waits);
         let is_lifted = || self.limit.get().calls == usize::MAX;
-        self.while_holds(|| !is_lifted() && calls.iter().any(waits)).await;
+        self.while_holds(Limit::Chain, || !is_lifted() && calls.iter().any(waits)).await;
     }
 
-    /// Waits as long as `holds` does. Meanwhile nothing is read.
-    async fn while_holds(&self, holds: impl Fn() -> bool) {
+    /// Waits as long as `holds` does, for `limit`. Meanwhile nothing is read.
+    async fn while_holds(&self, limit: Limit, holds: impl Fn() -> bool) {
         while holds() {
             if self.stopped.get().is_none() {
-                self.stopped.set(Some(Instant::now()));
+                self.stopped.set(Some((Instant::now(), limit)));
                 self.stops.notify_one();
             }
             self.room.notified().await;
@@ -244,7 +250,9 @@ impl Calls {
             Ok(cap_descriptor::SenderPromise(_) | cap_descriptor::SenderHosted(_))
                 if before >= MAX_CHAIN =>
             {
-                let reason = format!("promises resolved one to the next {MAX_CHAIN} times");
+                (self.meets)(Limit::Chain);
+                let name = Limit::Chain;
+                let reason = format!("a promise resolved to another {MAX_CHAIN} times{name}");
                 Ok(Received::Instead(broken(promise, &reason)))
             }
             // The second is taken for the first if that is what it is known as.
@@ -302,7 +310,7 @@ impl Calls {
         let mut open = self.open.borrow_mut();
         let limit = self.limit.get().calls.max(1).saturating_mul(HELD);
         if open.len() - self.given_up.get() >= limit {
-            self.met.set(Some(Limit::Calls));
+            self.ends_for(Limit::Calls);
             return Err(Error::overloaded(format!(
                 "this connection has its limit of {limit} calls open: an answered one counts until \
                  the client has said that it is done with the answer{}",
@@ -326,7 +334,7 @@ impl Calls {
 
     /// What to tell a client whose calls and answers take too much.
     pub(crate) fn too_many_bytes(&self) -> Error {
-        self.met.set(Some(Limit::CallBytes));
+        self.ends_for(Limit::CallBytes);
         let limit = self.limit.get().bytes.saturating_mul(HELD);
         Error::overloaded(format!(
             "the open calls of this connection exceed their limit of {limit} bytes: an answer counts \

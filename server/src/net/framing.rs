@@ -12,6 +12,8 @@ use std::rc::Rc;
 use capnp::Word;
 use capnp::message::ReaderSegments;
 
+use crate::stats::Limit;
+
 /// The most segments a message may have, as in the RPC system.
 const MAX_SEGMENTS: usize = 512;
 
@@ -163,7 +165,10 @@ fn frame_len(bytes: &[u8], max_words: usize) -> io::Result<Option<(usize, usize)
     }
     let words: usize = (1..=segments).filter_map(number).sum();
     if words > max_words {
-        return Err(refused(format!("message of {words} words exceeds the limit of {max_words}")));
+        let [bytes, limit] = [words, max_words].map(|words| words.saturating_mul(8));
+        let name = Limit::MessageBytes;
+        let error = format!("message of {bytes} bytes exceeds the limit of {limit}{name}");
+        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, error));
     }
     if words == 0 {
         return Err(refused("not a Cap'n Proto message: it is empty".to_owned()));
@@ -248,7 +253,7 @@ mod tests {
     fn a_table_over_the_limits_is_refused_as_soon_as_it_is_there() {
         for (bytes, expected) in [
             (&b"GET "[..], "542393672 segments exceed the limit of 512"),
-            (&[0, 0, 0, 0, 101, 0, 0, 0], "101 words exceeds the limit of 100"),
+            (&[0, 0, 0, 0, 101, 0, 0, 0], "808 bytes exceeds the limit of 800 (max-message-bytes)"),
             (&[0, 0, 0, 0, 0, 0, 0, 0], "it is empty"),
             (&[0xff; 4], "4294967296 segments"),
         ] {

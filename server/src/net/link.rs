@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,7 +17,7 @@ use futures::channel::oneshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Calls, Gate, MAKING_LIMIT, Received, Segments, SharedSegments, Stream, gate};
-use crate::stats::Stats;
+use crate::stats::{Limit, Stats};
 
 /// The most words that are allocated for a message before it is known how many it takes: the RPC
 /// system asks for a kilobyte and more for a call, which most do not use.
@@ -204,7 +205,11 @@ async fn receive<S: AsyncRead + Unpin>(
     ends: &dyn Fn(),
 ) -> Result<Option<Box<dyn IncomingMessage>>, Error> {
     calls.room().await;
-    let Some(segments) = poll_fn(|cx| stream.poll_message(cx)).await? else {
+    let read = poll_fn(|cx| stream.poll_message(cx)).await;
+    if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::QuotaExceeded) {
+        calls.ends_for(Limit::MessageBytes);
+    }
+    let Some(segments) = read? else {
         return Ok(None);
     };
     let mut options = ReaderOptions::new();

@@ -41,7 +41,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use calls::Received;
-pub(crate) use calls::{Amount, Calls, HELD};
+pub(crate) use calls::{Amount, Calls, HELD, MAX_CHAIN};
 use framing::{Frames, Segments, SharedSegments};
 pub(crate) use link::{Network, abort};
 

@@ -21,9 +21,21 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
     let file = folder.path().join("killick.toml");
     fs::write(&file, "max-nodes = 1\nmax-children = 1\nmax-depth = 1\nlog = \"off\"\n").unwrap();
     let path = file.to_str().unwrap();
-    let environment = [("KILLICK_MAX_NODES", "2"), ("KILLICK_MAX_CHILDREN", "2")];
+    let environment = [
+        ("KILLICK_MAX_NODES", "2"),
+        ("KILLICK_MAX_CHILDREN", "2"),
+        ("KILLICK_MAX_HANDSHAKES", "7"),
+        ("KILLICK_MAX_MESSAGE_BYTES", "9000"),
+    ];
     let ran = checked(&["--config", path, "--max-nodes", "3"], &environment);
-    for line in ["max-nodes = 3", "max-children = 2", "max-depth = 1", "log = \"off\""] {
+    for line in [
+        "max-nodes = 3",
+        "max-children = 2",
+        "max-depth = 1",
+        "log = \"off\"",
+        "max-handshakes = 7",
+        "max-message-bytes = 9000",
+    ] {
         assert!(ran.ok().lines().any(|told| told == line), "{line}: {ran:?}");
     }
     // What is shown is a file that says the same.

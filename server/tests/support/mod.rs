@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test target uses some of it")]
 
 pub mod pki;
+pub mod scrape;
 
 use std::cell::Cell;
 use std::future::Future;
