@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -134,8 +134,8 @@ pub(crate) struct Incoming {
 pub(crate) enum Socket {
     Unix(StdUnixStream, Who),
     Tcp(std::net::TcpStream),
-    /// Before the handshake.
-    Tls(std::net::TcpStream),
+    /// Before the handshake, and where it comes from.
+    Tls(std::net::TcpStream, IpAddr),
 }
 
 /// A bound socket. A Unix socket's file is removed when it is dropped.
@@ -226,7 +226,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 let stream = stream.into_std()?;
                 Ok(match self {
-                    Listener::Tls(_) => (Socket::Tls(stream), format!("tls {peer}")),
+                    Listener::Tls(_) => (Socket::Tls(stream, peer.ip()), format!("tls {peer}")),
                     _ => (Socket::Tcp(stream), format!("tcp {peer}")),
                 })
             }
@@ -369,29 +369,24 @@ fn take_in(
         shared.count_refused();
         return warn!(peer, reason = %refused, "connection refused");
     }
+    let Some(permit) = Permit::take(shared) else {
+        let limit = config.max_connections;
+        let reason = format!("the server already has its limit of {limit} connections");
+        return refuse(socket, &peer, &reason, Limit::Connections, shared);
+    };
     let place = match &socket {
-        Socket::Tls(_) => match Place::take(shared) {
+        Socket::Tls(_, address) => match Place::take(shared, *address) {
             None => {
                 let limit = config.handshakes();
-                let reason = format!("the limit of {limit} TLS handshakes is under way");
+                let reason = format!("more than the limit of {limit} TLS handshakes are under way");
                 return refuse(socket, &peer, &reason, Limit::Handshakes, shared);
             }
             place => place,
         },
         Socket::Unix(..) | Socket::Tcp(_) => None,
     };
-    match Permit::take(shared) {
-        // An error means that the server stops.
-        Some(permit) => {
-            let worker = permit.worker();
-            drop(workers[worker].send(Incoming { socket, peer, permit, place }));
-        }
-        None => {
-            let limit = config.max_connections;
-            let reason = format!("the server already has its limit of {limit} connections");
-            refuse(socket, &peer, &reason, Limit::Connections, shared);
-        }
-    }
+    // An error means that the server stops.
+    drop(workers[permit.worker()].send(Incoming { socket, peer, permit, place }));
 }
 
 /// Tells a client that the server is full, by its `limit`, in the protocol's own words, and closes. Before a
@@ -406,6 +401,6 @@ fn refuse(socket: Socket, peer: &str, words: &str, limit: Limit, shared: &Shared
     let _ = match socket {
         Socket::Unix(mut socket, _) => socket.write_all(&message),
         Socket::Tcp(mut socket) => socket.write_all(&message),
-        Socket::Tls(_) => Ok(()),
+        Socket::Tls(..) => Ok(()),
     };
 }

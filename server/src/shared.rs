@@ -12,7 +12,7 @@ use killick::Tree;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
-use crate::access::{Granted, Handshakes};
+use crate::access::{Granted, Places};
 use crate::config::Config;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
 use crate::wire::Stored;
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) hostname: String,
     connections: AtomicUsize,
     /// TLS handshakes under way.
-    pub(crate) handshakes: Handshakes,
+    pub(crate) handshakes: Places,
     /// What keys have that may not do everything.
     pub(crate) granted: Granted,
     /// How many of them each worker has.
@@ -81,7 +81,7 @@ impl Shared {
             started: Instant::now(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             connections: AtomicUsize::new(0),
-            handshakes: Handshakes::new(0),
+            handshakes: Places::default(),
             granted: Granted::default(),
             changed: watch::Sender::new(()),
             shares: (0..workers).map(|_| AtomicUsize::new(0)).collect(),

@@ -24,7 +24,6 @@ use crate::listen::{Incoming, Socket};
 use crate::owners::Note;
 use crate::session::Session;
 use crate::shared::Shared;
-use crate::stats::Limit;
 use crate::system;
 
 /// What the connections of one worker share.
@@ -256,7 +255,7 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
 /// Finds out who a client is and what it gets, and serves it; or says why not. What takes much is in a box
 /// for as long as it lasts: none of the ways takes the room of another.
 async fn admit_and_run(
-    (socket, place): (Socket, Option<Place>),
+    (socket, mut place): (Socket, Option<Place>),
     peer: &str,
     worker: &Rc<Worker>,
     stop: &mut watch::Receiver<bool>,
@@ -279,16 +278,24 @@ async fn admit_and_run(
             let admitted = admit(Who::Local, peer.to_owned())?;
             Box::pin(connection::run(stream, &admitted, worker, stop)).await;
         }
-        Socket::Tls(socket) => {
+        Socket::Tls(socket, _) => {
             let stream = tokio::net::TcpStream::from_std(socket).map_err(told)?;
             let (tls, limit) = (config.tls.as_ref(), config.handshake_timeout);
+            let displaced = async {
+                match &mut place {
+                    Some(place) => place.lost().await,
+                    None => std::future::pending().await,
+                }
+            };
             let shaken = tokio::select! {
+                biased;
+                () = displaced => Err(HandshakeError::Displaced),
                 shaken = Box::pin(handshake(tls, stream, limit)) => shaken,
                 _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
             };
             let (stream, key) = shaken.map_err(|error| {
-                if matches!(error, HandshakeError::TooLong(_)) {
-                    worker.shared().hits.count(Limit::HandshakeTimeout);
+                if let Some(limit) = error.limit() {
+                    worker.shared().hits.count(limit);
                 }
                 error.to_string()
             })?;

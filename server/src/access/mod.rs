@@ -15,6 +15,7 @@
 
 mod authorized;
 mod granted;
+mod places;
 mod tls;
 mod unix;
 
@@ -25,7 +26,8 @@ use killick_client::Fingerprint;
 pub(crate) use authorized::Grant;
 pub use authorized::{Authorized, AuthorizedError, BadLine, LineError};
 pub(crate) use granted::{Given, Granted};
-pub(crate) use tls::{HandshakeError, Handshakes, Place, handshake};
+pub(crate) use places::{Place, Places};
+pub(crate) use tls::{HandshakeError, handshake};
 pub use tls::{Tls, TlsError};
 pub(crate) use unix::{Credentials, socket_mode};
 

@@ -1,4 +1,4 @@
-//! TLS: the server's side of a handshake, bounded in time and in number.
+//! TLS: the server's side of a handshake, bounded in time.
 //!
 //! rustls decides, by its own verifiers: a client is let through if it shows a certificate of one of the
 //! server's authorities that is valid now and for clients, and proves to have its key. What it then gets
@@ -11,7 +11,6 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +27,6 @@ use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use crate::shared::Shared;
 use crate::stats::Limit;
 
 /// How long before its end a certificate is worth a warning.
@@ -109,31 +107,6 @@ fn end_of(certificate: &[u8]) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// A place among the handshakes that are under way: those who have not shown yet that they may be here
-/// take only so many of all connections, so that they cannot keep out those who have.
-pub(crate) struct Place(Arc<Shared>);
-
-impl Place {
-    /// Takes a place, if one is free.
-    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let limit = shared.config().handshakes();
-        let more = |taken: usize| (taken < limit).then_some(taken + 1);
-        // Relaxed, here and below: the count alone is decided by; it publishes nothing.
-        let taken = shared.handshakes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.is_ok().then(|| Place(shared.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Relaxed: as in `take`.
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// How many handshakes are under way.
-pub(crate) type Handshakes = AtomicUsize;
-
 /// Why a handshake came to nothing.
 #[derive(Debug)]
 pub(crate) enum HandshakeError {
@@ -141,6 +114,8 @@ pub(crate) enum HandshakeError {
     NoIdentity,
     /// It did not end in time.
     TooLong(Duration),
+    /// Another one has got its place.
+    Displaced,
     /// What came is not TLS.
     NotTls,
     /// The client showed nothing that can be told by.
@@ -156,9 +131,23 @@ impl fmt::Display for HandshakeError {
             HandshakeError::TooLong(time) => {
                 write!(f, "no TLS handshake within {time:?}{}", Limit::HandshakeTimeout)
             }
+            HandshakeError::Displaced => {
+                write!(f, "other TLS handshakes have begun since{}", Limit::Handshakes)
+            }
             HandshakeError::NotTls => f.write_str("what came is not TLS"),
             HandshakeError::NoKey => f.write_str("the certificate shows no key"),
             HandshakeError::Failed(error) => write!(f, "TLS handshake: {error}"),
+        }
+    }
+}
+
+impl HandshakeError {
+    /// The limit that was met, if one was.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        match self {
+            HandshakeError::TooLong(_) => Some(Limit::HandshakeTimeout),
+            HandshakeError::Displaced => Some(Limit::Handshakes),
+            _ => None,
         }
     }
 }
