@@ -5,7 +5,13 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use support::{Harness, Peer, cell, eventually, identity, lookup, ls, names, run, store, walk};
+use killick_schema::api::anchor_capnp::anchor::storer;
+use killick_server::{Config, Held, Simulated};
+use support::{
+    Harness, PATIENCE, Peer, cell, eventually, identity, load_messages, lookup, ls, names,
+    pipelined_call, run, store, walk,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 /// Names the address to the process that [`a_killed_process_lets_go_of_what_it_held`] starts.
 const HOLDER: &str = "KILLICK_TEST_HOLDER";
@@ -222,5 +228,77 @@ fn answers_not_yet_there_can_be_called() {
         request.get().set_path("self/a");
         let found = request.send().pipeline.get_anchor();
         assert_eq!(names(&found).await, ["b"]);
+    });
+}
+
+/// Reads one message: how many bytes it took.
+async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> usize {
+    let segments = 1 + stream.read_u32_le().await.expect("a table") as usize;
+    let mut words = 0;
+    for _ in 0..segments {
+        words += stream.read_u32_le().await.expect("a length") as usize;
+    }
+    let table = 4 + 4 * segments;
+    let rest = table.next_multiple_of(8) - table + 8 * words;
+    stream.read_exact(&mut vec![0; rest]).await.expect("the content");
+    table + rest
+}
+
+#[test]
+fn values_go_with_the_message_that_ends_their_owners_connection_though_its_stream_is_full() {
+    use capnp::traits::HasTypeId;
+    use capnp_rpc::rpc_capnp;
+
+    const ROOM: usize = 1024;
+    run(async {
+        // Nobody waits for the client to read.
+        let server =
+            Simulated::start(Config { write_timeout: 10 * PATIENCE, ..Config::for_test([]) });
+        let (mut client, stream) = tokio::io::duplex(ROOM);
+        let serving = server.clone();
+        let served = tokio::task::spawn_local(async move { serving.serve(stream, "test").await });
+
+        let mut bytes = load_messages("a", 0);
+        let method = (storer::Client::TYPE_ID, 0);
+        bytes.extend(pipelined_call(3, (2, Some(1)), method, |payload| {
+            let mut store = payload.init_content().init_as::<storer::store_params::Builder<'_>>();
+            store.set_bound(true);
+            store.init_value().set_as("hers").expect("set");
+        }));
+        client.write_all(&bytes).await.expect("written");
+        for _ in 0..4 {
+            read_message(&mut client).await;
+        }
+        assert_eq!(server.filled().len(), 1);
+
+        // Fills the stream to its last byte, so that the server still reads.
+        let question = |id: u32| {
+            let mut message = capnp::message::Builder::new_default();
+            let root = message.init_root::<rpc_capnp::message::Builder<'_>>();
+            root.init_bootstrap().set_question_id(id);
+            capnp::serialize::write_message_to_words(&message)
+        };
+        client.write_all(&question(10)).await.expect("written");
+        let answer = read_message(&mut client).await;
+        let count = ROOM.div_ceil(answer);
+        let questions: Vec<_> = (0..count).flat_map(|id| question(11 + id as u32)).collect();
+        client.write_all(&questions).await.expect("written");
+        let mut too_many = vec![0; count * answer - ROOM];
+        client.read_exact(&mut too_many).await.expect("read");
+
+        // An answer to what was never asked.
+        let mut wrong = capnp::message::Builder::new_default();
+        let root = wrong.init_root::<rpc_capnp::message::Builder<'_>>();
+        root.init_return().set_answer_id(99);
+        let wrong = capnp::serialize::write_message_to_words(&wrong);
+        client.write_all(&wrong).await.expect("written");
+        eventually("the value's end", async || server.filled().is_empty()).await;
+        assert_eq!(server.held().connections, 1, "the client has not been told yet");
+
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.expect("the end");
+        assert!(String::from_utf8_lossy(&rest[ROOM..]).contains("nvalid question ID"), "{rest:?}");
+        served.await.expect("served");
+        eventually("the end of all", async || server.held() == Held::NOTHING).await;
     });
 }
