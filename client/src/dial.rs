@@ -96,7 +96,7 @@ fn server_name(at: &str) -> Result<ServerName<'static>, rustls::pki_types::Inval
 
 /// A stream over TLS that is broken off without a word is at its end, as one without TLS is: what it
 /// carries says itself where it is complete.
-pub(crate) fn end_is_an_end<T: Default>(read: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+pub fn end_is_an_end<T: Default>(read: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     match read {
         Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Poll::Ready(Ok(T::default()))

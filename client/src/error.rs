@@ -145,12 +145,12 @@ fn is_transient(kind: io::ErrorKind) -> bool {
 pub(crate) const REMOTE: &str = "remote exception: ";
 
 /// Whether the other side sent this error, and not our own end of the connection.
-pub(crate) fn is_remote(error: &capnp::Error) -> bool {
+pub fn is_remote(error: &capnp::Error) -> bool {
     error.extra.starts_with(REMOTE)
 }
 
 /// An error's words, without what the layers between put before them.
-pub(crate) fn reason(error: &capnp::Error) -> String {
+pub fn reason(error: &capnp::Error) -> String {
     let mut text = error.extra.as_str();
     while let Some(rest) = text.strip_prefix(REMOTE) {
         text = rest;
@@ -270,6 +270,13 @@ mod tests {
         for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidData] {
             assert!(!connect(kind).is_transient(), "{kind}");
         }
+    }
+
+    #[test]
+    fn reason_drops_every_prefix_of_the_layers_between() {
+        let error = capnp::Error::failed(format!("{REMOTE}{REMOTE}no"));
+        assert_eq!(reason(&error), "no");
+        assert_eq!(reason(&capnp::Error::failed(REMOTE.into())), "Failed");
     }
 
     #[test]

@@ -127,6 +127,13 @@ pub use capnp_rpc;
 pub use killick::{Allowance, Denied, PathError, Resource, Right, Rights, StoreErrorKind};
 pub use killick_schema as schema;
 
+/// What the server and its command line do in the same way. No part of what this crate promises.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::dial::end_is_an_end;
+    pub use crate::error::{is_remote, reason};
+}
+
 /// Compiles what the README shows.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use killick_client::internal::end_is_an_end;
 use killick_client::{Fingerprint, Identity};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -176,8 +177,7 @@ fn failed(error: io::Error) -> HandshakeError {
     }
 }
 
-/// A stream after its handshake. One that is broken off without a word is at its end, as a socket is: each
-/// message says itself where it is complete.
+/// A stream after its handshake. One that is broken off without a word is at its end, as a socket is.
 pub(crate) struct Secured(Box<TlsStream<TcpStream>>);
 
 impl AsyncRead for Secured {
@@ -186,12 +186,7 @@ impl AsyncRead for Secured {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.0).poll_read(cx, buffer) {
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Poll::Ready(Ok(()))
-            }
-            read => read,
-        }
+        end_is_an_end(Pin::new(&mut self.0).poll_read(cx, buffer))
     }
 }
 

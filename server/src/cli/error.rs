@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io;
 
+use killick_client::internal;
+pub(crate) use killick_client::internal::is_remote;
+
 use super::text::one_line;
 
 /// What a shell sees: the table stands in the help of the program.
@@ -79,38 +82,20 @@ impl fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
-/// What the layers between put before the words of an error that the other side sent.
-const REMOTE: &str = "remote exception: ";
-
-/// Whether the other side sent this error, and not our own end of the connection.
-pub(crate) fn is_remote(error: &capnp::Error) -> bool {
-    error.extra.starts_with(REMOTE)
-}
-
 /// The server's own words, without what the layers between put before them.
 pub(crate) fn reason(error: &capnp::Error) -> String {
-    let mut text = error.extra.as_str();
-    while let Some(rest) = text.strip_prefix(REMOTE) {
-        text = rest;
-    }
+    let text = internal::reason(error);
     match error.kind {
         capnp::ErrorKind::Unimplemented => {
             format!("the server does not know this call, or does not offer it to you ({text})")
         }
-        _ if text.is_empty() => error.kind.to_string(),
-        _ => text.to_owned(),
+        _ => text,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reason_drops_every_prefix_of_the_layers_between() {
-        let error = capnp::Error::failed("remote exception: remote exception: no".into());
-        assert_eq!(reason(&error), "no");
-    }
 
     #[test]
     fn an_error_shows_on_one_line_without_control_characters() {
