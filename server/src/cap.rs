@@ -1,12 +1,14 @@
 //! The capabilities that the server itself offers, and the bridge's types for a server of these.
 
 use std::fmt;
+use std::sync::Arc;
 
 use killick::{Denied, Grant};
 
 use crate::bridge;
 use crate::place::Place;
 use crate::session::Session;
+use crate::watching::Watching;
 use crate::wire::Stored;
 
 /// An anchor of the server's tree.
@@ -27,6 +29,8 @@ pub(crate) enum Own {
     Storer(Place),
     /// The right to take back what was given away.
     Grant(Grant),
+    /// The right to be told of changes.
+    Watch(Arc<Watching>),
 }
 
 impl Own {
@@ -37,6 +41,7 @@ impl Own {
             Own::Cluster(place) | Own::Anchor(place) | Own::Loader(place) | Own::Storer(place) => {
                 place.nodes()
             }
+            Own::Watch(watching) => watching.place().nodes(),
         }
     }
 
@@ -50,6 +55,7 @@ impl Own {
             (Own::Anchor(to), _) => Own::Anchor(place.narrow(to)?),
             (Own::Loader(to), _) => Own::Loader(place.narrow(to)?),
             (Own::Storer(to), _) => Own::Storer(place.narrow(to)?),
+            (Own::Watch(watching), _) => Own::Watch(Arc::new(watching.through(place)?)),
         })
     }
 }
@@ -74,6 +80,7 @@ impl fmt::Debug for Own {
             Own::Loader(place) => write!(f, "Loader({place:?})"),
             Own::Storer(place) => write!(f, "Storer({place:?})"),
             Own::Grant(grant) => grant.fmt(f),
+            Own::Watch(watching) => write!(f, "Watch({:?})", watching.place()),
         }
     }
 }

@@ -46,6 +46,9 @@ pub struct Config {
     pub max_connection_nodes: usize,
     /// The most values that one connection has stored and that die with it.
     pub max_connection_values: usize,
+    /// The most watches of one connection, calls that wait for a value included. One of children counts as
+    /// one more for every 8 KiB of their names, with 64 bytes for each, that it was told of.
+    pub max_watches: usize,
     /// The most calls of one connection that may be unanswered at a time. While they are, nothing
     /// more is read from it; and four times as many may be open, in that the client has not said yet
     /// that it is done with their answers.
@@ -110,6 +113,9 @@ impl Default for Config {
             max_connection_nodes: 1 << 19,
             // About 100 bytes each besides the value and its node.
             max_connection_values: 1 << 18,
+            // About 400 bytes each, or else what the names take that they know: 64 MB. Half of the calls,
+            // so that a client which waits on all of them is still heard.
+            max_watches: 1 << 13,
             // About 2.5 KB each while unanswered besides their bytes, and about as much until finished:
             // 160 MB.
             max_calls: 1 << 14,

@@ -10,6 +10,7 @@
 //!  session     what the connection holds: one object for each node, and what its client hosts
 //!  service     one file for each interface of the schema, one function for each method
 //!  wire        the only translator: text to path, value to and from message, error to error
+//!  watching    what a watch is told of, and was told last
 //!  owners      the values that die with a connection
 //!  bridge      capabilities that clients host: kept by their worker, called from any other through a
 //!              proxy of ours; knows nothing of anchors, which `cap` tells it of
@@ -51,6 +52,7 @@ mod shutdown;
 mod simulated;
 mod stats;
 mod system;
+mod watching;
 mod wire;
 mod worker;
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -150,7 +151,7 @@ impl Collector for Scrape {
         let clients = shared.clients.list();
         let sum =
             |of: fn(&crate::stats::Stats) -> u64| clients.iter().map(|client| of(client)).sum();
-        let gauges: [(&str, &str, u64); 13] = [
+        let gauges: [(&str, &str, u64); 14] = [
             ("uptime_seconds", "Since the start", shared.started.elapsed().as_secs()),
             ("threads", "Threads that serve connections", shared.workers() as u64),
             ("connections", "Connections that are open", shared.connections() as u64),
@@ -160,6 +161,11 @@ impl Collector for Scrape {
                 "hosted",
                 "Capabilities that clients host for others",
                 sum(|client| client.hosted.get()),
+            ),
+            (
+                "watches",
+                "Watches, and calls that wait for a value",
+                sum(|client| client.watches.load(Ordering::Relaxed) as u64),
             ),
             ("pending_bytes", "Bytes that wait to be written", sum(|client| client.pending.get())),
             ("nodes", "Nodes in the tree, its root included", shared.tree.nodes() as u64),

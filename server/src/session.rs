@@ -22,6 +22,7 @@ use std::time::Instant;
 use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind};
+use killick::ChildrenChange;
 use tokio::sync::{Notify, Semaphore};
 use tracing::error;
 
@@ -34,6 +35,7 @@ use crate::place::Place;
 use crate::service::Object;
 use crate::shared::Shared;
 use crate::stats::{Limit, OUTCOMES, Stats};
+use crate::watching::Seat;
 use crate::worker::Worker;
 
 /// The state of one connection.
@@ -59,6 +61,8 @@ pub(crate) struct Session {
     /// The cells whose value dies with this connection.
     cells: Cells,
     idle: Notify,
+    /// Of the running calls, those that wait for what may never happen.
+    resting: Cell<usize>,
     /// Calls that wait until less waits for the client, in their order.
     turns: Semaphore,
     waiting: Cell<usize>,
@@ -95,11 +99,21 @@ impl Drop for Running {
         worker.shared().calls[worker.number()].count(*method, *outcome, started.elapsed());
         let left = session.stats.running.get() - 1;
         session.stats.running.set(left);
-        if left == 0 {
-            session.idle.notify_waiters();
-        }
+        session.tell_if_idle();
     }
 }
+
+/// A running call that waits for what may never happen.
+struct Resting<'a>(&'a Session);
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        self.0.resting.set(self.0.resting.get() - 1);
+    }
+}
+
+/// What a name takes in an answer besides its bytes, at most.
+const ENTRY_BYTES: usize = 32;
 
 impl Session {
     /// A connection of `worker` to `peer`, with nothing held yet.
@@ -118,6 +132,7 @@ impl Session {
             ends: Notify::new(),
             cells: Cells::default(),
             idle: Notify::new(),
+            resting: Cell::new(0),
             turns: Semaphore::new(1),
             waiting: Cell::new(0),
         });
@@ -235,6 +250,42 @@ impl Session {
         Err(self.over(Limit::ConnectionValues, words))
     }
 
+    /// A place for one watch, or for a call that waits for a value.
+    ///
+    /// # Errors
+    /// The connection has its limit of those.
+    pub(crate) fn seat(&self) -> Result<Seat, Error> {
+        let limit = self.config().max_watches;
+        Seat::take(&self.stats, limit).ok_or_else(|| {
+            let words = format!("this connection already has its limit of {limit} watches");
+            self.over(Limit::Watches, words)
+        })
+    }
+
+    /// The error of a watch that knows of so many names that it counts as `count` of `limit`.
+    pub(crate) fn too_many_names(&self, count: usize, limit: usize) -> Error {
+        let words = "this connection would have more than its limit of";
+        let why = format!("with that many children this one counts as {count}");
+        self.over(Limit::Watches, format!("{words} {limit} watches: {why}"))
+    }
+
+    /// Whether `change` goes into one answer.
+    ///
+    /// # Errors
+    /// Its names take more than the calls of one connection may.
+    pub(crate) fn may_tell(&self, change: &ChildrenChange) -> Result<(), Error> {
+        let ChildrenChange { added, removed, filled, emptied, .. } = change;
+        let others = [removed, filled, emptied].into_iter().flatten();
+        let names = added.iter().map(|(name, _)| name).chain(others);
+        let bytes: usize = names.map(|name| name.len() + ENTRY_BYTES).sum();
+        let limit = self.config().max_call_bytes;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let words = format!("a list of children of {bytes} bytes exceeds the limit of {limit}");
+        Err(self.over(Limit::CallBytes, words))
+    }
+
     fn count_handles(&self) {
         self.stats.handles.set(self.objects.borrow().len() as u64);
     }
@@ -277,9 +328,27 @@ impl Session {
         }
     }
 
-    /// Resolves when no call is running.
+    /// Counts a running call as one that waits for what may never happen, until what this returns is
+    /// dropped.
+    pub(crate) fn resting(&self) -> impl Drop + '_ {
+        self.resting.set(self.resting.get() + 1);
+        self.tell_if_idle();
+        Resting(self)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.stats.running.get() == self.resting.get() as u64
+    }
+
+    fn tell_if_idle(&self) {
+        if self.is_idle() {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Resolves when no call is running but those that wait for what may never happen.
     pub(crate) async fn drained(&self) {
-        while self.stats.running.get() > 0 {
+        while !self.is_idle() {
             self.idle.notified().await;
         }
     }

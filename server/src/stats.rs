@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub(crate) struct Stats {
     pub(crate) drained: Notify,
     pub(crate) handles: Count,
     pub(crate) hosted: Count,
+    /// What its watches, and its calls that wait for a value, count as. Any thread may let go of one.
+    pub(crate) watches: AtomicUsize,
 }
 
 /// The open connections of a server. Its lock is taken when one comes or goes, and by those who look.
@@ -85,6 +87,7 @@ impl Clients {
             drained: Notify::new(),
             handles: Count::default(),
             hosted: Count::default(),
+            watches: AtomicUsize::new(0),
         });
         self.with(|table| table.open.insert(id, stats.clone()));
         stats
@@ -124,7 +127,7 @@ impl Clients {
 
 /// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
 /// and those to no method of ours.
-pub(crate) const METHODS: [&str; 19] = [
+pub(crate) const METHODS: [&str; 20] = [
     "ls",
     "walk",
     "cell",
@@ -137,11 +140,12 @@ pub(crate) const METHODS: [&str; 19] = [
     "wait",
     "store",
     "compareAndStore",
+    "next",
+    "revoke",
+    "grant.info",
     "root",
     "info",
     "clients",
-    "revoke",
-    "grant.info",
     "forwarded",
     "unknown",
 ];
@@ -153,6 +157,7 @@ pub(crate) enum Limit {
     Capabilities,
     ConnectionNodes,
     ConnectionValues,
+    Watches,
     Calls,
     CallBytes,
     ValueBytes,
@@ -176,11 +181,12 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 22] = [
+    pub(crate) const ALL: [(Limit, &str); 23] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
         (Limit::ConnectionValues, "max-connection-values"),
+        (Limit::Watches, "max-watches"),
         (Limit::Calls, "max-calls"),
         (Limit::CallBytes, "max-call-bytes"),
         (Limit::ValueBytes, "max-value-bytes"),

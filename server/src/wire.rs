@@ -7,7 +7,7 @@ use capnp::{Error, any_pointer};
 use killick::{Charge, Denied, Kept, NarrowError, PathError, Resource, StoreError, WalkError};
 
 use crate::bridge::Peer;
-use crate::cap::{Cap, Origin, Parcel};
+use crate::cap::{Cap, Origin, Own, Parcel};
 use crate::place::Place;
 use crate::session::Session;
 use crate::shared::Room;
@@ -44,7 +44,7 @@ impl Stored {
     }
 
     /// The connections that the value dies with, each once: those of the clients that host
-    /// capabilities in it, and the one that it was bound to.
+    /// capabilities in it or made watches in it, and the one that it was bound to.
     pub(crate) fn owners(&self) -> &[Origin] {
         &self.owners
     }
@@ -55,10 +55,12 @@ impl Stored {
         &self,
         tree: &killick::Tree<Stored>,
     ) -> impl Iterator<Item = crate::cap::Node> {
-        use crate::cap::Own;
         self.parcel.caps().filter_map(|cap| match cap {
             Cap::Own(Own::Anchor(place) | Own::Loader(place) | Own::Storer(place)) => {
                 place.with(tree, killick::Rights::NONE, Clone::clone).ok()
+            }
+            Cap::Own(Own::Watch(watching)) => {
+                watching.place().with(tree, killick::Rights::NONE, Clone::clone).ok()
             }
             _ => None,
         })
@@ -77,6 +79,7 @@ pub(crate) async fn take_value(
         return Ok(None);
     };
     let hosts = parcel.caps().filter_map(|cap| match cap {
+        Cap::Own(Own::Watch(watching)) => Some(watching.origin()),
         Cap::Own(_) => None,
         Cap::Foreign(token) => Some(token.origin()),
     });
@@ -165,4 +168,14 @@ pub(crate) fn no_such_host(name: &[u8], host_id: u64) -> Error {
 /// The error of a call that would read or write the cluster's anchor.
 pub(crate) fn cluster_has_no_cell() -> Error {
     Error::failed("the cluster's anchor has no cell: its children are the hosts, no more".into())
+}
+
+/// The error of a watch of neither the value nor the children.
+pub(crate) fn nothing_to_watch() -> Error {
+    Error::failed("nothing to watch: neither the value nor the children are asked for".into())
+}
+
+/// The error of a call that waits for a change in a tree that is no more.
+pub(crate) fn tree_is_gone() -> Error {
+    Error::disconnected("the tree of this server is gone".into())
 }

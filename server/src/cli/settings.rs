@@ -109,6 +109,13 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTION_VALUES", hide_env = true)]
     max_connection_values: Option<usize>,
 
+    /// The most watches of one connection, calls that wait for a value included.
+    ///
+    /// One of children counts as one more for every 8 KiB of their names, with 64 bytes for each, that it
+    /// was told of.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_WATCHES", hide_env = true)]
+    max_watches: Option<usize>,
+
     /// The most calls of one connection that may be unanswered at a time.
     ///
     /// While they are, nothing more is read from it. With four times as many answered and not yet
@@ -324,7 +331,8 @@ impl Settings {
         first! {
             listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, metrics,
             threads, max_connections, max_handshakes, max_capabilities, max_connection_nodes,
-            max_connection_values, max_calls, max_call_bytes, max_value_bytes, max_message_bytes, max_stored_bytes,
+            max_connection_values, max_watches, max_calls, max_call_bytes, max_value_bytes,
+            max_message_bytes, max_stored_bytes,
             max_value_capabilities, max_nodes, max_children, max_depth, max_name_bytes,
             max_path_bytes, settle_timeout, write_timeout, read_timeout, idle_timeout,
             drain_timeout, log, log_format
@@ -389,6 +397,7 @@ impl Settings {
             max_connection_values: self
                 .max_connection_values
                 .unwrap_or(default.max_connection_values),
+            max_watches: self.max_watches.unwrap_or(default.max_watches),
             max_calls: self.max_calls.unwrap_or(default.max_calls),
             max_call_bytes: self.max_call_bytes.unwrap_or(default.max_call_bytes),
             max_value_bytes: self.max_value_bytes.unwrap_or(default.max_value_bytes),
@@ -422,6 +431,7 @@ impl Settings {
             max_capabilities,
             max_connection_nodes,
             max_connection_values,
+            max_watches,
             max_calls,
             max_call_bytes,
             max_value_bytes,
@@ -448,6 +458,7 @@ impl Settings {
             max_capabilities: Some(max_capabilities),
             max_connection_nodes: Some(max_connection_nodes),
             max_connection_values: Some(max_connection_values),
+            max_watches: Some(max_watches),
             max_calls: Some(max_calls),
             max_call_bytes: Some(max_call_bytes),
             max_value_bytes: Some(max_value_bytes),

@@ -1,12 +1,14 @@
 //! `Anchor`: a node of this host's tree.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use capnp::Error;
 use killick::{Right, Rights};
 use killick_schema::api::anchor_capnp::anchor::{
     AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults, child,
+    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults, WatchParams,
+    WatchResults, child,
 };
 
 use super::authority;
@@ -14,6 +16,7 @@ use super::write::{If, Write};
 use crate::cap::{Node, Own};
 use crate::place::Place;
 use crate::session::Session;
+use crate::watching::{Subject, Watching};
 use crate::wire;
 
 pub(crate) struct AnchorService {
@@ -121,6 +124,19 @@ impl Server for AnchorService {
         let mut results = results.get();
         results.set_anchor(self.session.own(Own::Anchor(place))?);
         results.set_grant(self.session.own(Own::Grant(grant))?);
+        Ok(())
+    }
+
+    async fn watch(
+        self: Rc<Self>,
+        params: WatchParams,
+        mut results: WatchResults,
+    ) -> Result<(), Error> {
+        let params = params.get()?;
+        let (value, children) = (params.get_value(), params.get_children());
+        let subject = Subject::Node { place: self.place.clone(), value, children };
+        let watching = Arc::new(Watching::new(&self.session, subject)?);
+        results.get().set_watch(self.session.own(Own::Watch(watching))?);
         Ok(())
     }
 }

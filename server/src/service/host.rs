@@ -5,7 +5,8 @@ use std::rc::Rc;
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::{
     self, AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, SwapParams, SwapResults, WalkParams, WalkResults,
+    LsParams, LsResults, SwapParams, SwapResults, WalkParams, WalkResults, WatchParams,
+    WatchResults,
 };
 use killick_schema::api::host_capnp::host::{
     ClientsParams, ClientsResults, InfoParams, InfoResults, RootParams, RootResults, Server,
@@ -59,6 +60,14 @@ impl anchor::Server for HostService {
         results: AttenuateResults,
     ) -> Result<(), Error> {
         self.anchor().attenuate(params, results).await
+    }
+
+    async fn watch(
+        self: Rc<Self>,
+        params: WatchParams,
+        results: WatchResults,
+    ) -> Result<(), Error> {
+        self.anchor().watch(params, results).await
     }
 }
 

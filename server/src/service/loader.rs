@@ -3,13 +3,16 @@
 use std::rc::Rc;
 
 use capnp::Error;
-use killick::Right;
-use killick_schema::api::anchor_capnp::anchor::loader::{LoadParams, LoadResults, Server};
+use killick::{Loaded, Right};
+use killick_schema::api::anchor_capnp::anchor::loader::{
+    LoadParams, LoadResults, Server, WaitParams, WaitResults,
+};
 
 use crate::cap::Node;
 use crate::place::Place;
 use crate::session::Session;
-use crate::wire;
+use crate::watching::Told;
+use crate::wire::{self, Stored};
 
 pub(crate) struct LoaderService {
     pub(crate) session: Rc<Session>,
@@ -18,13 +21,56 @@ pub(crate) struct LoaderService {
 
 impl Server for LoaderService {
     async fn load(self: Rc<Self>, _: LoadParams, mut results: LoadResults) -> Result<(), Error> {
-        let tree = &self.session.shared().tree;
-        let loaded = self.place.with(tree, Right::Load, Node::load).map_err(wire::denied)?;
+        let loaded = self.present()?;
         let mut results = results.get();
         results.set_revision(loaded.revision);
         match &loaded.value {
             Some(value) => wire::put_value(&self.session, &self.place, value, results.init_value()),
             None => Ok(()),
+        }
+    }
+
+    async fn wait(self: Rc<Self>, _: WaitParams, mut results: WaitResults) -> Result<(), Error> {
+        let loaded = match self.present()? {
+            Loaded { value: None, .. } => self.filled().await?,
+            loaded => loaded,
+        };
+        let mut results = results.get();
+        results.set_revision(loaded.revision);
+        match &loaded.value {
+            Some(value) => wire::put_value(&self.session, &self.place, value, results.init_value()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl LoaderService {
+    /// What the cell holds.
+    fn present(&self) -> Result<Loaded<Stored>, Error> {
+        let tree = &self.session.shared().tree;
+        self.place.with(tree, Right::Load, Node::load).map_err(wire::denied)
+    }
+
+    /// What the cell holds once it holds something.
+    async fn filled(&self) -> Result<Loaded<Stored>, Error> {
+        let _seat = self.session.seat()?;
+        let mut watch = Told::value(&self.place).map_err(wire::denied)?;
+        loop {
+            let found = {
+                let _resting = self.session.resting();
+                std::future::poll_fn(|context| watch.poll(context)).await
+            };
+            let found = found.map_err(wire::denied)?.ok_or_else(wire::tree_is_gone)?;
+            if found.value.is_none() {
+                continue;
+            }
+            if !self.session.has_to_wait() {
+                return Ok(found);
+            }
+            // What is overtaken meanwhile is neither told nor kept.
+            drop(found);
+            Box::pin(self.session.turn()).await;
+            watch = Told::value(&self.place).map_err(wire::denied)?;
         }
     }
 }

@@ -9,6 +9,7 @@ mod host;
 mod loader;
 mod root;
 mod storer;
+mod watch;
 mod write;
 
 use std::cell::RefCell;
@@ -26,6 +27,7 @@ use killick_schema::api::host_capnp::host as host_api;
 use crate::bridge::{self, Peer};
 use crate::cap::{Cap, Own};
 use crate::session::Session;
+use crate::stats::METHODS;
 
 /// A capability of ours in the hands of one connection's client.
 pub(crate) struct Object {
@@ -102,6 +104,11 @@ impl Object {
                 anchor_api::grant::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
+            Cap::Own(Own::Watch(watching)) => {
+                let service = Rc::new(watch::WatchService { session, watching });
+                anchor_api::watch::Client::from_server(service)
+                    .dispatch_call(interface, method, params, results)
+            }
             Cap::Foreign(token) => {
                 let method = (interface, method);
                 let call = bridge::forward(&session, token, method, params, results);
@@ -170,21 +177,32 @@ impl Server for Dispatch {
     }
 }
 
-/// What a call is counted as: an index of [`METHODS`](crate::stats::METHODS).
+/// The interfaces of the schema, and how many methods each has, in the order of
+/// [`METHODS`].
+const INTERFACES: [(u64, usize); 6] = [
+    (anchor_api::Client::TYPE_ID, 8),
+    (anchor_api::loader::Client::TYPE_ID, 2),
+    (anchor_api::storer::Client::TYPE_ID, 2),
+    (anchor_api::watch::Client::TYPE_ID, 1),
+    (anchor_api::grant::Client::TYPE_ID, 2),
+    (host_api::Client::TYPE_ID, 3),
+];
+
+/// What a call is counted as: an index of [`METHODS`].
 fn counted_as(cap: Option<&Cap>, (interface, method): (u64, u16)) -> usize {
-    const FORWARDED: usize = 17;
-    const UNKNOWN: usize = 18;
-    let (first, methods) = match interface {
-        _ if matches!(cap, Some(Cap::Foreign(_))) => return FORWARDED,
-        anchor_api::Client::TYPE_ID => (0, 8),
-        anchor_api::loader::Client::TYPE_ID => (8, 2),
-        anchor_api::storer::Client::TYPE_ID => (10, 2),
-        host_api::Client::TYPE_ID => (12, 3),
-        anchor_api::grant::Client::TYPE_ID => (15, 2),
-        _ => return UNKNOWN,
-    };
-    let method = usize::from(method);
-    if method < methods { first + method } else { UNKNOWN }
+    const UNKNOWN: usize = METHODS.len() - 1;
+    const FORWARDED: usize = UNKNOWN - 1;
+    if matches!(cap, Some(Cap::Foreign(_))) {
+        return FORWARDED;
+    }
+    let (mut first, method) = (0, usize::from(method));
+    for (known, methods) in INTERFACES {
+        if known == interface {
+            return if method < methods { first + method } else { UNKNOWN };
+        }
+        first += methods;
+    }
+    UNKNOWN
 }
 
 /// Makes a call, which begins after `turn`, so that a panic in it becomes the error that `panicked` gives. Tells `ended` how it has
@@ -244,7 +262,7 @@ mod tests {
 
     #[test]
     fn calls_are_counted_by_their_names() {
-        use killick_schema::api::anchor_capnp::anchor::{grant, loader, storer};
+        use killick_schema::api::anchor_capnp::anchor::{grant, loader, storer, watch};
         for (interface, names) in [
             (
                 anchor_api::Client::TYPE_ID,
@@ -253,11 +271,12 @@ mod tests {
             (loader::Client::TYPE_ID, &["load", "wait", "unknown"]),
             (grant::Client::TYPE_ID, &["revoke", "grant.info", "unknown"]),
             (storer::Client::TYPE_ID, &["store", "compareAndStore", "unknown"]),
+            (watch::Client::TYPE_ID, &["next", "unknown"]),
             (host_api::Client::TYPE_ID, &["root", "info", "clients", "unknown"]),
             (7, &["unknown"]),
         ] {
             for (method, name) in (0..).zip(names) {
-                let counted = crate::stats::METHODS[counted_as(None, (interface, method))];
+                let counted = METHODS[counted_as(None, (interface, method))];
                 assert_eq!(counted, *name, "{interface:x} {method}");
             }
         }

@@ -4,17 +4,20 @@
 //! leaves out.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use capnp::Error;
 use killick::{PathError, Right};
 use killick_schema::api::anchor_capnp::anchor::{
     AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults,
+    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults, WatchParams,
+    WatchResults,
 };
 
 use crate::cap::Own;
 use crate::place::Place;
 use crate::session::Session;
+use crate::watching::{Subject, Watching};
 use crate::wire;
 
 use super::anchor::describe;
@@ -105,6 +108,25 @@ impl Server for RootService {
         let mut results = results.get();
         results.set_anchor(self.session.own(Own::Cluster(host))?);
         results.set_grant(self.session.own(Own::Grant(grant))?);
+        Ok(())
+    }
+
+    async fn watch(
+        self: Rc<Self>,
+        params: WatchParams,
+        mut results: WatchResults,
+    ) -> Result<(), Error> {
+        let params = params.get()?;
+        if params.get_value() {
+            return Err(wire::cluster_has_no_cell());
+        }
+        if !params.get_children() {
+            return Err(wire::nothing_to_watch());
+        }
+        let name = format!("{:016x}", self.host_id());
+        let subject = Subject::Hosts { root: self.host.clone(), name };
+        let watching = Arc::new(Watching::new(&self.session, subject)?);
+        results.get().set_watch(self.session.own(Own::Watch(watching))?);
         Ok(())
     }
 

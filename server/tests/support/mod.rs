@@ -18,7 +18,7 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
-use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
+use killick_schema::api::anchor_capnp::anchor::{self, change, loader, storer, watch};
 use killick_schema::api::host_capnp::host;
 use killick_server::{Address, Config, Identity, Server};
 use tokio::net::{TcpStream, UnixStream};
@@ -405,6 +405,73 @@ pub async fn load_cap<C: FromClientHook>(loader: &loader::Client) -> capnp::Resu
         true => Ok(None),
         false => value.get_as_capability().map(Some),
     }
+}
+
+/// A watch of the value, of the children, or of both.
+pub async fn watch(
+    anchor: &anchor::Client,
+    value: bool,
+    children: bool,
+) -> capnp::Result<watch::Client> {
+    let mut request = anchor.watch_request();
+    request.get().set_value(value);
+    request.get().set_children(children);
+    request.send().promise.await?.get()?.get_watch()
+}
+
+/// What a watch told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub sequence: u64,
+    pub whole: bool,
+    /// The text in the cell, if there is one, and the revision.
+    pub value: Option<(Option<String>, u64)>,
+    pub added: Vec<(String, bool)>,
+    pub removed: Vec<String>,
+    pub filled: Vec<String>,
+    pub emptied: Vec<String>,
+}
+
+impl Told {
+    fn read(change: change::Reader<'_>) -> capnp::Result<Self> {
+        let names = |list: capnp::Result<capnp::text_list::Reader<'_>>| -> capnp::Result<Vec<_>> {
+            list?.iter().map(|name| Ok(name?.to_string()?)).collect()
+        };
+        let entry = |entry: change::entry::Reader<'_>| {
+            Ok((entry.get_name()?.to_string()?, entry.get_filled()))
+        };
+        let value = (text(change.get_value())?, change.get_revision());
+        Ok(Told {
+            sequence: change.get_sequence(),
+            whole: change.get_whole(),
+            value: change.get_value_changed().then_some(value),
+            added: change.get_added()?.iter().map(entry).collect::<capnp::Result<_>>()?,
+            removed: names(change.get_removed())?,
+            filled: names(change.get_filled())?,
+            emptied: names(change.get_emptied())?,
+        })
+    }
+
+    /// What it says of the children: those that came, went, were filled and were emptied.
+    pub fn children(&self) -> [String; 4] {
+        let added = self.added.iter().map(|(name, filled)| match filled {
+            true => format!("{name}*"),
+            false => name.clone(),
+        });
+        let added = added.collect::<Vec<_>>().join(" ");
+        [added, self.removed.join(" "), self.filled.join(" "), self.emptied.join(" ")]
+    }
+}
+
+/// What is different from what `watch` told as number `after`. It is asked for at once.
+pub fn next(
+    watch: &watch::Client,
+    after: u64,
+) -> impl Future<Output = capnp::Result<Told>> + use<> {
+    let mut request = watch.next_request();
+    request.get().set_after(after);
+    let answer = request.send().promise;
+    async { Told::read(answer.await?.get()?.get_change()?) }
 }
 
 /// What makes two clients of one connection the same capability.
