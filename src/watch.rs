@@ -300,8 +300,28 @@ impl ChildrenChange {
             && self.emptied.is_empty()
     }
 
-    /// From what was known to what is there.
-    fn between(known: &BTreeMap<String, bool>, now: &BTreeMap<String, bool>) -> Self {
+    /// From what was known to what is there: names of children, and whether each holds a value.
+    ///
+    /// # Complexity
+    /// O((m + n) log (m + n)) for m and n names.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use killick::ChildrenChange;
+    ///
+    /// let of = |names: &[(&str, bool)]| -> BTreeMap<String, bool> {
+    ///     names.iter().map(|(name, filled)| (name.to_string(), *filled)).collect()
+    /// };
+    /// let (mut known, now) = (of(&[("a", false), ("b", true)]), of(&[("b", false), ("c", true)]));
+    /// let change = ChildrenChange::between(&known, &now);
+    /// assert_eq!(change.added, [("c".to_string(), true)]);
+    /// assert_eq!((change.removed.as_slice(), change.emptied.as_slice()), (&["a".into()][..], &["b".into()][..]));
+    /// change.apply(&mut known);
+    /// assert_eq!(known, now);
+    /// assert!(ChildrenChange::between(&known, &now).is_empty());
+    /// ```
+    pub fn between(known: &BTreeMap<String, bool>, now: &BTreeMap<String, bool>) -> Self {
         let mut change = ChildrenChange::default();
         for (name, &is_filled) in now {
             match known.get(name) {
@@ -313,6 +333,18 @@ impl ChildrenChange {
         }
         change.removed.extend(known.keys().filter(|name| !now.contains_key(*name)).cloned());
         change
+    }
+
+    /// Makes of what was known what is there.
+    ///
+    /// # Complexity
+    /// O((m + n) log (m + n)) for m names of n that are known.
+    pub fn apply(&self, known: &mut BTreeMap<String, bool>) {
+        known.extend(self.added.iter().cloned());
+        known.retain(|name, _| self.removed.binary_search(name).is_err());
+        for (names, is_filled) in [(&self.filled, true), (&self.emptied, false)] {
+            known.extend(names.iter().map(|name| (name.clone(), is_filled)));
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::handle::{Awaited, Handle};
 use crate::path;
 use crate::value::IntoValue;
+use crate::watch::{Watch, What};
 
 /// A counted handle to a node: a place with a name, a register, and children.
 ///
@@ -244,6 +245,53 @@ impl Anchor {
     pub async fn load(&self) -> Result<Loaded, Error> {
         let load = async { calls::load(&calls::cell(&self.0.capability).0).await };
         self.0.call(Effect::Read, load).await
+    }
+
+    /// What the cell holds, once it holds something: its value, with its revision.
+    ///
+    /// It waits for as long as nothing does: no time-out applies. Dropped, it is given up at the server too.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with [`Watches`](crate::Limit::Watches), which this counts as one of.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::Error;
+    /// # support::with_client(async |client| {
+    /// let anchor = client.walk("a").await?;
+    /// let waiting = anchor.wait();
+    /// let (waited, stored) = tokio::join!(waiting, anchor.store("here", false));
+    /// assert_eq!((waited?.text(), stored?), (Some("here"), 1));
+    /// assert!(client.root().await?.wait().await.is_err()); // no cell there
+    /// # Ok(()) });
+    /// ```
+    pub async fn wait(&self) -> Result<Loaded, Error> {
+        self.cell().0.wait().await
+    }
+
+    /// The state of the node, and how it changes from then on: see [`Watch`].
+    ///
+    /// It is asked for with the first change. That there is nothing to watch, or that the connection has
+    /// ended, is the error of that.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::What;
+    /// # support::with_client(async |client| {
+    /// let workers = client.walk("workers").await?;
+    /// let mut watch = workers.watch(What::Children);
+    /// assert!(watch.next().await?.children.is_empty());
+    /// let _worker = workers.walk("7").await?;
+    /// assert_eq!(watch.next().await?.children.added, [("7".to_owned(), false)]);
+    ///
+    /// let mut in_vain = client.root().await?.watch(What::Value);
+    /// assert!(in_vain.next().await.is_err()); // no cell there
+    /// # Ok(()) });
+    /// ```
+    pub fn watch(&self, what: What) -> Watch {
+        Watch::of(self, what)
     }
 
     /// Stores a value, or empties the cell if given `None`. Without `overwrite`, only into an empty

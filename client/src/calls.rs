@@ -4,13 +4,15 @@
 //! A future here sends when it is first polled, and what it waits for is given up when it is dropped.
 
 use capnp::capability::{Promise, RemotePromise, Response};
-use killick::{Allowance, Right, Rights};
-use killick_schema::api::anchor_capnp::anchor::{self, grant, loader, storer};
+use killick::{Allowance, ChildrenChange, Right, Rights};
+use killick_schema::api::anchor_capnp::anchor::{self, change, grant, loader, storer, watch};
 
 use crate::authority::GrantInfo;
 use crate::cell::Loaded;
 use crate::granted;
+use crate::handle::Awaited;
 use crate::value::Value;
+use crate::watch::{Change, Told, What};
 
 /// A child as the server lists it.
 pub(crate) struct Listed {
@@ -99,6 +101,53 @@ pub(crate) async fn ls_at(
 
 pub(crate) async fn load(loader: &loader::Client) -> capnp::Result<Loaded> {
     loaded(loader.load_request().send().promise).await
+}
+
+/// [`load`], answered when there is a value.
+pub(crate) async fn wait(loader: &loader::Client) -> capnp::Result<Loaded> {
+    let waited = loader.wait_request().send().promise.await;
+    let response = waited.map_err(granted::no_half(Right::Load))?;
+    let results = response.get()?;
+    Ok(Loaded { value: Value::copy(results.get_value())?, revision: results.get_revision() })
+}
+
+/// A watch of `anchor`. It can be called at once.
+pub(crate) fn watch(anchor: &anchor::Client, what: What) -> (watch::Client, Awaited) {
+    let mut request = anchor.watch_request();
+    request.get().set_value(what.value());
+    request.get().set_children(what.children());
+    let pipeline = request.send().pipeline;
+    (pipeline.get_watch(), Awaited::new(pipeline))
+}
+
+/// What is different from the change numbered `after`.
+pub(crate) async fn next(watch: &watch::Client, after: u64) -> capnp::Result<Told> {
+    let mut request = watch.next_request();
+    request.get().set_after(after);
+    told(request.send().promise.await?.get()?.get_change()?)
+}
+
+fn told(change: change::Reader<'_>) -> capnp::Result<Told> {
+    let names = |list: capnp::Result<capnp::text_list::Reader<'_>>| {
+        let names = list?.iter().map(|name| Ok(name?.to_string()?));
+        names.collect::<capnp::Result<Vec<_>>>()
+    };
+    let entry =
+        |entry: change::entry::Reader<'_>| Ok((entry.get_name()?.to_string()?, entry.get_filled()));
+    let value = match change.get_value_changed() {
+        true => {
+            let value = Value::copy(change.get_value())?;
+            Some(Loaded { value, revision: change.get_revision() })
+        }
+        false => None,
+    };
+    let mut children = ChildrenChange::default();
+    children.added = change.get_added()?.iter().map(entry).collect::<capnp::Result<_>>()?;
+    children.removed = names(change.get_removed())?;
+    children.filled = names(change.get_filled())?;
+    children.emptied = names(change.get_emptied())?;
+    let (sequence, whole) = (change.get_sequence(), change.get_whole());
+    Ok(Told { sequence, change: Change { whole, value, children } })
 }
 
 async fn loaded(answer: Answer<loader::load_results::Owned>) -> capnp::Result<Loaded> {

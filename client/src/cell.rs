@@ -67,6 +67,16 @@ impl Loader {
         self.0.call(Effect::Read, calls::load(&self.0.capability)).await
     }
 
+    /// What the cell holds, once it holds something: all as [`Anchor::wait`](crate::Anchor::wait).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn wait(&self) -> Result<Loaded, Error> {
+        let mut patient = self.0.clone();
+        patient.set_timeout(None);
+        patient.call(Effect::Read, calls::wait(&self.0.capability)).await
+    }
+
     /// The same right, each call on it waited for as long as `timeout`.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Option<Duration>) -> Self {

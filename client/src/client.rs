@@ -21,6 +21,7 @@ use crate::host::{self, ClientInfo, HostInfo};
 use crate::options::Options;
 use crate::path::{self, Target};
 use crate::value::IntoValue;
+use crate::watch::{Watch, What};
 
 /// A client of one server, over one connection at a time.
 ///
@@ -233,6 +234,61 @@ impl Client {
         let store =
             async |start: Anchor| start.store_at(target.path, value.clone(), overwrite).await;
         self.perform(&target, nothing, store).await
+    }
+
+    /// What the cell at `path` holds, once it holds something: [`Anchor::wait`]. The node is created if it
+    /// is missing; a connection that ends is made again, and the node with it.
+    ///
+    /// No time-out applies but to what it takes to have a connection and the node.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # support::with_client(async |client| {
+    /// let waiting = client.wait_at("a");
+    /// let (waited, _) = tokio::join!(waiting, client.store_at("a", "here", false));
+    /// assert_eq!(waited?.text(), Some("here"));
+    /// assert!(client.wait_at("/a").await.is_err()); // no host
+    /// # Ok(()) });
+    /// ```
+    pub async fn wait_at(&self, path: impl AsRef<[u8]>) -> Result<Loaded, Error> {
+        let path = path.as_ref();
+        loop {
+            let anchor = self.walk(path).await?;
+            match anchor.wait().await {
+                Err(error @ Error::Disconnected { .. }) => {
+                    // A walk that was answered is a success: the pauses are those of a first failure.
+                    let Some(pause) = self.0.options.retry.pauses().next() else {
+                        return Err(error);
+                    };
+                    tokio::time::sleep(pause).await;
+                }
+                waited => return waited,
+            }
+        }
+    }
+
+    /// The state of the node at `path`, and how it changes from then on: see [`Watch`]. The node is created
+    /// if it is missing; a connection that ends is made again, and the watch with it.
+    ///
+    /// # Errors
+    /// [`Error::Path`]; the others come with the changes.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::What;
+    /// # support::with_client(async |client| {
+    /// let mut watch = client.watch_at("a", What::Value)?;
+    /// watch.next().await?;
+    /// client.store_at("a", "one", true).await?;
+    /// assert_eq!(watch.next().await?.value.unwrap().text(), Some("one"));
+    /// assert!(client.watch_at("a/..", What::Value).is_err());
+    /// # Ok(()) });
+    /// ```
+    pub fn watch_at(&self, path: impl AsRef<[u8]>, what: What) -> Result<Watch, Error> {
+        let target = Target::parse(path.as_ref())?;
+        Ok(Watch::at(self, target.path, what))
     }
 
     /// [`load_at`](Self::load_at) for many paths, as many at a time as

@@ -23,6 +23,7 @@
 //! | [`Anchor`], [`Loader`], [`Storer`] | handles: the server keeps the node while one is held, and no longer than the connection |
 //! | [`Grant`] | what was given away of an anchor, to take it back |
 //! | [`Value`] | text, bytes, any Cap'n Proto pointer, capabilities in it included |
+//! | [`Watch`] | the state of a node, then how it changes; nothing queues |
 //! | [`Batch`] | many operations, a bounded number of them in flight, results in order |
 //! | [`Error`] | what happened, and above all whether anything may have been done |
 //!
@@ -70,11 +71,13 @@
 //! is given up at the server too, and what it would have returned is released. If it was to change a
 //! cell, it may have done so. A call on a capability that another client hosts is given up there as well,
 //! but never answered: it counts against the server's limit of the bytes of open calls
-//! (`max_call_bytes`) until this connection ends.
+//! (`max_call_bytes`) until this connection ends. What waits for something to happen has no limit of time:
+//! [`Watch::next`], [`Anchor::wait`] and [`Client::wait_at`] take as long as that does. So they do over a
+//! connection whose other end has vanished without a word: who has to know asks for something else
+//! beside them, now and then.
 //!
 //! # What there is not
-//! Changes cannot be watched over the wire yet, so there is no `watch` and no `wait`. A [`Storer`]
-//! cannot tell what it [cleared](Storer::clear): the wire does not.
+//! A [`Storer`] cannot tell what it [cleared](Storer::clear): the wire does not.
 
 #![forbid(unsafe_code)]
 
@@ -106,6 +109,7 @@ mod cell;
 mod client;
 mod handle;
 mod host;
+mod watch;
 
 pub use address::{Address, AddressError, default_address};
 pub use anchor::{Anchor, Child};
@@ -120,11 +124,14 @@ pub use identity::{Fingerprint, FingerprintError, Identity, IdentityError};
 pub use limit::Limit;
 pub use options::{Options, Retry};
 pub use value::{IntoValue, Kind, Value};
+pub use watch::{Change, Watch, What};
 
 // What occurs in signatures: a program needs the same versions.
 pub use capnp;
 pub use capnp_rpc;
-pub use killick::{Allowance, Denied, PathError, Resource, Right, Rights, StoreErrorKind};
+pub use killick::{
+    Allowance, ChildrenChange, Denied, PathError, Resource, Right, Rights, StoreErrorKind,
+};
 pub use killick_schema as schema;
 
 /// What the server and its command line do in the same way. No part of what this crate promises.

@@ -26,6 +26,8 @@ pub enum Limit {
     ConnectionNodes,
     /// The values that one connection has stored and that die with it.
     ConnectionValues,
+    /// The watches of one connection, and its calls that wait for a value.
+    Watches,
     /// The connections that are open.
     Connections,
     /// The open calls of one connection.
@@ -37,7 +39,7 @@ pub enum Limit {
 }
 
 /// How each limit's message begins, and what it says further on.
-const MESSAGES: [(Limit, &str, &str); 16] = [
+const MESSAGES: [(Limit, &str, &str); 19] = [
     (Limit::NameBytes, "name of ", " exceeds the limit of "),
     (Limit::PathBytes, "path of ", " exceeds the limit of "),
     (Limit::Depth, "depth of ", " exceeds the limit of "),
@@ -53,10 +55,13 @@ const MESSAGES: [(Limit, &str, &str); 16] = [
         "this connection already has its limit of ",
         " values that die with it",
     ),
+    (Limit::Watches, "this connection already has its limit of ", " watches"),
+    (Limit::Watches, "this connection would have more than its limit of ", " watches"),
     (Limit::Capabilities, "this connection already ", "its limit of "),
     (Limit::Connections, "the server already has its limit of ", " connections"),
     (Limit::Calls, "this connection has its limit of ", " calls open"),
     (Limit::Calls, "the open calls of this connection exceed their limit of ", ""),
+    (Limit::Calls, "a list of children of ", " exceeds the limit of "),
     (Limit::Unread, "the client that hosts this capability leaves more than its limit of ", ""),
 ];
 
@@ -91,6 +96,7 @@ impl Limit {
             | Limit::Capabilities
             | Limit::ConnectionNodes
             | Limit::ConnectionValues
+            | Limit::Watches
             | Limit::Connections
             | Limit::Calls
             | Limit::Unread

@@ -2,7 +2,7 @@
 
 mod support;
 
-use killick_client::{Client, Error, Limit, Value};
+use killick_client::{Client, Error, Limit, Value, What};
 use killick_server::Config;
 use support::{Harness, once, options, run};
 
@@ -82,6 +82,34 @@ fn capabilities_beyond_the_servers_limits_are_told() {
         async |client| {
             let anchor = client.walk("a").await.unwrap();
             anchor.store(&anchor, true).await.unwrap_err()
+        },
+    );
+}
+
+#[test]
+fn watches_beyond_the_servers_limit_are_told() {
+    let few = |config: &mut Config| config.max_watches = 1;
+    meets(Limit::Watches, few, async |client| {
+        let mut watch = client.watch_at("a", What::Value).unwrap();
+        watch.next().await.unwrap();
+        let error = client.wait_at("a").await.unwrap_err();
+        assert!(matches!(error, Error::Limit { limit: Limit::Watches, .. }));
+        client.watch_at("b", What::Value).unwrap().next().await.unwrap_err()
+    });
+    // What a watch knows of makes it count as several.
+    meets(Limit::Watches, few, async |client| {
+        let paths = (0..50).map(|number| format!("a/{number:0200}"));
+        let _held = client.batch(paths.map(|path| client.walk(path))).collect().await;
+        client.watch_at("a", What::Children).unwrap().next().await.unwrap_err()
+    });
+    meets(
+        Limit::Calls,
+        |config| config.max_call_bytes = 8000,
+        async |client| {
+            for number in 0..50 {
+                client.store_at(format!("a/{number:0200}"), "x", true).await.unwrap();
+            }
+            client.watch_at("a", What::Children).unwrap().next().await.unwrap_err()
         },
     );
 }

@@ -278,7 +278,8 @@ fn no_answer(timeout: Option<Duration>) -> String {
     format!("no answer within {waited} (see --timeout)")
 }
 
-fn why_unreachable(address: &Address, error: &io::Error) -> String {
+/// Why there is no connection to `address`, in words for people.
+pub(crate) fn why_unreachable(address: &Address, error: &io::Error) -> String {
     if let Address::Unix(path) = address
         && fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
     {

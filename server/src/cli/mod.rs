@@ -38,6 +38,7 @@ mod top;
 mod tree;
 mod value;
 mod walk;
+mod watch;
 
 use std::env;
 use std::ffi::OsString;
@@ -117,6 +118,10 @@ struct Global {
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = wait)]
     timeout: Wait,
 
+    /// Whether that was said, and is not the default.
+    #[arg(skip)]
+    is_timeout_said: bool,
+
     /// Answer in JSON: one document, or one a line where there can be many.
     #[arg(long, global = true)]
     json: bool,
@@ -134,6 +139,7 @@ enum Command {
     Lookup(lookup::Lookup),
     Clear(clear::Clear),
     Grant(grant::Grant),
+    Watch(watch::Watch),
     Info(info::Info),
     Clients(clients::Clients),
     Top(top::Top),
@@ -158,6 +164,18 @@ struct Context {
     output: Output,
     /// The longest wait for one answer; none is for ever.
     timeout: Option<Duration>,
+    /// The longest wait for something to happen: as long, if that was said.
+    patience: Option<Duration>,
+}
+
+/// A server to connect to.
+struct Server {
+    address: Address,
+    identity: Option<Identity>,
+    /// The longest wait for one answer; none is for ever.
+    timeout: Option<Duration>,
+    /// Where the anchor is stored that relative paths start at, if not at the one that the server gives.
+    through: Option<Target>,
 }
 
 impl Context {
@@ -198,7 +216,9 @@ fn command() -> clap::Command {
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(arguments)?;
-    let cli = Cli::from_arg_matches(&matches)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let said = matches.value_source("timeout") == Some(ValueSource::CommandLine);
+    cli.global.is_timeout_said = said;
     let why = match cli.command {
         Command::Serve(_) => [
             "'serve' listens and does not connect: use --listen, not --connect",
@@ -236,6 +256,9 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Lookup(lookup) => connected(global, async |context| lookup.run(context).await),
         Command::Clear(clear) => connected(global, async |context| clear.run(context).await),
         Command::Grant(grant) => connected(global, async |context| grant.run(context).await),
+        Command::Watch(watch) => {
+            with_server(global, async |server, output| watch.run(server, output).await)
+        }
         Command::Info(info) => connected(global, async |context| info.run(context).await),
         Command::Clients(clients) => connected(global, async |context| clients.run(context).await),
         Command::Bench(bench) => connected(global, async |context| bench.run(context).await),
@@ -245,10 +268,28 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
     }
 }
 
-/// Connects, runs `command` and flushes what it wrote, on a runtime of this thread's own.
+/// Connects, runs `command` and flushes what it wrote.
 fn connected(
     global: Global,
     command: impl AsyncFnOnce(&mut Context) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let patience = global.timeout.0.filter(|_| global.is_timeout_said);
+    with_server(global, async |server, output| {
+        let Server { address, identity, timeout, through } = server;
+        let mut connection = Connection::open(address, identity, timeout).await?;
+        if let Some(target) = &through {
+            connection.go_through(target).await?;
+        }
+        let mut context = Context { connection, output, timeout, patience };
+        let done = command(&mut context).await;
+        context.output.flush().and(done)
+    })
+}
+
+/// Runs `command` with the server to talk to, on a runtime of this thread's own.
+fn with_server(
+    global: Global,
+    command: impl AsyncFnOnce(Server, Output) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     let address = match global.connect {
         Some(address) => address,
@@ -260,16 +301,9 @@ fn connected(
         .build()
         .map_err(|error| CliError::failed("start", error))?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        let mut connection = Connection::open(address, identity, global.timeout.0).await?;
-        if let Some(target) = &global.through {
-            connection.go_through(target).await?;
-        }
-        let (output, timeout) = (Output::new(global.json), global.timeout.0);
-        let mut context = Context { connection, output, timeout };
-        let done = command(&mut context).await;
-        context.output.flush().and(done)
-    })
+    let (timeout, through) = (global.timeout.0, global.through);
+    let server = Server { address, identity, timeout, through };
+    local.block_on(&runtime, command(server, Output::new(global.json)))
 }
 
 /// What to show at `address`, which only one with TLS asks for.

@@ -140,6 +140,17 @@ impl Value {
         }
     }
 
+    /// The value on one line; nothing for nothing.
+    pub(crate) fn summary(&self) -> Option<String> {
+        Some(match self {
+            Value::Nothing => return None,
+            Value::Text(text) => shown(text.as_bytes()),
+            Value::Data(data) => format!("data: {}", counted(data.len() as u64, "byte")),
+            Value::Capability(_) => "capability".to_owned(),
+            Value::Structure { words, .. } => format!("structure: {}", counted(words * 8, "byte")),
+        })
+    }
+
     /// The value as the fields of a JSON object.
     pub(crate) async fn json(&self) -> Json {
         match self {

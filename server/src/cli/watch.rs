@@ -1,0 +1,162 @@
+//! `killick watch`: what an anchor holds, as it changes.
+
+use clap::Args;
+use killick_client::{Change, Client, Error, Options, Retry, What};
+use serde_json::{Value as Json, json};
+
+use super::Server;
+use super::connection::why_unreachable;
+use super::error::CliError;
+use super::output::Output;
+use super::signal::Interrupt;
+use super::target::{Start, Target};
+use super::text::shown;
+use super::value::Value;
+
+const AFTER_HELP: &str = "\
+First what is there, then what is different, as it happens:
+
+  value 3: hello     the cell holds this, at revision 3
+  empty 4            the cell is empty, at revision 4
+  added a            a child came; 'added a, filled' if it holds a value
+  removed a          a child went
+  filled a           a child holds a value now; 'emptied a' if it no longer does
+
+What is overtaken before it can be told is not told. With --json each change is a document on a line of
+its own. Ends with SIGINT (Ctrl-C) or SIGTERM. When the connection is lost it is made again, for as long
+as --timeout says, and what changed meanwhile is told.
+
+Examples:
+  killick watch greeting
+  killick watch --children workers
+  killick watch --json --count 1 greeting | jq .value.text";
+
+/// Tell what an anchor holds, and whenever that changes; creates what is missing.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Watch {
+    /// The anchor to watch; it is held meanwhile.
+    #[arg(value_parser = Target::parser())]
+    path: Target,
+
+    /// Tell of the children: who comes and goes, and who holds a value.
+    #[arg(long)]
+    children: bool,
+
+    /// Tell of the value: what is told without --children.
+    #[arg(long)]
+    value: bool,
+
+    /// Show a list of bytes as data even if it looks like text.
+    #[arg(long)]
+    data: bool,
+
+    /// End after so many changes, the first state included.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+impl Watch {
+    pub(super) async fn run(self, server: Server, mut output: Output) -> Result<(), CliError> {
+        let what = format!("watch {}", self.path.spelled());
+        let mut interrupt = Interrupt::listen()?;
+        let failed = |error: Error| {
+            let why = match &error {
+                Error::Connect { address, error } => why_unreachable(address, error),
+                _ => error.to_string(),
+            };
+            CliError::failed(&what, why)
+        };
+        let through = server.through.clone();
+        let client = connect(server).await.map_err(failed)?;
+        let watched = match (self.children, self.value) {
+            (false, _) => What::Value,
+            (true, false) => What::Children,
+            (true, true) => What::Both,
+        };
+        let mut watch = match through.filter(|_| self.path.start() == Start::Bootstrap) {
+            None => client.watch_at(self.path.path(), watched).map_err(failed)?,
+            Some(at) => {
+                let stored = client.load_at(at.path()).await.map_err(failed)?.value;
+                let anchor = stored.as_ref().and_then(killick_client::Value::capability);
+                let why = format!("no anchor is stored at {}", at.spelled());
+                let anchor = anchor.ok_or_else(|| CliError::failed(&what, why))?;
+                let base = client.host().await.map_err(failed)?.adopt(anchor);
+                base.walk(self.path.path()).await.map_err(failed)?.watch(watched)
+            }
+        };
+        let mut left = self.count;
+        while left != Some(0) {
+            let change = tokio::select! {
+                change = watch.next() => change.map_err(failed)?,
+                () = interrupt.received() => return Ok(()),
+            };
+            let value = self.value_of(&change).map_err(|error| CliError::call(&what, &error))?;
+            match output.is_json() {
+                true => output.line(self.json(&change, value.as_ref()).await)?,
+                false => lines(&change, value.as_ref())
+                    .into_iter()
+                    .try_for_each(|line| output.line(line))?,
+            }
+            output.flush()?;
+            left = left.map(|left| left - 1);
+        }
+        Ok(())
+    }
+
+    /// What the cell holds, if that is told, and its revision.
+    fn value_of(&self, change: &Change) -> capnp::Result<Option<(Value, u64)>> {
+        let Some(loaded) = &change.value else { return Ok(None) };
+        let value = match &loaded.value {
+            Some(value) => Value::read(value.pointer(), self.data)?,
+            None => Value::Nothing,
+        };
+        Ok(Some((value, loaded.revision)))
+    }
+
+    async fn json(&self, change: &Change, value: Option<&(Value, u64)>) -> Json {
+        let mut told = json!({"path": self.path.canonical(), "whole": change.whole});
+        if let Some((value, revision)) = value {
+            told["value"] = value.json().await;
+            told["revision"] = json!(revision);
+        }
+        if self.children {
+            let children = &change.children;
+            let entry = |(name, filled): &(String, bool)| json!({"name": name, "filled": filled});
+            told["added"] = children.added.iter().map(entry).collect();
+            told["removed"] = json!(children.removed);
+            told["filled"] = json!(children.filled);
+            told["emptied"] = json!(children.emptied);
+        }
+        told
+    }
+}
+
+/// Connects, and from then on again and again for as long as one answer may take.
+async fn connect(server: Server) -> Result<Client, Error> {
+    let Server { address, identity, timeout, .. } = server;
+    let once = Options { timeout, identity, retry: Retry::NONE, ..Options::default() };
+    // That nobody is there is told at once.
+    Client::connect(&address, once.clone()).await?;
+    let retry = Retry { attempts: u32::MAX, ..Retry::default() };
+    Ok(Client::lazy(&address, Options { retry, ..once }))
+}
+
+/// A change as people read it.
+fn lines(change: &Change, value: Option<&(Value, u64)>) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(value.map(|(value, revision)| match value.summary() {
+        Some(summary) => format!("value {revision}: {summary}"),
+        None => format!("empty {revision}"),
+    }));
+    let children = &change.children;
+    lines.extend(children.added.iter().map(|(name, filled)| match filled {
+        true => format!("added {name}, filled"),
+        false => format!("added {name}"),
+    }));
+    let all = [("removed", &children.removed), ("filled", &children.filled)];
+    for (how, names) in all.into_iter().chain([("emptied", &children.emptied)]) {
+        lines.extend(names.iter().map(|name| format!("{how} {}", shown(name.as_bytes()))));
+    }
+    lines
+}
