@@ -15,3 +15,4 @@ mod paths;
 mod settings;
 mod support;
 mod values;
+mod watching;

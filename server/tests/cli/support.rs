@@ -209,6 +209,15 @@ impl Server {
         self.run(&["info", "--json"]).json()[0]["nodes"].as_u64().expect("a number")
     }
 
+    /// Starts another server in the place of one that has ended.
+    pub(crate) fn start_again(&mut self) {
+        let address = self.address();
+        let mut command = program();
+        let (process, line, _) = serving(command.args(["serve", "--listen", &address]));
+        assert!(line.contains(&address), "the server said {line:?}");
+        self.process = process;
+    }
+
     /// Asks the server to end, as Ctrl-C does.
     pub(crate) fn interrupt(&mut self) -> ExitStatus {
         signal(&self.process, Signal::INT);
