@@ -1,5 +1,6 @@
 //! A client that does one thing after another, as its dice say.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use capnp::ErrorKind;
 use killick_schema::api::anchor_capnp::anchor::{self, loader};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::dice::Dice;
@@ -53,8 +55,48 @@ struct Client {
     dice: Dice,
     held: Vec<(String, anchor::Client)>,
     found: Vec<Found>,
+    watching: Option<Watching>,
     /// The last revision that was seen of each register.
     seen: BTreeMap<String, u64>,
+}
+
+/// One of the registers whose nodes are held all the time, watched.
+struct Watching {
+    register: &'static str,
+    anchor: anchor::Client,
+    /// The revision that was told last.
+    told: Rc<Cell<Option<u64>>>,
+    task: JoinHandle<()>,
+}
+
+impl Watching {
+    /// Asks for one change after the other, and sometimes gives up and asks again.
+    fn start(link: &Link, register: &'static str, anchor: anchor::Client, mut dice: Dice) -> Self {
+        let watch = anchor.watch_request().send().pipeline.get_watch();
+        let told = Rc::new(Cell::new(None));
+        let (record, connection, tell) = (link.record.clone(), link.number, told.clone());
+        let task = tokio::task::spawn_local(async move {
+            let mut after = 0;
+            loop {
+                let next = Link::next(&record, connection, &watch, (register, after));
+                match timeout(dice.millis(1, 1000), next).await {
+                    Ok(Ok((sequence, revision))) => {
+                        after = sequence;
+                        tell.set(Some(revision));
+                    }
+                    Ok(Err(_)) => return,
+                    Err(_) => {}
+                }
+            }
+        });
+        Watching { register, anchor, told, task }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Lives until the run ends.
@@ -69,8 +111,10 @@ pub(crate) async fn run(record: Rc<Record>, name: String, seed: u64) -> turmoil:
         };
         let dice = Dice::new(seed, &format!("{part} #{}", link.number));
         let (held, found, seen) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut client = Client { link, name: name.clone(), dice, held, found, seen };
+        let watching = None;
+        let mut client = Client { link, name: name.clone(), dice, held, found, watching, seen };
         client.live().await;
+        client.watching = None;
         client.held.clear();
         client.found.clear();
         client.link.leave().await;
@@ -127,6 +171,7 @@ impl Client {
         }
         self.held.clear();
         self.found.clear();
+        self.watching = None;
         while !self.is_over() {
             sleep(Duration::from_millis(10)).await;
         }
@@ -144,7 +189,8 @@ impl Client {
             80..82 => self.load_many().await,
             82..84 => self.flood().await,
             84..90 => self.call_found().await,
-            90..94 => self.list().await,
+            90..93 => self.list().await,
+            93..96 => self.watch().await,
             _ => self.private().await,
         }
     }
@@ -331,6 +377,32 @@ impl Client {
         if names != ["a", "b"] {
             self.record().wrong(format_args!("{:?} kept children are {names:?}", now()));
         }
+        Ok(())
+    }
+
+    /// Watches a register, or looks whether the watch was told what is there.
+    async fn watch(&mut self) -> capnp::Result<()> {
+        let Some(watching) = &self.watching else {
+            let register = *self.dice.pick(&KEPT);
+            let anchor = walk(&self.link.anchor, register).await?;
+            let dice = Dice::new(self.dice.below(u64::MAX), register);
+            self.watching = Some(Watching::start(&self.link, register, anchor, dice));
+            return Ok(());
+        };
+        let Watching { register, anchor, told, .. } = watching;
+        let (revision, ..) = self.link.load(&cell(anchor).0, register).await?;
+        // What was asked for before is answered before, once the server has looked; but it may have been
+        // given up in that moment, and asked for again.
+        for _ in 0..5 {
+            sleep(GRACE).await;
+            if !self.works().await || told.get() >= Some(revision) {
+                return Ok(());
+            }
+        }
+        let last = told.get();
+        let what =
+            format_args!("{:?} {register} is at {revision}, and its watcher at {last:?}", now());
+        self.record().wrong(what);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem, twoparty};
 use futures::AsyncReadExt;
 use futures::io::{BufReader, BufWriter};
-use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
+use killick_schema::api::anchor_capnp::anchor::{self, loader, storer, watch};
 use killick_schema::api::host_capnp::host;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
@@ -184,6 +184,25 @@ impl Link {
         let revision = loaded.get_revision();
         self.record.end(op, Outcome::Loaded { value, revision });
         Ok((revision, op, cap))
+    }
+
+    /// Asks `watch` for a change of `register`, whose value alone it watches, from the one numbered `after`:
+    /// its number, and the revision. It is an operation that loads.
+    pub(crate) async fn next(
+        record: &Record,
+        connection: usize,
+        watch: &watch::Client,
+        (register, after): (&str, u64),
+    ) -> capnp::Result<(u64, u64)> {
+        let op = record.begin(connection, register, What::Load);
+        let mut request = watch.next_request();
+        request.get().set_after(after);
+        let response = request.send().promise.await?;
+        let change = response.get()?.get_change()?;
+        let (value, _) = read(change.get_value())?;
+        let revision = change.get_revision();
+        record.end(op, Outcome::Loaded { value, revision });
+        Ok((change.get_sequence(), revision))
     }
 
     /// Writes `register`, whose anchor is `anchor`. The value dies with each of `owners`. Returns the

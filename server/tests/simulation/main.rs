@@ -8,6 +8,8 @@
 //!
 //! - an acknowledged store is seen by every later load, and nothing else is: each register whose node is
 //!   held has a history in which every revision has one value and one cause, and never goes back;
+//! - a watcher is told of what is there, and of nothing that is not: the last that it knows is no older than
+//!   what is loaded over the same connection;
 //! - no value of a connection that has ended is seen, nor lies in the tree, and no node that it held alone;
 //! - a capability works as long as its client is connected, and one that does not is no value any more;
 //! - a call over a sound link is answered soon, whoever else is cut off, slow or dead;
