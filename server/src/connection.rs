@@ -74,7 +74,8 @@ fn bootstrap(session: &Rc<Session>, grant: &Grant, given: Option<&Given>) -> Res
     session.client(&Cap::Own(own))
 }
 
-/// Serves one connection over `stream` until it ends or the server stops.
+/// Serves one connection over `stream` until it ends or the server stops. What is waited for at the end, or
+/// seldom, is in boxes: a connection that is idle takes no room for it.
 pub(crate) async fn run<S>(
     stream: S,
     client: &Admitted,
@@ -110,14 +111,15 @@ pub(crate) async fn run<S>(
             .unwrap_or(End::Panicked)
         }
         Err(error) => {
-            let _ = timeout(session.config().drain_timeout, abort(stream, &error)).await;
+            let told = timeout(session.config().drain_timeout, abort(stream, &error));
+            let _ = Box::pin(told).await;
             End::Broken(error)
         }
     };
     if let (End::Revoked, Ok(Some(given))) = (&end, &given) {
         given.revoke();
     }
-    session.close().await;
+    Box::pin(session.close()).await;
     let (connection, stats) = (session.id(), session.stats());
     let (calls, age) = (stats.calls.get(), stats.opened.elapsed());
     if let Some(limit) = end.limit() {
@@ -207,14 +209,11 @@ fn max_output(config: &Config) -> usize {
 /// How long the RPC system may take to end after its stream has.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the RPC system of one connection to its end.
-async fn drive<S>(
-    stream: S,
-    root: Client,
-    client: &Admitted,
-    session: &Rc<Session>,
-    stop: &mut watch::Receiver<bool>,
-) -> End
+/// The RPC system of one connection as it begins to run.
+type Begun<S> = (net::Gate<S>, Rc<net::Calls>, JoinHandle<Result<(), Error>>, Disconnector<Side>);
+
+/// Begins the RPC system of one connection: what watches over it, and what ends it.
+fn begin<S>(stream: S, root: Client, session: &Rc<Session>) -> Begun<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -229,7 +228,21 @@ where
         net::Network::new(stream, bounds, calls.clone(), stats, move || ending.ends());
     let rpc = RpcSystem::new(Box::new(network), Some(root));
     let disconnector = rpc.get_disconnector();
-    let mut rpc = tokio::task::spawn_local(rpc);
+    (gate, calls, tokio::task::spawn_local(rpc), disconnector)
+}
+
+/// Runs the RPC system of one connection to its end.
+async fn drive<S>(
+    stream: S,
+    root: Client,
+    client: &Admitted,
+    session: &Rc<Session>,
+    stop: &mut watch::Receiver<bool>,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (gate, calls, mut rpc, disconnector) = begin(stream, root, session);
     let config = session.config();
     let end = tokio::select! {
         ended = &mut rpc => ended_by_itself(ended, calls.cause()),
@@ -320,6 +333,23 @@ mod tests {
     use super::*;
     use crate::access::Who;
     use crate::shared::Shared;
+
+    #[test]
+    #[allow(
+        unreachable_code,
+        clippy::diverging_sub_expression,
+        reason = "only types are asked for"
+    )]
+    fn a_connection_takes_no_room_for_its_end_before_that_comes() {
+        use tokio::net::UnixStream;
+
+        fn room<F: Future>(_: impl FnOnce() -> F) -> usize {
+            size_of::<F>()
+        }
+        let run = room(|| run::<UnixStream>(panic!(), panic!(), panic!(), panic!()));
+        let drive = room(|| drive::<UnixStream>(panic!(), panic!(), panic!(), panic!(), panic!()));
+        assert!(run + drive <= 2000, "{run} and {drive} bytes");
+    }
 
     #[test]
     fn what_a_stream_keeps_back_until_it_is_flushed_is_flushed() {

@@ -368,7 +368,7 @@ impl Session {
     /// Waits until the connection begins to end, and has it own nothing from then on.
     pub(crate) async fn disowned(&self) {
         self.ends.notified().await;
-        self.disown().await;
+        Box::pin(self.disown()).await;
     }
 
     /// Lets go of what an object stood for that the RPC system dropped as the connection ended. What other

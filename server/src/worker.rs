@@ -11,12 +11,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use killick_client::Fingerprint;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::warn;
 
-use crate::access::{Admitted, HandshakeError, Place, Who, handshake};
+use crate::access::{Admitted, HandshakeError, Place, Secured, Who, handshake};
 use crate::bridge::Inbox;
 use crate::cap::{Home, Node, Origin, Own};
 use crate::connection;
@@ -242,67 +245,80 @@ pub(crate) fn run(
     });
 }
 
-/// Serves one connection, whatever it comes over.
+/// Serves one connection, whatever it comes over. What takes much is in a box for as long as it lasts: none
+/// of the ways takes the room of another.
 async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
     let Incoming { socket, peer, permit, place } = incoming;
-    if let Err(why) = admit_and_run((socket, place), &peer, &worker, &mut stop).await {
+    let (worker, stop) = (&worker, &mut stop);
+    let told = |error: std::io::Error| error.to_string();
+    let served = async {
+        match socket {
+            Socket::Unix(socket, who) => {
+                let stream = tokio::net::UnixStream::from_std(socket).map_err(told)?;
+                Box::pin(admit_and_run(stream, who, peer.clone(), worker, stop)).await
+            }
+            Socket::Tcp(socket) => {
+                let stream = TcpStream::from_std(socket).map_err(told)?;
+                Box::pin(admit_and_run(stream, Who::Local, peer.clone(), worker, stop)).await
+            }
+            Socket::Tls(socket, _) => {
+                let stream = TcpStream::from_std(socket).map_err(told)?;
+                let shaken = Box::pin(shake_hands(stream, place, worker, stop)).await?;
+                let Some((stream, key)) = shaken else { return Ok(()) };
+                let peer = format!("{peer}, key {}", key.short());
+                Box::pin(admit_and_run(stream, Who::Key(key), peer, worker, stop)).await
+            }
+        }
+    };
+    if let Err(why) = served.await {
         worker.shared().count_refused();
         warn!(peer, reason = %why, "connection refused");
     }
     drop(permit);
 }
 
-/// Finds out who a client is and what it gets, and serves it; or says why not. What takes much is in a box
-/// for as long as it lasts: none of the ways takes the room of another.
-async fn admit_and_run(
-    (socket, mut place): (Socket, Option<Place>),
-    peer: &str,
+/// Makes a TLS handshake for as long as it has its `place`: the stream then, and whose key it is. Nothing if
+/// the server stops.
+async fn shake_hands(
+    stream: TcpStream,
+    mut place: Option<Place>,
+    worker: &Worker,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<(Secured, Fingerprint)>, String> {
+    let config = worker.shared().config();
+    let displaced = async {
+        match &mut place {
+            Some(place) => place.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    let shaken = tokio::select! {
+        biased;
+        () = displaced => Err(HandshakeError::Displaced),
+        shaken = handshake(config.tls.as_ref(), stream, config.handshake_timeout) => shaken,
+        _ = stop.wait_for(|stopped| *stopped) => return Ok(None),
+    };
+    shaken.map(Some).map_err(|error| {
+        if let Some(limit) = error.limit() {
+            worker.shared().hits.count(limit);
+        }
+        error.to_string()
+    })
+}
+
+/// Serves a client of whom it is known `who` it is, or says why there is nothing for it.
+async fn admit_and_run<S>(
+    stream: S,
+    who: Who,
+    peer: String,
     worker: &Rc<Worker>,
     stop: &mut watch::Receiver<bool>,
-) -> Result<(), String> {
-    let config = worker.shared().config();
-    let admit = |who: Who, peer: String| {
-        // What it is now: a handshake takes its time.
-        let grant = who.grant(&worker.shared().config()).map_err(|refused| refused.to_string())?;
-        Ok::<_, String>(Admitted { who, grant, peer })
-    };
-    let told = |error: std::io::Error| error.to_string();
-    match socket {
-        Socket::Unix(socket, who) => {
-            let stream = tokio::net::UnixStream::from_std(socket).map_err(told)?;
-            let admitted = admit(who, peer.to_owned())?;
-            Box::pin(connection::run(stream, &admitted, worker, stop)).await;
-        }
-        Socket::Tcp(socket) => {
-            let stream = tokio::net::TcpStream::from_std(socket).map_err(told)?;
-            let admitted = admit(Who::Local, peer.to_owned())?;
-            Box::pin(connection::run(stream, &admitted, worker, stop)).await;
-        }
-        Socket::Tls(socket, _) => {
-            let stream = tokio::net::TcpStream::from_std(socket).map_err(told)?;
-            let (tls, limit) = (config.tls.as_ref(), config.handshake_timeout);
-            let displaced = async {
-                match &mut place {
-                    Some(place) => place.lost().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let shaken = tokio::select! {
-                biased;
-                () = displaced => Err(HandshakeError::Displaced),
-                shaken = Box::pin(handshake(tls, stream, limit)) => shaken,
-                _ = stop.wait_for(|stopped| *stopped) => return Ok(()),
-            };
-            let (stream, key) = shaken.map_err(|error| {
-                if let Some(limit) = error.limit() {
-                    worker.shared().hits.count(limit);
-                }
-                error.to_string()
-            })?;
-            drop(place);
-            let admitted = admit(Who::Key(key), format!("{peer}, key {}", key.short()))?;
-            Box::pin(connection::run(stream, &admitted, worker, stop)).await;
-        }
-    }
+) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    // What it is now: a handshake takes its time.
+    let grant = who.grant(&worker.shared().config()).map_err(|refused| refused.to_string())?;
+    connection::run(stream, &Admitted { who, grant, peer }, worker, stop).await;
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(crate) use authorized::Grant;
 pub use authorized::{Authorized, AuthorizedError, BadLine, LineError};
 pub(crate) use granted::{Given, Granted};
 pub(crate) use places::{Place, Places};
-pub(crate) use tls::{HandshakeError, handshake};
+pub(crate) use tls::{HandshakeError, Secured, handshake};
 pub use tls::{Tls, TlsError};
 pub(crate) use unix::{Credentials, socket_mode};
 

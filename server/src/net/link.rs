@@ -212,6 +212,21 @@ async fn receive<S: AsyncRead + Unpin>(
     let Some(segments) = read? else {
         return Ok(None);
     };
+    let (message, others) = take(segments, calls, max_words, ends)?;
+    if !others.is_empty() {
+        // In a box, as it is rare: a client that is waited for takes no room for it.
+        Box::pin(calls.answered(&others)).await;
+    }
+    Ok(Some(message))
+}
+
+/// A message for the RPC system, and the calls that have to be answered before.
+fn take(
+    segments: Segments,
+    calls: &Calls,
+    max_words: usize,
+    ends: &dyn Fn(),
+) -> Result<(Box<dyn IncomingMessage>, Vec<u32>), Error> {
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(max_words));
     let bytes = segments.bytes();
@@ -221,19 +236,16 @@ async fn receive<S: AsyncRead + Unpin>(
         // What is malformed is left to the RPC system.
         Err(_) => Received::Other,
     };
-    Ok(Some(match received {
-        Received::Answer => Box::new(Answer::new(message.0.into_segments(), options)),
-        Received::Instead(instead) => Box::new(Instead(instead)),
+    Ok(match received {
+        Received::Answer => (Box::new(Answer::new(message.0.into_segments(), options)), Vec::new()),
+        Received::Instead(instead) => (Box::new(Instead(instead)), Vec::new()),
         Received::Abort => {
             ends();
-            Box::new(message)
+            (Box::new(message), Vec::new())
         }
-        Received::After(others) => {
-            calls.answered(&others).await;
-            Box::new(message)
-        }
-        Received::Other => Box::new(message),
-    }))
+        Received::After(others) => (Box::new(message), others),
+        Received::Other => (Box::new(message), Vec::new()),
+    })
 }
 
 struct Incoming(Reader<Segments>);

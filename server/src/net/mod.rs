@@ -189,13 +189,13 @@ impl<S> Gate<S> {
     }
 
     /// Resolves when one write has waited for longer than `limit`.
-    pub(crate) async fn stalled(&self, limit: Duration) {
-        self.lasts(|state| state.blocked, &self.blocks, limit).await;
+    pub(crate) fn stalled(&self, limit: Duration) -> impl Future<Output = ()> {
+        self.lasts(|state| state.blocked, &self.blocks, limit)
     }
 
     /// Resolves when the rest of a message has been waited for for longer than `limit`.
-    pub(crate) async fn trickles(&self, limit: Duration) {
-        self.lasts(|state| state.partial, &self.parts, limit).await;
+    pub(crate) fn trickles(&self, limit: Duration) -> impl Future<Output = ()> {
+        self.lasts(|state| state.partial, &self.parts, limit)
     }
 
     /// Resolves when something has lasted for longer than `limit`, of which `begins` tells that it does.
