@@ -83,8 +83,8 @@ pub mod testing;
 
 pub use anchor::Anchor;
 pub use authority::{
-    Allowance, Charge, Denied, Grant, Kept, Narrow, NarrowError, NarrowStoreError, NarrowWatch,
-    Resource, Revocable, Revoked, Right, Rights, UnknownRight,
+    Allowance, Authority, Charge, Denied, Grant, Kept, Narrow, NarrowError, NarrowStoreError,
+    NarrowWatch, Resource, Revocable, Revoked, Right, Rights, UnknownRight,
 };
 pub use cell::{Loaded, Loader, StoreAtError, StoreError, StoreErrorKind, Storer};
 pub use limits::Limits;

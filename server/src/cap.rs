@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use killick::{Denied, Grant};
+use killick::{Authority, Denied, Grant};
 
 use crate::bridge;
+use crate::end::End;
 use crate::place::Place;
 use crate::session::Session;
 use crate::watching::Watching;
@@ -31,13 +32,15 @@ pub(crate) enum Own {
     Grant(Grant),
     /// The right to be told of changes.
     Watch(Arc<Watching>),
+    /// An end of a channel.
+    Channel(End),
 }
 
 impl Own {
     /// The most nodes, the root apart, that are kept alive by holding it.
     pub(crate) fn nodes(&self) -> usize {
         match self {
-            Own::Host | Own::Grant(_) => 0,
+            Own::Host | Own::Grant(_) | Own::Channel(_) => 0,
             Own::Cluster(place) | Own::Anchor(place) | Own::Loader(place) | Own::Storer(place) => {
                 place.nodes()
             }
@@ -45,17 +48,18 @@ impl Own {
         }
     }
 
-    /// The same for somebody who came to it through `place`; `root` is the host's own anchor. What tells
-    /// of the host is no part of what was granted.
-    pub(crate) fn through(&self, place: &Place, root: &Place) -> Result<Self, Denied> {
-        Ok(match (self, place) {
-            (_, Place::Whole(_)) | (Own::Grant(_), _) => self.clone(),
-            (Own::Host, _) => Own::Anchor(place.narrow(root)?),
-            (Own::Cluster(to), _) => Own::Cluster(place.narrow(to)?),
-            (Own::Anchor(to), _) => Own::Anchor(place.narrow(to)?),
-            (Own::Loader(to), _) => Own::Loader(place.narrow(to)?),
-            (Own::Storer(to), _) => Own::Storer(place.narrow(to)?),
-            (Own::Watch(watching), _) => Own::Watch(Arc::new(watching.through(place)?)),
+    /// The same for somebody who came to it by what was granted; `root` is the host's own anchor. What
+    /// tells of the host is no part of that.
+    pub(crate) fn through(&self, granted: &Authority, root: &Node) -> Result<Self, Denied> {
+        Ok(match self {
+            Own::Host => Own::Anchor(Place::Narrow(granted.narrow(root)?)),
+            Own::Cluster(place) => Own::Cluster(place.through(granted)?),
+            Own::Anchor(place) => Own::Anchor(place.through(granted)?),
+            Own::Loader(place) => Own::Loader(place.through(granted)?),
+            Own::Storer(place) => Own::Storer(place.through(granted)?),
+            Own::Grant(grant) => Own::Grant(grant.clone()),
+            Own::Watch(watching) => Own::Watch(Arc::new(watching.through(granted)?)),
+            Own::Channel(end) => Own::Channel(end.through(granted)?),
         })
     }
 }
@@ -81,6 +85,7 @@ impl fmt::Debug for Own {
             Own::Storer(place) => write!(f, "Storer({place:?})"),
             Own::Grant(grant) => grant.fmt(f),
             Own::Watch(watching) => write!(f, "Watch({:?})", watching.place()),
+            Own::Channel(end) => end.fmt(f),
         }
     }
 }

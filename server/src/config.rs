@@ -63,9 +63,13 @@ pub struct Config {
     /// times as large as the largest value or the longest path, whichever is more, with a little more
     /// around a path.
     pub max_message_bytes: Option<usize>,
-    /// The most bytes that all values together may take. One that was replaced counts until it is
-    /// reclaimed.
+    /// The most bytes that all values together may take, those in channels included. One that was replaced
+    /// counts until it is reclaimed.
     pub max_stored_bytes: usize,
+    /// The most channels at a time.
+    pub max_channels: usize,
+    /// The most values that the buffer of a channel may hold.
+    pub max_channel_capacity: usize,
     /// The most capabilities inside one value.
     pub max_value_capabilities: usize,
     /// How long to wait for a capability that is still a promise when it is stored.
@@ -123,6 +127,9 @@ impl Default for Config {
             max_value_bytes: 1 << 20,
             max_message_bytes: None,
             max_stored_bytes: 1 << 30,
+            // About 500 bytes each while empty; what is in them counts as stored.
+            max_channels: 1 << 16,
+            max_channel_capacity: 1 << 16,
             max_value_capabilities: 256,
             settle_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),

@@ -9,6 +9,7 @@
 //!  connection  runs the RPC system over it, to an orderly end
 //!  session     what the connection holds: one object for each node, and what its client hosts
 //!  service     one file for each interface of the schema, one function for each method
+//!  channel     values from senders to receivers; knows nothing of the wire. `end`: a right to one side
 //!  wire        the only translator: text to path, value to and from message, error to error
 //!  watching    what a watch is told of, and was told last
 //!  owners      the values that die with a connection
@@ -35,8 +36,10 @@
 mod access;
 mod bridge;
 mod cap;
+mod channel;
 mod config;
 mod connection;
+mod end;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod listen;

@@ -151,7 +151,7 @@ impl Collector for Scrape {
         let clients = shared.clients.list();
         let sum =
             |of: fn(&crate::stats::Stats) -> u64| clients.iter().map(|client| of(client)).sum();
-        let gauges: [(&str, &str, u64); 14] = [
+        let gauges: [(&str, &str, u64); 16] = [
             ("uptime_seconds", "Since the start", shared.started.elapsed().as_secs()),
             ("threads", "Threads that serve connections", shared.workers() as u64),
             ("connections", "Connections that are open", shared.connections() as u64),
@@ -169,10 +169,16 @@ impl Collector for Scrape {
             ),
             ("pending_bytes", "Bytes that wait to be written", sum(|client| client.pending.get())),
             ("nodes", "Nodes in the tree, its root included", shared.tree.nodes() as u64),
-            ("values", "Values in cells, and not yet reclaimed", shared.values() as u64),
+            (
+                "values",
+                "Values in cells and channels, and not yet reclaimed",
+                shared.values() as u64,
+            ),
             ("stored_bytes", "Bytes of values", shared.stored_bytes() as u64),
+            ("channels", "Channels", shared.channels() as u64),
             ("resident_bytes", "Resident memory of the process", system::resident_bytes()),
             ("max_connections", "The limit of connections", shared.config().max_connections as u64),
+            ("max_channels", "The limit of channels", shared.config().max_channels as u64),
             (
                 "max_stored_bytes",
                 "The limit of stored bytes",

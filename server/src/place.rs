@@ -1,6 +1,8 @@
 //! A node in the hands of a client, with all rights or with some of them.
 
-use killick::{Allowance, Denied, Grant, NarrowError, PathError, Right, Rights, Tree, WalkError};
+use killick::{
+    Allowance, Authority, Denied, Grant, NarrowError, PathError, Right, Rights, Tree, WalkError,
+};
 
 use crate::cap::Node;
 use crate::wire::Stored;
@@ -80,13 +82,21 @@ impl Place {
         }
     }
 
-    /// Another place that its holder came to through this one.
-    pub(crate) fn narrow(&self, other: &Place) -> Result<Place, Denied> {
-        match (self, other) {
-            (Place::Whole(_), _) => Ok(other.clone()),
-            (Place::Narrow(narrow), Place::Whole(node)) => narrow.narrow(node).map(Place::Narrow),
-            (Place::Narrow(narrow), Place::Narrow(other)) => narrow.and(other).map(Place::Narrow),
+    /// What was granted, if that is not everything.
+    pub(crate) fn authority(&self) -> Option<&Authority> {
+        match self {
+            Place::Whole(_) => None,
+            Place::Narrow(narrow) => Some(narrow.authority()),
         }
+    }
+
+    /// The same for somebody who came to it by what was granted.
+    pub(crate) fn through(&self, granted: &Authority) -> Result<Self, Denied> {
+        let narrow = match self {
+            Place::Whole(node) => granted.narrow(node),
+            Place::Narrow(narrow) => narrow.and(granted),
+        };
+        narrow.map(Place::Narrow)
     }
 
     /// The most nodes, the root apart, that are kept alive by it.

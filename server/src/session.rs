@@ -33,7 +33,7 @@ use crate::net;
 use crate::owners::Cells;
 use crate::place::Place;
 use crate::service::Object;
-use crate::shared::Shared;
+use crate::shared::{ChannelRoom, Shared};
 use crate::stats::{Limit, OUTCOMES, Stats};
 use crate::watching::Seat;
 use crate::worker::Worker;
@@ -284,6 +284,26 @@ impl Session {
         }
         let words = format!("a list of children of {bytes} bytes exceeds the limit of {limit}");
         Err(self.over(Limit::CallBytes, words))
+    }
+
+    /// Room for a channel of `capacity` that the client makes.
+    ///
+    /// # Errors
+    /// The buffer would be larger than it may, or the server has its limit of channels.
+    pub(crate) fn room_for_channel(&self, capacity: usize) -> Result<ChannelRoom, Error> {
+        let limit = self.config().max_channel_capacity;
+        if capacity > limit {
+            self.hit(Limit::ChannelCapacity);
+            let name = Limit::ChannelCapacity;
+            let words =
+                format!("channel of capacity {capacity} exceeds the limit of {limit}{name}");
+            return Err(Error::failed(words));
+        }
+        self.shared().channel_room().ok_or_else(|| {
+            let limit = self.shared().config().max_channels;
+            let words = format!("the server already has its limit of {limit} channels");
+            self.over(Limit::Channels, words)
+        })
     }
 
     fn count_handles(&self) {

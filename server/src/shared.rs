@@ -35,8 +35,9 @@ pub(crate) struct Shared {
     /// How many of them each worker has.
     shares: Vec<AtomicUsize>,
     last_connection: AtomicU64,
-    /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
+    /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.
     stored: Arc<AtomicUsize>,
+    channels: Arc<AtomicUsize>,
     pub(crate) clients: Clients,
     /// The calls that each worker has served.
     pub(crate) calls: Vec<Calls>,
@@ -68,6 +69,17 @@ impl Drop for Room {
     }
 }
 
+/// A place among the channels that a server has at a time; free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct ChannelRoom(Arc<AtomicUsize>);
+
+impl Drop for ChannelRoom {
+    fn drop(&mut self) {
+        // Relaxed: as in `Shared::channel_room`.
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     /// What as many workers share, and what each of them, in turn, is told of its clients' values.
     pub(crate) fn new(
@@ -87,6 +99,7 @@ impl Shared {
             shares: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             last_connection: AtomicU64::new(0),
             stored: Arc::default(),
+            channels: Arc::default(),
             clients: Clients::default(),
             calls: (0..workers).map(|_| Calls::default()).collect(),
             queues: (0..workers).map(|_| Queues::default()).collect(),
@@ -148,7 +161,22 @@ impl Shared {
         Some(Room { stored: self.stored.clone(), bytes })
     }
 
-    /// Bytes of values in cells, on their way there, or replaced and not yet reclaimed.
+    /// Takes a place for a channel, if one is free.
+    pub(crate) fn channel_room(&self) -> Option<ChannelRoom> {
+        let limit = self.config.load().max_channels;
+        let more = |channels: usize| (channels < limit).then_some(channels + 1);
+        // Relaxed: the count alone is decided by; it publishes nothing.
+        self.channels.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(ChannelRoom(self.channels.clone()))
+    }
+
+    /// How many channels there are.
+    pub(crate) fn channels(&self) -> usize {
+        // Relaxed: a count for people to read.
+        self.channels.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.
     pub(crate) fn stored_bytes(&self) -> usize {
         // Relaxed: a count for people to read.
         self.stored.load(Ordering::Relaxed)

@@ -127,7 +127,7 @@ impl Clients {
 
 /// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
 /// and those to no method of ours.
-pub(crate) const METHODS: [&str; 20] = [
+pub(crate) const METHODS: [&str; 32] = [
     "ls",
     "walk",
     "cell",
@@ -146,6 +146,18 @@ pub(crate) const METHODS: [&str; 20] = [
     "root",
     "info",
     "clients",
+    "close",
+    "send",
+    "trySend",
+    "recv",
+    "tryRecv",
+    "recvMany",
+    "newSender",
+    "newCloser",
+    "newSendCloser",
+    "newRecver",
+    "len",
+    "capacity",
     "forwarded",
     "unknown",
 ];
@@ -163,6 +175,8 @@ pub(crate) enum Limit {
     ValueBytes,
     ValueCapabilities,
     StoredBytes,
+    Channels,
+    ChannelCapacity,
     Nodes,
     Children,
     Depth,
@@ -181,7 +195,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 23] = [
+    pub(crate) const ALL: [(Limit, &str); 25] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
@@ -192,6 +206,8 @@ impl Limit {
         (Limit::ValueBytes, "max-value-bytes"),
         (Limit::ValueCapabilities, "max-value-capabilities"),
         (Limit::StoredBytes, "max-stored-bytes"),
+        (Limit::Channels, "max-channels"),
+        (Limit::ChannelCapacity, "max-channel-capacity"),
         (Limit::Nodes, "max-nodes"),
         (Limit::Children, "max-children"),
         (Limit::Depth, "max-depth"),

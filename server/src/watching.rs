@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use capnp::Error;
 use futures::Stream;
-use killick::{ChildrenChange, Denied, Loaded, NarrowWatch};
+use killick::{Authority, ChildrenChange, Denied, Loaded, NarrowWatch};
 use tokio::sync::Mutex;
 
 use crate::cap::Origin;
@@ -83,14 +83,15 @@ impl Watching {
         Ok(Watching { subject, origin: session.origin().clone(), state: Mutex::new(state) })
     }
 
-    /// The same for somebody who came to it through `place`.
-    pub(crate) fn through(&self, place: &Place) -> Result<Self, Denied> {
+    /// The same for somebody who came to it by what was granted.
+    pub(crate) fn through(&self, granted: &Authority) -> Result<Self, Denied> {
         let subject = match &self.subject {
-            Subject::Node { place: to, value, children } => {
-                Subject::Node { place: place.narrow(to)?, value: *value, children: *children }
+            Subject::Node { place, value, children } => {
+                let place = place.through(granted)?;
+                Subject::Node { place, value: *value, children: *children }
             }
             Subject::Hosts { root, name } => {
-                Subject::Hosts { root: place.narrow(root)?, name: name.clone() }
+                Subject::Hosts { root: root.through(granted)?, name: name.clone() }
             }
         };
         let told = Live::claimed(&subject)?;

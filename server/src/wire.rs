@@ -4,10 +4,13 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use capnp::{Error, any_pointer};
-use killick::{Charge, Denied, Kept, NarrowError, PathError, Resource, StoreError, WalkError};
+use killick::{
+    Authority, Charge, Denied, Kept, NarrowError, PathError, Resource, StoreError, WalkError,
+};
 
 use crate::bridge::Peer;
 use crate::cap::{Cap, Origin, Own, Parcel};
+use crate::channel::{AlreadyClosed, Ended, Refusal};
 use crate::place::Place;
 use crate::session::Session;
 use crate::shared::Room;
@@ -30,7 +33,7 @@ impl Stored {
         let Place::Narrow(narrow) = place else { return Ok(()) };
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         if paid.is_none() {
-            let bytes = narrow.charge(Resource::ValueBytes, self.room.bytes())?;
+            let bytes = narrow.authority().charge(Resource::ValueBytes, self.room.bytes())?;
             *paid = Some((bytes, narrow.keep()?));
         }
         Ok(())
@@ -89,20 +92,28 @@ pub(crate) async fn take_value(
     Ok(Some(Stored { parcel, owners, room, paid: Mutex::default() }))
 }
 
-/// Puts a value that was found at `place` into `pointer`, for the client of `session`. Anchors in it are
-/// narrowed as the place is.
+/// Puts a value that was found at `place` into `pointer`, for the client of `session`.
 pub(crate) fn put_value(
     session: &Rc<Session>,
     place: &Place,
     value: &Stored,
     pointer: any_pointer::Builder<'_>,
 ) -> Result<(), Error> {
-    if let Place::Whole(_) = place {
-        return value.parcel.unpack(session, pointer);
-    }
-    let root = session.root();
-    value.parcel.unpack_each(pointer, |cap| match cap {
-        Cap::Own(own) => session.export(&Cap::Own(own.through(place, &root).map_err(denied)?)),
+    unpack(session, place.authority(), &value.parcel, pointer)
+}
+
+/// Puts what a client came to by what was `granted`, or with all rights, into `pointer`, for the client of
+/// `session`. What is of the tree in it is narrowed in the same way.
+fn unpack(
+    session: &Rc<Session>,
+    granted: Option<&Authority>,
+    parcel: &Parcel,
+    pointer: any_pointer::Builder<'_>,
+) -> Result<(), Error> {
+    let Some(granted) = granted else { return parcel.unpack(session, pointer) };
+    let root = session.shared().tree.root();
+    parcel.unpack_each(pointer, |cap| match cap {
+        Cap::Own(own) => session.export(&Cap::Own(own.through(granted, &root).map_err(denied)?)),
         Cap::Foreign(_) => session.export(cap),
     })
 }
@@ -122,6 +133,85 @@ pub(crate) fn lookup_error(session: &Session, error: NarrowError<PathError>) -> 
         NarrowError::Denied(why) => denied(why),
         NarrowError::Failed(error) => path_error(session, error),
     }
+}
+
+/// A value in a channel, null included.
+#[derive(Debug)]
+pub(crate) struct Item {
+    parcel: Option<Parcel>,
+    room: Room,
+    /// What it takes of the grants that it was sent by.
+    _paid: Option<Charge>,
+}
+
+/// What a value in a channel takes besides its bytes, as many of which are added to each.
+const ITEM_BYTES: usize = 128;
+
+impl Item {
+    /// How many bytes it takes, here and about as many in a message.
+    pub(crate) fn bytes(&self) -> usize {
+        self.room.bytes()
+    }
+}
+
+/// Takes the value that the client of `session` sent into a channel by what was `granted`, or with all
+/// rights. Waits for capabilities that are still promises.
+pub(crate) async fn take_item(
+    session: &Rc<Session>,
+    granted: Option<&Authority>,
+    pointer: any_pointer::Reader<'_>,
+) -> Result<Item, Error> {
+    let room = |bytes: usize| {
+        let room = session.shared().room(bytes.saturating_add(ITEM_BYTES))?;
+        let paid = granted.map(|granted| granted.charge(Resource::ValueBytes, room.bytes()));
+        Ok::<_, Error>((room, paid.transpose().map_err(denied)?))
+    };
+    let (parcel, (room, _paid)) = match Parcel::pack_settled(session, pointer, room).await? {
+        Some((parcel, taken)) => (Some(parcel), taken),
+        None => (None, room(0)?),
+    };
+    Ok(Item { parcel, room, _paid })
+}
+
+/// Puts a value that was in a channel into `pointer`, for the client of `session`, who came to the channel by
+/// what was `granted`, or with all rights.
+pub(crate) fn put_item(
+    session: &Rc<Session>,
+    granted: Option<&Authority>,
+    item: &Item,
+    mut pointer: any_pointer::Builder<'_>,
+) -> Result<(), Error> {
+    match &item.parcel {
+        Some(parcel) => unpack(session, granted, parcel, pointer),
+        None => {
+            pointer.clear();
+            Ok(())
+        }
+    }
+}
+
+/// The error of a send that was refused.
+pub(crate) fn send_error(refusal: Refusal) -> Error {
+    Error::failed(match refusal {
+        Refusal::Closed => "the channel is closed".into(),
+        Refusal::NoReceivers => "nobody receives from this channel any more".into(),
+        Refusal::Full => "the channel is full".into(),
+    })
+}
+
+/// The error of a receive from a channel that has come to its end.
+pub(crate) fn channel_ended(_: Ended) -> Error {
+    Error::failed("the channel is closed and empty".into())
+}
+
+/// The error of a second close.
+pub(crate) fn closed_already(_: AlreadyClosed) -> Error {
+    Error::failed("the channel is closed already".into())
+}
+
+/// The error of a call that would make a channel at the cluster's anchor.
+pub(crate) fn cluster_has_no_channels() -> Error {
+    Error::failed("the cluster's anchor makes no channels: the hosts do".into())
 }
 
 /// The error of a call of the client of `session` that was given a bad path.

@@ -67,7 +67,7 @@ pub struct Allowance {
     pub nodes: usize,
     /// The deepest that a node may be reached, counted in components from the anchor that was narrowed.
     pub depth: usize,
-    /// Bytes of values, as far as those who store them count them: [`Narrow::charge`](crate::Narrow::charge).
+    /// Bytes of values, as far as those who store them count them: [`Authority::charge`](crate::Authority::charge).
     pub value_bytes: usize,
     /// Watches.
     pub watches: usize,

@@ -37,8 +37,11 @@ mod revocable;
 mod rights;
 mod watching;
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::anchor::Anchor;
 
 pub use allowance::{Allowance, Charge, Kept, Resource};
 pub use denied::{Denied, NarrowError, NarrowStoreError};
@@ -51,9 +54,32 @@ pub use watching::NarrowWatch;
 /// The most grants that one authority is made of: how often an anchor can be narrowed again.
 pub(crate) const MAX_GRANTS: usize = 16;
 
-/// The grants that something was reached by, at least one, each once, in the order of their addresses.
+/// The grants that something was reached by: what a [`Narrow`] has besides its anchor, for programs that
+/// offer more at their anchors, as the `killick` server offers channels. Keeps no node.
+///
+/// # Examples
+/// ```
+/// use killick::{Allowance, Denied, Limits, Resource, Rights, Tree};
+///
+/// let tree = Tree::<String>::new(Limits::default());
+/// let allowance = Allowance { value_bytes: 10, ..Allowance::default() };
+/// let (anchor, grant) = tree.root().attenuate(Rights::ALL, allowance);
+/// let authority = anchor.authority();
+/// let charge = authority.charge(Resource::ValueBytes, 8)?;
+/// assert!(authority.charge(Resource::ValueBytes, 3).is_err());
+/// drop(charge);
+/// assert_eq!(grant.used(Resource::ValueBytes), 0);
+///
+/// let key = authority.guard("a key")?;
+/// assert_eq!(key.with(|key| key.len()), Ok(5));
+/// grant.revoke();
+/// assert_eq!(key.with(|key| key.len()), Err(Denied::Revoked));
+/// assert_eq!(authority.guard("another").unwrap_err(), Denied::Revoked);
+/// # Ok::<(), Denied>(())
+/// ```
 #[derive(Clone)]
-struct Authority {
+pub struct Authority {
+    /// At least one, each once, in the order of their addresses.
     grants: Arc<[Grant]>,
     rights: Rights,
 }
@@ -64,8 +90,16 @@ impl Authority {
         Authority { grants: Arc::new([grant]), rights }
     }
 
+    /// The rights that all of its grants give.
+    pub fn rights(&self) -> Rights {
+        self.rights
+    }
+
     /// All grants of both.
-    fn and(&self, other: &Authority) -> Result<Self, Denied> {
+    ///
+    /// # Errors
+    /// [`Denied::TooManyGrants`].
+    pub fn and(&self, other: &Authority) -> Result<Self, Denied> {
         if other.grants.iter().all(|grant| self.grants.contains(grant)) {
             return Ok(self.clone());
         }
@@ -78,10 +112,44 @@ impl Authority {
         Ok(Authority { grants: grants.into(), rights: self.rights & other.rights })
     }
 
+    /// An anchor by these grants: one that came, as a value for instance, to somebody who has no more.
+    ///
+    /// # Errors
+    /// [`Denied::Revoked`], [`Denied::Exhausted`].
+    pub fn narrow<V: Send + Sync + 'static>(
+        &self,
+        anchor: &Anchor<V>,
+    ) -> Result<Narrow<V>, Denied> {
+        Narrow::new(self.clone(), anchor.clone())
+    }
+
+    /// Counts `amount` of `resource` to all of its grants, until what is returned is dropped: of what the
+    /// tree does not count by itself. Needs no right.
+    ///
+    /// # Errors
+    /// [`Denied::Exhausted`].
+    pub fn charge(&self, resource: Resource, amount: usize) -> Result<Charge, Denied> {
+        Charge::take(self, resource, amount)
+    }
+
+    /// Makes `thing` belong to this authority: it is dropped when one of the grants is revoked.
+    ///
+    /// # Errors
+    /// [`Denied::Revoked`].
+    pub fn guard<T: Send + Sync + 'static>(&self, thing: T) -> Result<Revocable<T>, Denied> {
+        Revocable::new(self.clone(), thing)
+    }
+
     /// The deepest that a node may lie, counted from the root, and what the grant that says so allows.
     fn depth(&self) -> (usize, usize) {
         let of = |grant: &Grant| (grant.max_depth(), grant.allowance().depth);
         self.grants.iter().map(of).min().unwrap_or((usize::MAX, usize::MAX))
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&*self.grants).finish()
     }
 }
 

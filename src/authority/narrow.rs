@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::{
-    Allowance, Authority, Charge, Denied, Grant, Kept, NarrowError, NarrowStoreError, NarrowWatch,
+    Allowance, Authority, Denied, Grant, Kept, NarrowError, NarrowStoreError, NarrowWatch,
     Resource, Revocable, Right, Rights,
 };
 use crate::anchor::Anchor;
@@ -19,7 +19,7 @@ use crate::watch::{Watch, WatchChildren};
 ///
 /// What is reached through it is narrowed the same way, for ever: by [`walk`](Self::walk),
 /// [`lookup`](Self::lookup), [`ls`](Self::ls) and watches. A program that hands out anchors as *values*
-/// passes them through [`narrow`](Self::narrow) or [`and`](Self::and), as the `killick` server does.
+/// passes them through [`Authority::narrow`] or [`and`](Self::and), as the `killick` server does.
 ///
 /// Clones are the same handle. Two are equal if they refer to the same node by the same grants.
 ///
@@ -72,7 +72,7 @@ impl<V: Send + Sync + 'static> Narrow<V> {
         (narrow.unwrap_or_else(|_| unreachable!()), grant)
     }
 
-    fn new(authority: Authority, anchor: Anchor<V>) -> Result<Self, Denied> {
+    pub(super) fn new(authority: Authority, anchor: Anchor<V>) -> Result<Self, Denied> {
         let node = place(&anchor);
         let kept = {
             let guard = Guard::pin();
@@ -82,7 +82,8 @@ impl<V: Send + Sync + 'static> Narrow<V> {
         Ok(Narrow { handle, node })
     }
 
-    fn authority(&self) -> &Authority {
+    /// The grants that it was reached by.
+    pub fn authority(&self) -> &Authority {
         self.handle.authority()
     }
 
@@ -283,7 +284,7 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     pub fn watch(&self) -> Result<NarrowWatch<Watch<V>>, Denied> {
         let needed = Rights::from(Right::Watch) | Right::Load.into();
         self.with(needed, |anchor| {
-            let charge = self.charge(Resource::Watches, 1)?;
+            let charge = self.authority().charge(Resource::Watches, 1)?;
             NarrowWatch::new(self.authority().clone(), anchor.watch(), charge)
         })?
     }
@@ -296,7 +297,7 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     pub fn watch_children(&self) -> Result<NarrowWatch<WatchChildren<V>>, Denied> {
         let needed = Rights::from(Right::Watch) | Right::Ls.into();
         self.with(needed, |anchor| {
-            let charge = self.charge(Resource::Watches, 1)?;
+            let charge = self.authority().charge(Resource::Watches, 1)?;
             NarrowWatch::new(self.authority().clone(), anchor.watch_children(), charge)
         })?
     }
@@ -314,46 +315,17 @@ impl<V: Send + Sync + 'static> Narrow<V> {
         })?
     }
 
-    /// An anchor that came to its holder through this one, as a value for instance: by the grants of this.
+    /// The same by the grants of `authority` as well: one that came, as a value for instance, to somebody
+    /// who has no more.
     ///
     /// # Errors
-    /// [`Denied::Revoked`], [`Denied::Exhausted`].
-    pub fn narrow(&self, anchor: &Anchor<V>) -> Result<Self, Denied> {
-        self.with(Rights::NONE, |_| self.reached(anchor.clone()))?
-    }
-
-    /// [`narrow`](Self::narrow) of an anchor that is narrowed already: by the grants of both.
-    ///
-    /// # Errors
-    /// As there, and [`Denied::TooManyGrants`].
-    pub fn and(&self, other: &Narrow<V>) -> Result<Self, Denied> {
-        let authority = self.authority().and(other.authority())?;
-        if authority == *other.authority() {
-            return Ok(other.clone());
+    /// [`Denied::Revoked`], [`Denied::Exhausted`], [`Denied::TooManyGrants`].
+    pub fn and(&self, authority: &Authority) -> Result<Self, Denied> {
+        let both = self.authority().and(authority)?;
+        if both == *self.authority() {
+            return Ok(self.clone());
         }
-        other.with(Rights::NONE, |anchor| Narrow::new(authority, anchor.clone()))?
-    }
-
-    /// Counts `amount` of `resource` to all grants of this, until what is returned is dropped: of what the
-    /// tree does not count by itself. Needs no right.
-    ///
-    /// # Errors
-    /// [`Denied::Exhausted`].
-    ///
-    /// # Examples
-    /// ```
-    /// # use killick::{Allowance, Limits, Resource, Rights, Tree};
-    /// # let tree = Tree::<String>::new(Limits::default());
-    /// let allowance = Allowance { value_bytes: 10, ..Allowance::default() };
-    /// let (anchor, grant) = tree.root().attenuate(Rights::ALL, allowance);
-    /// let charge = anchor.charge(Resource::ValueBytes, 8)?;
-    /// assert!(anchor.charge(Resource::ValueBytes, 3).is_err());
-    /// drop(charge);
-    /// assert_eq!(grant.used(Resource::ValueBytes), 0);
-    /// # Ok::<(), killick::Denied>(())
-    /// ```
-    pub fn charge(&self, resource: Resource, amount: usize) -> Result<Charge, Denied> {
-        Charge::take(self.authority(), resource, amount)
+        self.with(Rights::NONE, |anchor| Narrow::new(both, anchor.clone()))?
     }
 
     /// Counts the node to all grants of this as kept alive by something else than a handle, such as a
@@ -366,14 +338,6 @@ impl<V: Send + Sync + 'static> Narrow<V> {
         let count =
             |anchor: &Anchor<V>| Kept::count(self.authority(), anchor.held().node_under(&guard));
         self.with(Rights::NONE, count)?
-    }
-
-    /// Makes `thing` belong to the same authority: it is dropped when one of the grants is revoked.
-    ///
-    /// # Errors
-    /// [`Denied::Revoked`].
-    pub fn guard<T: Send + Sync + 'static>(&self, thing: T) -> Result<Revocable<T>, Denied> {
-        Revocable::new(self.authority().clone(), thing)
     }
 
     /// Resolves when one of the grants is revoked.

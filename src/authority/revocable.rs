@@ -52,22 +52,9 @@ impl<T> Drop for Slot<T> {
 }
 
 /// Something that belongs to an authority: when one of its grants is revoked it is dropped, wherever it
-/// is held. Made by [`Narrow::guard`](crate::Narrow::guard), for what a program offers beside anchors.
+/// is held. Made by [`Authority::guard`](crate::Authority::guard), for what a program offers beside anchors.
 ///
 /// Clones are the same thing, and so are those that are equal.
-///
-/// # Examples
-/// ```
-/// use killick::{Allowance, Denied, Limits, Rights, Tree};
-///
-/// let tree = Tree::<u32>::new(Limits::default());
-/// let (anchor, grant) = tree.root().attenuate(Rights::ALL, Allowance::default());
-/// let key = anchor.guard("a key").unwrap();
-/// assert_eq!(key.with(|key| key.len()), Ok(5));
-/// grant.revoke();
-/// assert_eq!(key.with(|key| key.len()), Err(Denied::Revoked));
-/// assert_eq!(anchor.guard("another").unwrap_err(), Denied::Revoked);
-/// ```
 pub struct Revocable<T>(Arc<Slot<T>>);
 
 impl<T: Send + Sync + 'static> Revocable<T> {
@@ -84,7 +71,8 @@ impl<T: Send + Sync + 'static> Revocable<T> {
 }
 
 impl<T> Revocable<T> {
-    pub(super) fn authority(&self) -> &Authority {
+    /// What it belongs to.
+    pub fn authority(&self) -> &Authority {
         &self.0.authority
     }
 

@@ -293,7 +293,7 @@ impl Grants {
         let (through, to) = (&self.handles[at], &self.handles[other]);
         let grants: BTreeSet<usize> = through.grants.union(&to.grants).copied().collect();
         let path = to.path.clone();
-        match through.real.and(&to.real) {
+        match to.real.and(through.real.authority()) {
             Ok(real) => {
                 assert!(grants.len() <= 16);
                 assert_eq!(real.rights(), self.rights(&grants));

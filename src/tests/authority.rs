@@ -91,8 +91,8 @@ fn what_is_reached_through_a_narrowed_anchor_is_narrowed_the_same_way() {
         reader.lookup("b").unwrap().unwrap(),
         reader.lookup("").unwrap().unwrap(),
         reader.ls().unwrap().remove(0),
-        reader.narrow(&other).unwrap(),
-        reader.and(&wide).unwrap(),
+        reader.authority().narrow(&other).unwrap(),
+        wide.and(reader.authority()).unwrap(),
         // Asked for all, gets what there was.
         reader.attenuate(Rights::ALL, unlimited()).unwrap().0,
         reader.clone(),
@@ -162,13 +162,13 @@ fn limits_of_a_part_come_out_of_those_of_the_whole() {
     assert_eq!(denied(part.walk("c")), exhausted::<()>(Resource::Nodes, 3).err());
     assert_eq!(inner.used(Resource::Nodes), 2, "the refused one counts nowhere");
 
-    let bytes = part.charge(Resource::ValueBytes, 5).unwrap();
-    let refused = part.charge(Resource::ValueBytes, 2).map(drop);
+    let bytes = part.authority().charge(Resource::ValueBytes, 5).unwrap();
+    let refused = part.authority().charge(Resource::ValueBytes, 2).map(drop);
     assert_eq!(refused, exhausted(Resource::ValueBytes, 6));
-    let beside = whole.charge(Resource::ValueBytes, 5).unwrap();
-    let refused = part.charge(Resource::ValueBytes, 1).map(drop);
+    let beside = whole.authority().charge(Resource::ValueBytes, 5).unwrap();
+    let refused = part.authority().charge(Resource::ValueBytes, 1).map(drop);
     assert_eq!(refused, exhausted(Resource::ValueBytes, 10));
-    let huge = whole.charge(Resource::ValueBytes, usize::MAX).map(drop);
+    let huge = whole.authority().charge(Resource::ValueBytes, usize::MAX).map(drop);
     assert_eq!(huge, exhausted(Resource::ValueBytes, 10));
     drop((bytes, beside));
     let used = |grant: &Grant| Resource::ALL.map(|resource| grant.used(resource));
@@ -231,7 +231,7 @@ fn a_revoked_grant_lets_go_of_what_it_alone_kept() {
         assert_eq!(denied, Some(Denied::Revoked), "{name}");
     }
     assert_eq!(mine.keep().map(drop), Err(Denied::Revoked));
-    assert_eq!(shared.narrow(&theirs).map(drop), Err(Denied::Revoked));
+    assert_eq!(shared.authority().narrow(&theirs).map(drop), Err(Denied::Revoked));
 }
 
 #[test]
@@ -244,8 +244,8 @@ fn an_anchor_is_narrowed_so_often_and_no_more() {
     let refused = narrow.attenuate(Rights::ALL, unlimited()).map(drop);
     assert_eq!(refused, Err(Denied::TooManyGrants { limit: 16 }));
     let (other, _) = root.attenuate(Rights::ALL, unlimited());
-    assert_eq!(narrow.and(&other).map(drop), Err(Denied::TooManyGrants { limit: 16 }));
-    assert_eq!(narrow.and(&narrow).unwrap(), narrow);
+    assert_eq!(narrow.and(other.authority()).map(drop), Err(Denied::TooManyGrants { limit: 16 }));
+    assert_eq!(narrow.and(narrow.authority()).unwrap(), narrow);
 }
 
 #[test]
@@ -348,7 +348,9 @@ impl Hands {
             }
             4..7 => drop(self.anchors.swap_remove(at)),
             7 => self.anchors.extend(anchor.ls().unwrap_or_default().into_iter().take(3)),
-            8 => self.charges.extend(anchor.charge(Resource::ValueBytes, random.below(40))),
+            8 => self
+                .charges
+                .extend(anchor.authority().charge(Resource::ValueBytes, random.below(40))),
             9 => drop(self.charges.pop()),
             10 => self.kept.extend(anchor.keep().map(|kept| (kept, anchor))),
             11 => drop(self.kept.pop()),
@@ -359,7 +361,9 @@ impl Hands {
                     self.grants.push(grant);
                 }
             }
-            13 => self.anchors.extend(anchor.and(&self.anchors[random.below(self.anchors.len())])),
+            13 => self
+                .anchors
+                .extend(anchor.and(self.anchors[random.below(self.anchors.len())].authority())),
             14 if random.below(8) == 0 => {
                 let grant = random.below(self.grants.len());
                 self.grants.swap_remove(grant).revoke();

@@ -182,6 +182,7 @@ impl World {
         none("clients listed", self.shared.clients.list().len());
         none("nodes", self.shared.tree.nodes() - 1);
         none("bytes stored", self.shared.stored_bytes());
+        none("channels", self.shared.channels());
         for worker in &self.workers {
             none("sessions known to their worker", worker.sessions().len());
             none("capabilities kept for those who may call them", worker.home().kept());

@@ -7,13 +7,14 @@ use capnp::Error;
 use killick::{Right, Rights};
 use killick_schema::api::anchor_capnp::anchor::{
     AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults, WatchParams,
-    WatchResults, child,
+    LsParams, LsResults, NewChanParams, NewChanResults, Server, SwapParams, SwapResults,
+    WalkParams, WalkResults, WatchParams, WatchResults, child,
 };
 
 use super::authority;
 use super::write::{If, Write};
 use crate::cap::{Node, Own};
+use crate::end::End;
 use crate::place::Place;
 use crate::session::Session;
 use crate::watching::{Subject, Watching};
@@ -137,6 +138,18 @@ impl Server for AnchorService {
         let subject = Subject::Node { place: self.place.clone(), value, children };
         let watching = Arc::new(Watching::new(&self.session, subject)?);
         results.get().set_watch(self.session.own(Own::Watch(watching))?);
+        Ok(())
+    }
+
+    async fn new_chan(
+        self: Rc<Self>,
+        params: NewChanParams,
+        mut results: NewChanResults,
+    ) -> Result<(), Error> {
+        let capacity = params.get()?.get_capacity() as usize;
+        let room = self.session.room_for_channel(capacity)?;
+        let end = End::at(&self.place, capacity, room).map_err(wire::denied)?;
+        results.get().set_chan(self.session.own(Own::Channel(end))?);
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::{
     self, AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, SwapParams, SwapResults, WalkParams, WalkResults, WatchParams,
-    WatchResults,
+    LsParams, LsResults, NewChanParams, NewChanResults, SwapParams, SwapResults, WalkParams,
+    WalkResults, WatchParams, WatchResults,
 };
 use killick_schema::api::host_capnp::host::{
     ClientsParams, ClientsResults, InfoParams, InfoResults, RootParams, RootResults, Server,
@@ -68,6 +68,14 @@ impl anchor::Server for HostService {
         results: WatchResults,
     ) -> Result<(), Error> {
         self.anchor().watch(params, results).await
+    }
+
+    async fn new_chan(
+        self: Rc<Self>,
+        params: NewChanParams,
+        results: NewChanResults,
+    ) -> Result<(), Error> {
+        self.anchor().new_chan(params, results).await
     }
 }
 

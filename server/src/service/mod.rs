@@ -5,6 +5,7 @@
 
 mod anchor;
 mod authority;
+mod channel;
 mod host;
 mod loader;
 mod root;
@@ -22,6 +23,7 @@ use capnp::traits::HasTypeId;
 use capnp::{Error, any_pointer};
 use futures::FutureExt;
 use killick_schema::api::anchor_capnp::anchor as anchor_api;
+use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 use killick_schema::api::host_capnp::host as host_api;
 
 use crate::bridge::{self, Peer};
@@ -109,6 +111,9 @@ impl Object {
                 anchor_api::watch::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
+            Cap::Own(Own::Channel(end)) => {
+                channel::dispatch(session, end, (interface, method), params, results)
+            }
             Cap::Foreign(token) => {
                 let method = (interface, method);
                 let call = bridge::forward(&session, token, method, params, results);
@@ -177,16 +182,23 @@ impl Server for Dispatch {
     }
 }
 
-/// The interfaces of the schema, and how many methods each has, in the order of
-/// [`METHODS`].
-const INTERFACES: [(u64, usize); 6] = [
-    (anchor_api::Client::TYPE_ID, 8),
-    (anchor_api::loader::Client::TYPE_ID, 2),
-    (anchor_api::storer::Client::TYPE_ID, 2),
-    (anchor_api::watch::Client::TYPE_ID, 1),
-    (anchor_api::grant::Client::TYPE_ID, 2),
-    (host_api::Client::TYPE_ID, 3),
-];
+/// The interfaces of the schema, and how many methods each has, in the order of [`METHODS`].
+const INTERFACES: [(u64, usize); 11] = {
+    type Any = any_pointer::Owned;
+    [
+        (anchor_api::Client::TYPE_ID, 8),
+        (anchor_api::loader::Client::TYPE_ID, 2),
+        (anchor_api::storer::Client::TYPE_ID, 2),
+        (anchor_api::watch::Client::TYPE_ID, 1),
+        (anchor_api::grant::Client::TYPE_ID, 2),
+        (host_api::Client::TYPE_ID, 3),
+        (closer::Client::TYPE_ID, 1),
+        (<sender::Client<Any> as HasTypeId>::TYPE_ID, 2),
+        (<recver::Client<Any> as HasTypeId>::TYPE_ID, 3),
+        (<send_closer::Client<Any> as HasTypeId>::TYPE_ID, 2),
+        (<chan::Client<Any> as HasTypeId>::TYPE_ID, 4),
+    ]
+};
 
 /// What a call is counted as: an index of [`METHODS`].
 fn counted_as(cap: Option<&Cap>, (interface, method): (u64, u16)) -> usize {
@@ -263,6 +275,7 @@ mod tests {
     #[test]
     fn calls_are_counted_by_their_names() {
         use killick_schema::api::anchor_capnp::anchor::{grant, loader, storer, watch};
+        type Any = any_pointer::Owned;
         for (interface, names) in [
             (
                 anchor_api::Client::TYPE_ID,
@@ -273,6 +286,14 @@ mod tests {
             (storer::Client::TYPE_ID, &["store", "compareAndStore", "unknown"]),
             (watch::Client::TYPE_ID, &["next", "unknown"]),
             (host_api::Client::TYPE_ID, &["root", "info", "clients", "unknown"]),
+            (closer::Client::TYPE_ID, &["close", "unknown"]),
+            (sender::Client::<Any>::TYPE_ID, &["send", "trySend", "unknown"]),
+            (recver::Client::<Any>::TYPE_ID, &["recv", "tryRecv", "recvMany", "unknown"]),
+            (send_closer::Client::<Any>::TYPE_ID, &["newSender", "newCloser", "unknown"]),
+            (
+                chan::Client::<Any>::TYPE_ID,
+                &["newSendCloser", "newRecver", "len", "capacity", "unknown"],
+            ),
             (7, &["unknown"]),
         ] {
             for (method, name) in (0..).zip(names) {

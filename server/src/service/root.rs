@@ -10,8 +10,8 @@ use capnp::Error;
 use killick::{PathError, Right};
 use killick_schema::api::anchor_capnp::anchor::{
     AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, Server, SwapParams, SwapResults, WalkParams, WalkResults, WatchParams,
-    WatchResults,
+    LsParams, LsResults, NewChanParams, NewChanResults, Server, SwapParams, SwapResults,
+    WalkParams, WalkResults, WatchParams, WatchResults,
 };
 
 use crate::cap::Own;
@@ -128,6 +128,10 @@ impl Server for RootService {
         let watching = Arc::new(Watching::new(&self.session, subject)?);
         results.get().set_watch(self.session.own(Own::Watch(watching))?);
         Ok(())
+    }
+
+    async fn new_chan(self: Rc<Self>, _: NewChanParams, _: NewChanResults) -> Result<(), Error> {
+        Err(wire::cluster_has_no_channels())
     }
 
     async fn lookup(
