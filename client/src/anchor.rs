@@ -9,6 +9,7 @@ use killick_schema::api::anchor_capnp::anchor;
 use crate::batch::Batch;
 use crate::calls::{self, Listed};
 use crate::cell::{Loaded, Loader, Storer, revision};
+use crate::channel::Chan;
 use crate::connection::Effect;
 use crate::error::Error;
 use crate::handle::{Awaited, Handle};
@@ -444,6 +445,28 @@ impl Anchor {
             Some(written) => revision(&written, StoreErrorKind::Occupied),
             None => Ok(0),
         }
+    }
+
+    /// A new channel at this anchor's host, which holds up to `capacity` values, with both of its ends. It is
+    /// at no path until one of its ends is stored.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with [`Channels`](crate::Limit::Channels) or
+    /// [`ChannelCapacity`](crate::Limit::ChannelCapacity).
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # support::with_client(async |client| {
+    /// let inbox = client.walk("inbox").await?;
+    /// let chan = inbox.new_chan(16).await?;
+    /// inbox.store(&chan.send_closer(), false).await?; // whoever loads it can send
+    /// assert!(inbox.new_chan(u32::MAX).await.is_err()); // more than any server holds
+    /// # Ok(()) });
+    /// ```
+    pub async fn new_chan(&self, capacity: u32) -> Result<Chan, Error> {
+        let made = calls::new_chan(&self.0.capability, capacity);
+        Ok(Chan(self.0.with(self.0.call(Effect::Read, made).await?)))
     }
 
     /// [`load_at`](Self::load_at) for many paths, as many at a time as

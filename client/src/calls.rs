@@ -3,12 +3,15 @@
 //!
 //! A future here sends when it is first polled, and what it waits for is given up when it is dropped.
 
+use capnp::any_pointer;
 use capnp::capability::{Promise, RemotePromise, Response};
 use killick::{Allowance, ChildrenChange, Right, Rights};
 use killick_schema::api::anchor_capnp::anchor::{self, change, grant, loader, storer, watch};
+use killick_schema::api::channel_capnp::{chan, closer, recver, sender};
 
 use crate::authority::GrantInfo;
 use crate::cell::Loaded;
+use crate::channel::Received;
 use crate::granted;
 use crate::handle::Awaited;
 use crate::value::Value;
@@ -276,4 +279,73 @@ pub(crate) async fn grant_info(grant: &grant::Client) -> capnp::Result<GrantInfo
         used: granted::read_limits(info.get_used()?),
         revoked: info.get_revoked(),
     })
+}
+
+type Any = any_pointer::Owned;
+
+pub(crate) async fn new_chan(
+    at: &anchor::Client,
+    capacity: u32,
+) -> capnp::Result<chan::Client<Any>> {
+    let mut request = at.new_chan_request();
+    request.get().set_capacity(capacity);
+    request.send().promise.await?.get()?.get_chan()
+}
+
+pub(crate) async fn send(to: &sender::Client<Any>, value: Option<&Value>) -> capnp::Result<()> {
+    let mut request = to.send_request();
+    if let Some(value) = value {
+        value.write(request.get().init_value())?;
+    }
+    request.send().promise.await.map(drop)
+}
+
+/// [`send`] without waiting: whether it was sent.
+pub(crate) async fn try_send(
+    to: &sender::Client<Any>,
+    value: Option<&Value>,
+) -> capnp::Result<bool> {
+    let mut request = to.try_send_request();
+    if let Some(value) = value {
+        value.write(request.get().init_value())?;
+    }
+    Ok(request.send().promise.await?.get()?.get_sent())
+}
+
+fn received(value: any_pointer::Reader<'_>) -> capnp::Result<Received> {
+    Ok(Received { value: Value::copy(value)? })
+}
+
+pub(crate) async fn recv(from: &recver::Client<Any>) -> capnp::Result<Received> {
+    received(from.recv_request().send().promise.await?.get()?.get_value()?)
+}
+
+/// [`recv`] without waiting: what was received, if something was.
+pub(crate) async fn try_recv(from: &recver::Client<Any>) -> capnp::Result<Option<Received>> {
+    let response = from.try_recv_request().send().promise.await?;
+    let results = response.get()?;
+    results.get_received().then(|| received(results.get_value()?)).transpose()
+}
+
+pub(crate) async fn recv_many(
+    from: &recver::Client<Any>,
+    max: u32,
+) -> capnp::Result<Vec<Received>> {
+    let mut request = from.recv_many_request();
+    request.get().set_max(max);
+    let response = request.send().promise.await?;
+    let items = response.get()?.get_items()?;
+    items.iter().map(|item| received(item.get_value()?)).collect()
+}
+
+pub(crate) async fn close(what: &closer::Client) -> capnp::Result<()> {
+    what.close_request().send().promise.await.map(drop)
+}
+
+pub(crate) async fn len(of: &chan::Client<Any>) -> capnp::Result<u32> {
+    Ok(of.len_request().send().promise.await?.get()?.get_len())
+}
+
+pub(crate) async fn capacity(of: &chan::Client<Any>) -> capnp::Result<u32> {
+    Ok(of.capacity_request().send().promise.await?.get()?.get_capacity())
 }

@@ -13,6 +13,7 @@ use crate::anchor::{Anchor, Child};
 use crate::batch::Batch;
 use crate::calls;
 use crate::cell::Loaded;
+use crate::channel::Chan;
 use crate::connection::{Connection, Effect, Patience};
 use crate::error::Error;
 use crate::greeting;
@@ -327,6 +328,14 @@ impl Client {
         operations: impl IntoIterator<Item = F, IntoIter: 'a>,
     ) -> Batch<'a, F::Output> {
         Batch::new(self.0.options.in_flight, operations.into_iter())
+    }
+
+    /// A new channel at the host: [`Anchor::new_chan`].
+    pub async fn new_chan(&self, capacity: u32) -> Result<Chan, Error> {
+        let new_chan = async |start: Anchor| start.new_chan(capacity).await;
+        let target = Target { path: b"", absolute: false };
+        let chan = self.perform(&target, |_| false, new_chan).await?;
+        Ok(chan.with_timeout(self.0.options.timeout))
     }
 
     /// What the server says of itself.

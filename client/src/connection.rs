@@ -67,7 +67,7 @@ impl Patience {
     }
 }
 
-/// Whether an operation changes a cell.
+/// Whether an operation changes a cell or a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// It changes nothing, or nothing that outlives its answer.
@@ -216,7 +216,13 @@ impl Connection {
             Ok(Err(error)) => match self.cut(&error) {
                 Some(cause) => cause,
                 None if !is_remote(&error) => Error::Protocol { message: reason(&error) },
-                None if foreign => from_server(&error),
+                None if foreign => match from_server(&error) {
+                    // Whoever says so has not done it.
+                    refused @ (Error::Closed { .. } | Error::NoReceivers { .. }) => {
+                        return Err(refused);
+                    }
+                    other => other,
+                },
                 None => return Err(from_server(&error)),
             },
             Err(timed_out) => timed_out,

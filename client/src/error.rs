@@ -58,6 +58,16 @@ pub enum Error {
         /// The cell's revision at the time.
         revision: u64,
     },
+    /// The channel is closed: nothing can be sent, and, once it is empty, nothing received.
+    Closed {
+        /// The server's words.
+        message: String,
+    },
+    /// The last receiver of the channel has gone: nothing can be sent.
+    NoReceivers {
+        /// The server's words.
+        message: String,
+    },
     /// It would have exceeded a limit of the server's.
     Limit {
         /// Which one.
@@ -158,6 +168,12 @@ pub fn reason(error: &capnp::Error) -> String {
     if text.is_empty() { error.kind.to_string() } else { text.to_owned() }
 }
 
+/// What a server says of a channel that is closed, to who sends, receives and closes.
+const CLOSED: [&str; 3] =
+    ["the channel is closed", "the channel is closed and empty", "the channel is closed already"];
+/// What it says of one that nobody receives from.
+const NO_RECEIVERS: &str = "nobody receives from this channel any more";
+
 /// What a server says by sending `error` in answer to a call.
 pub(crate) fn from_server(error: &capnp::Error) -> Error {
     let message = reason(error);
@@ -172,6 +188,12 @@ pub(crate) fn from_server(error: &capnp::Error) -> Error {
         }
         (capnp::ErrorKind::Disconnected, _) => Error::HostGone { message },
         (_, Some(limit)) => Error::Limit { limit, message },
+        (capnp::ErrorKind::Failed, None) if CLOSED.contains(&&*message) => {
+            Error::Closed { message }
+        }
+        (capnp::ErrorKind::Failed, None) if message == NO_RECEIVERS => {
+            Error::NoReceivers { message }
+        }
         (capnp::ErrorKind::Overloaded, None) => Error::Limit { limit: Limit::Other, message },
         _ => Error::Failed { message },
     }
@@ -206,6 +228,8 @@ impl fmt::Display for Error {
             }
             Error::Protocol { message } => write!(f, "this is no killick server: {message}"),
             Error::Limit { message, .. }
+            | Error::Closed { message }
+            | Error::NoReceivers { message }
             | Error::HostGone { message }
             | Error::Failed { message } => f.write_str(message),
         }

@@ -22,6 +22,7 @@
 //! | [`Client`] | one connection at a time, dialled again when it has ended; takes paths |
 //! | [`Anchor`], [`Loader`], [`Storer`] | handles: the server keeps the node while one is held, and no longer than the connection |
 //! | [`Grant`] | what was given away of an anchor, to take it back |
+//! | [`Chan`], [`SendCloser`], [`Sender`], [`Closer`], [`Recver`] | ends of a channel, which [`Anchor::new_chan`] makes |
 //! | [`Value`] | text, bytes, any Cap'n Proto pointer, capabilities in it included |
 //! | [`Watch`] | the state of a node, then how it changes; nothing queues |
 //! | [`Batch`] | many operations, a bounded number of them in flight, results in order |
@@ -45,13 +46,15 @@
 //! | [`Refused`](Error::Refused) | no: the cell held something else | as the caller sees fit |
 //! | [`Denied`](Error::Denied) | no: it is not granted, or no more | if [`is_transient`](Error::is_transient) |
 //! | [`Limit`](Error::Limit) | no | if [`is_transient`](Error::is_transient) |
+//! | [`Closed`](Error::Closed), [`NoReceivers`](Error::NoReceivers) | no: nothing was sent, nothing is left to receive | never: they stay so |
 //! | [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | no: it only reads, or was never sent | yes |
 //! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, and no answer of who would do it came | look first |
 //! | [`HostGone`](Error::HostGone) | no: a capability's host has gone | no: the capability is dead |
 //! | [`Failed`](Error::Failed), [`Unimplemented`](Error::Unimplemented) | no: the server says why | no |
 //! | [`Protocol`](Error::Protocol) | no: it only reads; the answer makes no sense | no |
 //!
-//! Only operations that change a cell end with an unknown outcome. A walk does not: what it creates
+//! Only operations that change a cell or a channel end with an unknown outcome: to receive is one of these,
+//! for a value whose receiver did not get the answer is lost. A walk does not: what it creates
 //! lives as long as the handle that it gives, and no handle was given. On an
 //! [adopted](Anchor::adopt) anchor, which another client may host, they do with whatever error comes back.
 //!
@@ -69,7 +72,8 @@
 //! Each operation takes [`Options::timeout`] at most, dialling and all attempts included; a handle can
 //! have [its own](Anchor::with_timeout). An operation that is dropped before it is done, or out of time,
 //! is given up at the server too, and what it would have returned is released. If it was to change a
-//! cell, it may have done so. A call on a capability that another client hosts is given up there as well,
+//! cell or a channel, it may have done so. A send or a receive that is to wait for as long as it takes needs a
+//! handle [without a time limit](Recver::with_timeout). A call on a capability that another client hosts is given up there as well,
 //! but never answered: it counts against the server's limit of the bytes of open calls
 //! (`max_call_bytes`) until this connection ends. What waits for something to happen has no limit of time:
 //! [`Watch::next`], [`Anchor::wait`] and [`Client::wait_at`] take as long as that does. So they do over a
@@ -106,6 +110,7 @@ mod anchor;
 mod authority;
 mod batch;
 mod cell;
+mod channel;
 mod client;
 mod handle;
 mod host;
@@ -116,6 +121,7 @@ pub use anchor::{Anchor, Child};
 pub use authority::{Grant, GrantInfo};
 pub use batch::Batch;
 pub use cell::{Loaded, Loader, Storer};
+pub use channel::{Chan, Closer, Received, Recver, SendCloser, Sender};
 pub use client::Client;
 pub use dial::{Stream, dial};
 pub use error::Error;

@@ -20,6 +20,10 @@ pub enum Limit {
     ValueCapabilities,
     /// The size of all values together.
     StoredBytes,
+    /// The channels of the server.
+    Channels,
+    /// How many values a channel may hold.
+    ChannelCapacity,
     /// What one connection holds, or hosts.
     Capabilities,
     /// The nodes that one connection keeps alive.
@@ -39,7 +43,7 @@ pub enum Limit {
 }
 
 /// How each limit's message begins, and what it says further on.
-const MESSAGES: [(Limit, &str, &str); 19] = [
+const MESSAGES: [(Limit, &str, &str); 21] = [
     (Limit::NameBytes, "name of ", " exceeds the limit of "),
     (Limit::PathBytes, "path of ", " exceeds the limit of "),
     (Limit::Depth, "depth of ", " exceeds the limit of "),
@@ -49,6 +53,8 @@ const MESSAGES: [(Limit, &str, &str); 19] = [
     (Limit::ValueBytes, "value of ", " exceeds the limit of "),
     (Limit::ValueCapabilities, "value with ", " exceeds the limit of "),
     (Limit::StoredBytes, "", "values here would exceed their limit of "),
+    (Limit::Channels, "the server already has its limit of ", " channels"),
+    (Limit::ChannelCapacity, "channel of capacity ", " exceeds the limit of "),
     (Limit::ConnectionNodes, "this connection would hold more than its limit of ", " nodes"),
     (
         Limit::ConnectionValues,
@@ -89,10 +95,12 @@ impl Limit {
             | Limit::PathBytes
             | Limit::Depth
             | Limit::ValueBytes
-            | Limit::ValueCapabilities => false,
+            | Limit::ValueCapabilities
+            | Limit::ChannelCapacity => false,
             Limit::Children
             | Limit::Nodes
             | Limit::StoredBytes
+            | Limit::Channels
             | Limit::Capabilities
             | Limit::ConnectionNodes
             | Limit::ConnectionValues

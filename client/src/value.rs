@@ -15,6 +15,7 @@ use capnp::traits::{FromPointerReader, Imbue, ImbueMut};
 
 use crate::anchor::Anchor;
 use crate::authority::Grant;
+use crate::channel::{Chan, Closer, Recver, SendCloser, Sender};
 
 /// Words for a value whose size is not known beforehand.
 const FIRST_WORDS: u32 = 32;
@@ -329,6 +330,19 @@ impl IntoValue for &Grant {
         Some(Value::from_capability(self.capability().clone()))
     }
 }
+
+/// An end of a channel, as a capability: who loads it gets the same end.
+macro_rules! end_into_value {
+    ($($type:ty),+) => {
+        $(impl IntoValue for $type {
+            fn into_value(self) -> Option<Value> {
+                Some(Value::from_capability(self.capability().clone()))
+            }
+        })+
+    };
+}
+
+end_into_value!(&Chan, &SendCloser, &Sender, &Closer, &Recver);
 
 /// What a [`Value`] is made from can be stored.
 macro_rules! into_value {

@@ -61,6 +61,16 @@ fn values_beyond_the_servers_limits_are_told() {
 }
 
 #[test]
+fn channels_beyond_the_servers_limits_are_told() {
+    let made = async |client: &Client| {
+        let _held = client.new_chan(1).await.unwrap();
+        client.new_chan(2).await.unwrap_err()
+    };
+    meets(Limit::Channels, |config| config.max_channels = 1, made);
+    meets(Limit::ChannelCapacity, |config| config.max_channel_capacity = 1, made);
+}
+
+#[test]
 fn capabilities_beyond_the_servers_limits_are_told() {
     meets(
         Limit::Capabilities,
