@@ -18,13 +18,12 @@ use super::Context;
 use super::connection::Connection;
 use super::error::{CliError, is_remote, reason};
 use super::info::HostInfo;
+use super::lines::{self, Line, Lines};
 use super::target::{Grammar, Target};
 use super::text::{bytes, counted, duration, grouped, shortened};
 
-mod lines;
 mod progress;
 
-use lines::{Line, Lines};
 use progress::Progress;
 
 const AFTER_HELP: &str = "\

@@ -6,12 +6,14 @@
 //! | `connection` | the connection to a server: look-ups, walks, time limits, errors |
 //! | `ca` | an authority, and the certificates that it makes |
 //! | `value` | values between the command line and the wire |
+//! | `lines` | the lines of a file or of standard input |
 //! | `output`, `text` | standard output, and bytes and numbers as people read them |
 //! | `error` | the one line and the exit code that a command ends with |
 
 mod bench;
 mod ca;
 mod cert;
+mod chan;
 mod clear;
 mod clients;
 mod completions;
@@ -21,12 +23,15 @@ mod error;
 mod grant;
 mod import;
 mod info;
+mod lines;
 mod load;
 mod log;
 mod lookup;
 mod ls;
 mod man;
 mod output;
+mod recv;
+mod send;
 mod serve;
 mod settings;
 mod signal;
@@ -140,6 +145,9 @@ enum Command {
     Clear(clear::Clear),
     Grant(grant::Grant),
     Watch(watch::Watch),
+    Chan(chan::Chan),
+    Send(send::Send),
+    Recv(recv::Recv),
     Info(info::Info),
     Clients(clients::Clients),
     Top(top::Top),
@@ -259,6 +267,9 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Watch(watch) => {
             with_server(global, async |server, output| watch.run(server, output).await)
         }
+        Command::Chan(chan) => connected(global, async |context| chan.run(context).await),
+        Command::Send(send) => connected(global, async |context| send.run(context).await),
+        Command::Recv(recv) => connected(global, async |context| recv.run(context).await),
         Command::Info(info) => connected(global, async |context| info.run(context).await),
         Command::Clients(clients) => connected(global, async |context| clients.run(context).await),
         Command::Bench(bench) => connected(global, async |context| bench.run(context).await),

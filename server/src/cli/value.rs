@@ -13,6 +13,7 @@ use std::time::Duration;
 use capnp::any_pointer;
 use capnp::capability::FromClientHook;
 use killick_schema::api::anchor_capnp::anchor;
+use killick_schema::api::channel_capnp::{chan, recver, send_closer};
 use killick_schema::api::host_capnp::host;
 use serde_json::{Value as Json, json};
 
@@ -43,6 +44,11 @@ impl Content {
             b"-" => read_stdin()?,
             bytes => bytes.to_vec(),
         };
+        Content::of(bytes, data)
+    }
+
+    /// Takes bytes as text, or as data.
+    pub(crate) fn of(bytes: Vec<u8>, data: bool) -> Result<Self, CliError> {
         if data {
             return Ok(Content::Data(bytes));
         }
@@ -208,7 +214,7 @@ fn dump(data: &[u8]) -> Vec<String> {
 }
 
 /// Which interface of the schema a capability answers to, by calls that change nothing; nothing if
-/// to none, or not in time.
+/// to none, or not in time. Of the ends of a channel, one that only sends or closes does not say.
 async fn kind(capability: &capnp::capability::Client) -> Option<&'static str> {
     let hook = || capability.hook.clone();
     let host = host::Client::new(hook()).info_request().send().promise;
@@ -217,13 +223,23 @@ async fn kind(capability: &capnp::capability::Client) -> Option<&'static str> {
     lookup.get().set_path("");
     let anchor = lookup.send().promise;
     let grant = anchor::grant::Client::new(hook()).info_request().send().promise;
+    let chan = chan::Client::<any_pointer::Owned>::new(hook()).capacity_request().send().promise;
+    let ends = send_closer::Client::<any_pointer::Owned>::new(hook());
+    let ends = ends.new_closer_request().send().promise;
+    // As many as none.
+    let recver = recver::Client::<any_pointer::Owned>::new(hook()).recv_many_request();
+    let recver = recver.send().promise;
     let asked = async {
-        let (host, anchor, loader, grant) = tokio::join!(host, anchor, loader, grant);
+        let asked = tokio::join!(host, anchor, loader, grant, chan, ends, recver);
+        let (host, anchor, loader, grant, chan, ends, recver) = asked;
         let kinds = [
             ("host", answers(&host)),
             ("anchor", answers(&anchor)),
             ("loader", answers(&loader)),
             ("grant", answers(&grant)),
+            ("channel", answers(&chan)),
+            ("end of a channel that sends and closes", answers(&ends)),
+            ("end of a channel that receives", answers(&recver)),
         ];
         kinds.into_iter().find_map(|(kind, answers)| answers.then_some(kind))
     };

@@ -3,6 +3,7 @@
 mod access;
 mod capabilities;
 mod certificates;
+mod channels;
 mod demo;
 mod errors;
 mod grants;

@@ -9,8 +9,8 @@ use std::vec;
 
 use tokio::sync::mpsc;
 
-use super::super::error::CliError;
-use super::super::text::shown;
+use super::error::CliError;
+use super::text::shown;
 use std::os::unix::ffi::OsStrExt;
 
 /// The longest line, in bytes: longer than any path may reasonably be.

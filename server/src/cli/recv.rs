@@ -1,0 +1,102 @@
+//! `killick recv`: values out of the channel at a path.
+
+use capnp::any_pointer;
+use clap::Args;
+use killick_schema::api::channel_capnp::recver;
+use serde_json::json;
+
+use super::Context;
+use super::chan::end_at;
+use super::error::{CliError, is_remote, reason};
+use super::target::Target;
+use super::value::Value;
+
+/// What the server says when there is nothing to receive any more.
+const ENDED: &str = "the channel is closed and empty";
+
+const AFTER_HELP: &str = "\
+Values are shown as 'killick load' shows them, and each is received by one alone. It waits for each
+no longer than --timeout, 0 for ever; with --follow always for ever. A value that comes as this is
+interrupted may be lost.
+
+The channel is closed and empty: exit code 3; with --follow that is the end, and exit code 0.
+
+Examples:
+  killick recv inbox
+  killick recv inbox --count 10 --timeout 0
+  killick recv inbox --follow --json | jq -r .value.text";
+
+/// Receive values from the channel at a path.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Recv {
+    /// The anchor whose cell holds the channel, or an end that receives.
+    #[arg(value_parser = Target::parser())]
+    path: Target,
+
+    /// Go on until the channel comes to its end.
+    #[arg(long, short)]
+    follow: bool,
+
+    /// Receive as many, one unless told otherwise.
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    count: Option<u64>,
+
+    /// Show a list of bytes as data, byte by byte, even if it looks like text.
+    #[arg(long)]
+    data: bool,
+}
+
+impl Recv {
+    pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let what = format!("recv {}", self.path.spelled());
+        let end = end_at(context, &what, &self.path).await?;
+        let recver = end.into_recver(context, &what).await?;
+        let mut left = if self.follow { u64::MAX } else { self.count.unwrap_or(1) };
+        while left > 0 {
+            if !self.receive(context, &what, &recver).await? {
+                return match self.follow {
+                    true => Ok(()),
+                    false => Err(CliError::nothing(what, ENDED)),
+                };
+            }
+            left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Receives a value and shows it; whether there was one, and not the end.
+    async fn receive(
+        &self,
+        context: &mut Context,
+        what: &str,
+        recver: &recver::Client<any_pointer::Owned>,
+    ) -> Result<bool, CliError> {
+        let received = recver.recv_request().send().promise;
+        let connection = &context.connection;
+        let received = match self.follow {
+            true => received.await,
+            false => connection.answer(what, async { Ok(received.await) }).await?,
+        };
+        let response = match received {
+            Err(error) if is_remote(&error) && reason(&error) == ENDED => return Ok(false),
+            Err(error) => return Err(connection.call_error(what, &error)),
+            Ok(response) => response,
+        };
+        let value = response.get().and_then(|results| results.get_value());
+        let value = value.and_then(|value| Value::read(value, self.data));
+        let value = value.map_err(|error| CliError::call(what, &error))?;
+        let output = &mut context.output;
+        if output.is_json() {
+            let (path, value) = (self.path.canonical(), value.json().await);
+            output.line(json!({"path": path, "value": value}))?;
+        } else if value.is_nothing() {
+            output.line("")?;
+        } else {
+            value.show(output).await?;
+        }
+        // Who reads along has it at once.
+        output.flush()?;
+        Ok(true)
+    }
+}
