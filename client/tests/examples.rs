@@ -9,10 +9,14 @@ mod support;
 mod batch;
 #[path = "../examples/capability.rs"]
 mod capability;
+#[path = "../examples/channel.rs"]
+mod channel;
 #[path = "../examples/reconnect.rs"]
 mod reconnect;
 #[path = "../examples/rendezvous.rs"]
 mod rendezvous;
+
+use std::process::{Command, Stdio};
 
 use support::{Harness, run, tree_is_empty};
 
@@ -44,6 +48,38 @@ fn a_capability_is_called_and_goes_with_its_host() {
         let (said, left) = capability::run(harness.unix()).await.expect("an example that succeeds");
         assert_eq!(said, ["hello, caller number 1", "hello, caller number 2"]);
         assert!(!left);
+    });
+}
+
+/// Tells the process of the peer where the server is.
+const PEER: &str = "KILLICK_TEST_PEER";
+
+#[test]
+fn one_process_receives_through_a_channel_what_another_sends() {
+    let harness = Harness::start();
+    run(async {
+        for address in [harness.unix(), harness.tcp()] {
+            let mut peer = Command::new(std::env::current_exe().expect("this test"));
+            peer.args(["--exact", "the_peer_that_sends"]).env(PEER, address.to_string());
+            peer.stdout(Stdio::null());
+            let received =
+                channel::run(address, &mut peer).await.expect("an example that succeeds");
+            assert_eq!(received.len(), 100);
+            for (number, text) in (1..).zip(received) {
+                assert!(text.starts_with(&format!("message {number} of process ")), "{text}");
+                assert!(!text.ends_with(&format!(" {}", std::process::id())), "another process");
+            }
+        }
+        tree_is_empty(&harness.client().await).await;
+    });
+}
+
+/// The other process of the test above; an ordinary run of it does nothing.
+#[test]
+fn the_peer_that_sends() {
+    let Ok(address) = std::env::var(PEER) else { return };
+    run(async {
+        channel::peer(&address.parse().expect("an address")).await.expect("all sent");
     });
 }
 

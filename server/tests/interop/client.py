@@ -12,6 +12,7 @@ import capnp
 folder, socket = sys.argv[1:]
 capnp.remove_import_hook()
 Anchor = capnp.load(f"{folder}/anchor.capnp", imports=[folder]).Anchor
+Channel = capnp.load(f"{folder}/channel.capnp", imports=[folder])
 Host = capnp.load(f"{folder}/host.capnp", imports=[folder]).Host
 
 
@@ -121,6 +122,37 @@ async def capabilities(host):
     assert answers[0].value.as_text() == "from Rust"
 
 
+async def channels(host):
+    made = (await host.newChan(capacity=2)).chan
+    chan = made.cast_as(Channel.Chan)
+    assert (await chan.capacity()).capacity == 2
+    for text in ("one", "two"):
+        request = chan.send_request()
+        request.value = text
+        await request.send()
+    request = chan.trySend_request()
+    request.value = "too much"
+    assert not (await request.send()).sent
+    assert (await chan.len()).len == 2
+    # The end that sends, through a cell, to another connection.
+    await store(host.walk("python/inbox").anchor.cell().storer, (await chan.newSendCloser()).sendCloser)
+    other = await connect()
+    loaded = await other.walk("python/inbox").anchor.cell().loader.load()
+    sender = loaded.value.as_interface(Channel.SendCloser)
+    request = sender.send_request()
+    request.value = "three"
+    waits = asyncio.ensure_future(request.send())
+    assert (await chan.recv()).value.as_text() == "one"
+    await waits
+    many = (await chan.recvMany(max=9)).items
+    assert [item.value.as_text() for item in many] == ["two", "three"]
+    assert not (await chan.tryRecv()).received
+    await sender.close()
+    await fails(sender.close(), "the channel is closed already")
+    await fails(chan.recv(), "the channel is closed and empty")
+    await store(host.walk("python/inbox").anchor.cell().storer, None)
+
+
 async def owners(host):
     other = await connect()
     await store(other.walk("python/bound").anchor.cell().storer, "mine", bound=True)
@@ -150,7 +182,7 @@ async def cancelled(host):
 
 async def main():
     host = await connect()
-    for check in (anchors, cells, capabilities, cancelled, owners):
+    for check in (anchors, cells, capabilities, channels, cancelled, owners):
         await check(host)
         print(check.__name__, flush=True)
     await store(host.walk("python/speaker").anchor.cell().storer, Speaker("from Python"))
