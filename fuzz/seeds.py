@@ -288,6 +288,9 @@ SETTLE, AT_ONCE, ONE_ROUND, FOUR_ROUNDS = 0, 0x20, 0x40, 0x60
 # Methods, by their place in METHODS of messages.rs, and what the server has exported after `ready`.
 WALK_A, CELL_OF, STORE_TO, LOAD_FROM, SWAP_AT, LS_OF = 0, 1, 2, 3, 4, 5
 COMPARE_TO, UNKNOWN = 7, 11
+# Those of CHANNEL_METHODS.
+(NEW_CHAN, SEND, RECV, NEW_SEND_CLOSER, NEW_RECVER, RECV_MANY, CLOSE_CHAN, TRY_SEND, TRY_RECV, NEW_SENDER,
+ NEW_CLOSER) = range(0xE0, 0xEB)
 HOST_, ANCHOR_, LOADER_, STORER_, FIFTH, SIXTH = range(6)
 CALLER, YOURSELF, THIRD_PARTY = 0, 2, 4
 # Values: the first capability of the message, nothing, a text, a long one, two, and four capabilities.
@@ -363,6 +366,24 @@ def itself(results):
         ITS_OWN + rpc_call(A_, export(FIFTH), LOAD_FROM, results=results) + rpc_call(A_, [1, 0, 0], LOAD_FROM)
         + rpc_call(A_, [1, 1, 1], LOAD_FROM) + rpc_answer(A_, CAP, of_answer(2)) + rpc_call(A_, [1, 2, 0], LOAD_FROM)
     )
+
+
+def new_chan(who, capacity):
+    """Its fifth capability."""
+    return rpc_call(who, export(ANCHOR_), NEW_CHAN, [capacity])
+
+
+def send(who, kind, *table, to=FIFTH):
+    return rpc_call(who, export(to), SEND, [kind], table)
+
+
+def recv(who, of=FIFTH):
+    return rpc_call(who, export(of), RECV)
+
+
+def both_have_one(capacity):
+    """A channel that is the fifth capability of both, and in a cell."""
+    return ready(A_) + new_chan(A_, capacity) + put_value(A_, CAP, returned(FIFTH)) + ready(B_) + get_value(B_)
 
 
 RPC = {
@@ -459,6 +480,28 @@ RPC = {
     "stops-before-the-deaf": [STOP | SMALL_STREAM] + THE_OTHERS + put_value(A_, LONG)
     + [A_ | READ, B_ | READ] + get_value(A_) + get_value(B_) + rpc_call(B_, export(FIFTH), LOAD_FROM),
     "idles": [IDLE] + EACH_OTHERS + [WAIT, MILLIS_600, HONEST],
+    "a-channel": [0] + ready(A_) + new_chan(A_, 1) + send(A_, TEXT) + send(A_, NULL) + recv(A_)
+    + rpc_call(A_, export(FIFTH), RECV_MANY, [9]) + rpc_call(A_, export(FIFTH), TRY_SEND, [TEXT])
+    + rpc_call(A_, export(FIFTH), CLOSE_CHAN) * 2 + rpc_call(A_, export(FIFTH), TRY_RECV) + recv(A_) + send(A_, TEXT),
+    "a-rendezvous-of-two": [0] + both_have_one(0) + recv(B_) + send(A_, CAP, hosted(5)) + send(A_, FOUR_CAPS, returned(LOADER_))
+    + recv(B_) + rpc_call(B_, export(SIXTH), LOAD_FROM) + rpc_answer(A_, TEXT),
+    "a-rendezvous-on-one-worker": [ONE_WORKER] + both_have_one(0) + send(A_, CAP, promise(5)) + recv(B_)
+    + rpc_resolve(A_, 5, hosted(6)) + [B_ | FINISH, 0, 0] + recv(B_) + send(A_, TEXT),
+    "a-channel-in-itself": [0] + ready(A_) + new_chan(A_, 2) + send(A_, CAP, returned(FIFTH)),
+    "channels-in-each-other": [0] + ready(A_) + new_chan(A_, 2) + new_chan(A_, 2)
+    + send(A_, CAP, returned(FIFTH), to=SIXTH) + send(A_, CAP, returned(SIXTH)),
+    "an-anchor-in-a-channel-in-a-cell": [0] + both_have_one(3) + send(A_, CAP, returned(ANCHOR_)) + [A_ | CLOSE, HONEST]
+    + recv(B_) + send(B_, CAP, hosted(3)),
+    "senders-leave": [ABRUPT] + both_have_one(0) + rpc_call(B_, export(FIFTH), NEW_RECVER) + [B_ | RELEASE, FIFTH, 0]
+    + put_value(A_, NULL) + rpc_call(B_, export(SIXTH), RECV) + [A_ | CLOSE, HONEST],
+    "receivers-leave": [0] + both_have_one(1) + rpc_call(B_, export(FIFTH), NEW_SEND_CLOSER)
+    + rpc_call(B_, export(SIXTH), NEW_SENDER) + rpc_call(B_, export(SIXTH), NEW_CLOSER) + [B_ | RELEASE, FIFTH, 0]
+    + put_value(A_, NULL) + send(B_, LONG, to=SIXTH) + send(B_, LONG, to=SIXTH) + [A_ | CLOSE, HONEST],
+    "gives-up-at-a-channel": [0] + both_have_one(0) + send(A_, CAP, hosted(4)) + [A_ | FINISH, 0, 0] + recv(B_)
+    + [B_ | FINISH, 0, 0] + send(A_, TEXT),
+    "channels-under-tight-limits": [TIGHT] + ready(A_) + new_chan(A_, 3) + new_chan(A_, 2) + new_chan(A_, 0) + new_chan(A_, 0)
+    + send(A_, LONG) * 4 + send(A_, FOUR_CAPS, hosted(1), hosted(2), hosted(3)) + recv(A_),
+    "stops-with-a-receive-under-way": [STOP] + both_have_one(0) + recv(B_) + recv(A_),
     "comes-again": [0] + ITS_OWN + [A_ | OPEN] + ready(A_) + get_value(A_) + [A_ | CLOSE, A_ | OPEN] + ready(A_),
 }
 

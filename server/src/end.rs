@@ -124,8 +124,8 @@ impl End {
     }
 
     /// The channel, unless what was granted has been revoked.
-    pub(crate) fn channel(&self) -> Result<&Channel<Item>, Denied> {
-        self.with(|_| &*self.channel)
+    pub(crate) fn channel(&self) -> Result<&Arc<Channel<Item>>, Denied> {
+        self.with(|_| &self.channel)
     }
 
     /// The right to send, if this is an end that has it.

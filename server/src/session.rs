@@ -29,13 +29,15 @@ use tracing::error;
 use crate::bridge::{Bound, Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::config::Config;
+use crate::end::End;
 use crate::net;
 use crate::owners::Cells;
 use crate::place::Place;
 use crate::service::Object;
-use crate::shared::{ChannelRoom, Shared};
+use crate::shared::Shared;
 use crate::stats::{Limit, OUTCOMES, Stats};
 use crate::watching::Seat;
+use crate::wire;
 use crate::worker::Worker;
 
 /// The state of one connection.
@@ -286,11 +288,11 @@ impl Session {
         Err(self.over(Limit::CallBytes, words))
     }
 
-    /// Room for a channel of `capacity` that the client makes.
+    /// Both ends of a new channel, which the client makes at `place`.
     ///
     /// # Errors
-    /// The buffer would be larger than it may, or the server has its limit of channels.
-    pub(crate) fn room_for_channel(&self, capacity: usize) -> Result<ChannelRoom, Error> {
+    /// The buffer would be larger than it may, the server has its limit of channels, or it is not granted.
+    pub(crate) fn new_channel(&self, place: &Place, capacity: usize) -> Result<End, Error> {
         let limit = self.config().max_channel_capacity;
         if capacity > limit {
             self.hit(Limit::ChannelCapacity);
@@ -299,11 +301,17 @@ impl Session {
                 format!("channel of capacity {capacity} exceeds the limit of {limit}{name}");
             return Err(Error::failed(words));
         }
-        self.shared().channel_room().ok_or_else(|| {
+        let room = self.shared().channel_room().ok_or_else(|| {
             let limit = self.shared().config().max_channels;
             let words = format!("the server already has its limit of {limit} channels");
             self.over(Limit::Channels, words)
-        })
+        })?;
+        let end = End::at(place, capacity, room).map_err(wire::denied)?;
+        #[cfg(any(test, feature = "fuzzing"))]
+        if let Ok(channel) = end.channel() {
+            self.shared().made.lock().expect("no panic").push(Arc::downgrade(channel));
+        }
+        Ok(end)
     }
 
     fn count_handles(&self) {

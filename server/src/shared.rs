@@ -38,6 +38,10 @@ pub(crate) struct Shared {
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.
     stored: Arc<AtomicUsize>,
     channels: Arc<AtomicUsize>,
+    /// Those that were made, to look for what is left of them.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) made:
+        std::sync::Mutex<Vec<std::sync::Weak<crate::channel::Channel<crate::wire::Item>>>>,
     pub(crate) clients: Clients,
     /// The calls that each worker has served.
     pub(crate) calls: Vec<Calls>,
@@ -100,6 +104,8 @@ impl Shared {
             last_connection: AtomicU64::new(0),
             stored: Arc::default(),
             channels: Arc::default(),
+            #[cfg(any(test, feature = "fuzzing"))]
+            made: Default::default(),
             clients: Clients::default(),
             calls: (0..workers).map(|_| Calls::default()).collect(),
             queues: (0..workers).map(|_| Queues::default()).collect(),

@@ -58,16 +58,21 @@ impl Stored {
         &self,
         tree: &killick::Tree<Stored>,
     ) -> impl Iterator<Item = crate::cap::Node> {
-        self.parcel.caps().filter_map(|cap| match cap {
-            Cap::Own(Own::Anchor(place) | Own::Loader(place) | Own::Storer(place)) => {
-                place.with(tree, killick::Rights::NONE, Clone::clone).ok()
-            }
-            Cap::Own(Own::Watch(watching)) => {
-                watching.place().with(tree, killick::Rights::NONE, Clone::clone).ok()
-            }
-            _ => None,
-        })
+        nodes(&self.parcel, tree)
     }
+}
+
+/// The nodes that a parcel keeps alive.
+#[cfg(any(test, feature = "fuzzing"))]
+fn nodes(parcel: &Parcel, tree: &killick::Tree<Stored>) -> impl Iterator<Item = crate::cap::Node> {
+    parcel.caps().filter_map(|cap| {
+        let place = match cap {
+            Cap::Own(Own::Anchor(place) | Own::Loader(place) | Own::Storer(place)) => place,
+            Cap::Own(Own::Watch(watching)) => watching.place(),
+            _ => return None,
+        };
+        place.with(tree, killick::Rights::NONE, Clone::clone).ok()
+    })
 }
 
 /// Takes the value that the client of `session` sent, `bound` to its connection or not, with what it
@@ -151,6 +156,15 @@ impl Item {
     /// How many bytes it takes, here and about as many in a message.
     pub(crate) fn bytes(&self) -> usize {
         self.room.bytes()
+    }
+
+    /// The nodes that it keeps alive.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn nodes(
+        &self,
+        tree: &killick::Tree<Stored>,
+    ) -> impl Iterator<Item = crate::cap::Node> {
+        self.parcel.iter().flat_map(|parcel| nodes(parcel, tree))
     }
 }
 

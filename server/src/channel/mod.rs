@@ -117,6 +117,18 @@ impl<T> Channel<T> {
         Ok(())
     }
 
+    /// Has `look` see what is in the buffer.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn look(&self, look: impl FnMut(&T)) {
+        self.lock().buffered().for_each(look);
+    }
+
+    /// Drops what is in the buffer.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn empty(&self) {
+        while self.take(|_| true).is_some() {}
+    }
+
     fn take(&self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         let (value, accepted) = self.lock().take(wanted)?;
         wake(accepted);

@@ -69,6 +69,11 @@ impl<T> State<T> {
         self.buffer.capacity()
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn buffered(&self) -> impl Iterator<Item = &T> {
+        self.buffer.iter()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }

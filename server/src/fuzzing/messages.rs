@@ -8,6 +8,7 @@ use capnp_rpc::rpc_capnp::{
     return_,
 };
 use killick_schema::api::anchor_capnp::anchor::{self, loader, ls_results, storer};
+use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 use killick_schema::api::host_capnp::host;
 
 use super::script::Bytes;
@@ -53,7 +54,12 @@ enum Shape {
     Store,
     Compare,
     Swap,
+    Capacity,
+    Send,
+    Many,
 }
+
+type Any = any_pointer::Owned;
 
 const METHODS: [(u64, u16, Shape); 14] = [
     (anchor::Client::TYPE_ID, 1, Shape::Path),
@@ -71,6 +77,38 @@ const METHODS: [(u64, u16, Shape); 14] = [
     (anchor::Client::TYPE_ID, 99, Shape::Nothing),
     (storer::Client::TYPE_ID, 0, Shape::Nothing),
 ];
+
+/// What there is of channels: chosen by the last of the bytes, whose meaning without them was another
+/// method of [`METHODS`].
+const CHANNEL_METHODS: [(u64, u16, Shape); 16] = [
+    (anchor::Client::TYPE_ID, 7, Shape::Capacity),
+    (<sender::Client<Any> as HasTypeId>::TYPE_ID, 0, Shape::Send),
+    (<recver::Client<Any> as HasTypeId>::TYPE_ID, 0, Shape::Nothing),
+    (<chan::Client<Any> as HasTypeId>::TYPE_ID, 0, Shape::Nothing),
+    (<chan::Client<Any> as HasTypeId>::TYPE_ID, 1, Shape::Nothing),
+    (<recver::Client<Any> as HasTypeId>::TYPE_ID, 2, Shape::Many),
+    (closer::Client::TYPE_ID, 0, Shape::Nothing),
+    (<sender::Client<Any> as HasTypeId>::TYPE_ID, 1, Shape::Send),
+    (<recver::Client<Any> as HasTypeId>::TYPE_ID, 1, Shape::Nothing),
+    (<send_closer::Client<Any> as HasTypeId>::TYPE_ID, 0, Shape::Nothing),
+    (<send_closer::Client<Any> as HasTypeId>::TYPE_ID, 1, Shape::Nothing),
+    (<chan::Client<Any> as HasTypeId>::TYPE_ID, 2, Shape::Nothing),
+    (<chan::Client<Any> as HasTypeId>::TYPE_ID, 3, Shape::Nothing),
+    (<sender::Client<Any> as HasTypeId>::TYPE_ID, 0, Shape::Nothing),
+    (<recver::Client<Any> as HasTypeId>::TYPE_ID, 2, Shape::Path),
+    (<chan::Client<Any> as HasTypeId>::TYPE_ID, 9, Shape::Nothing),
+];
+
+/// The first byte that stands for one of them.
+const CHANNELS_FROM: u8 = 0xe0;
+
+fn method(bytes: &mut Bytes<'_>) -> (u64, u16, Shape) {
+    let byte = bytes.next();
+    match byte.checked_sub(CHANNELS_FROM) {
+        Some(place) => CHANNEL_METHODS[usize::from(place) % CHANNEL_METHODS.len()],
+        None => METHODS[usize::from(byte) % METHODS.len()],
+    }
+}
 
 const PATHS: [&str; 10] =
     ["a", "a/b", "b", "", "self/a", "./a", "a/b/c/d", "../x", "a b", "a/a/a/a"];
@@ -199,6 +237,18 @@ fn parameters(shape: Shape, bytes: &mut Bytes<'_>, content: any_pointer::Builder
             swap.set_bound(bytes.next() & 1 != 0);
             value(bytes, swap.init_value());
         }
+        Shape::Capacity => {
+            let capacity = u32::from(bytes.next() % 4);
+            content.init_as::<anchor::new_chan_params::Builder<'_>>().set_capacity(capacity);
+        }
+        Shape::Send => {
+            let send = content.init_as::<sender::send_params::Builder<'_, Any>>();
+            value(bytes, send.init_value());
+        }
+        Shape::Many => {
+            let max = u32::from(bytes.next());
+            content.init_as::<recver::recv_many_params::Builder<'_, Any>>().set_max(max);
+        }
     }
 }
 
@@ -228,7 +278,7 @@ pub(super) fn call(ids: &mut Ids, bytes: &mut Bytes<'_>, mut call: call::Builder
     call.set_no_promise_pipelining(flags & 8 != 0);
     call.set_only_promise_pipeline(flags & 16 != 0);
     target(ids, bytes, call.reborrow().init_target());
-    let (interface, method, shape) = bytes.pick(&METHODS);
+    let (interface, method, shape) = method(bytes);
     call.set_interface_id(interface);
     call.set_method_id(method);
     let params = |bytes: &mut Bytes<'_>, content: any_pointer::Builder<'_>| {

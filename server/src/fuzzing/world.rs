@@ -14,11 +14,12 @@ use tokio::time::sleep;
 use super::script::Setup;
 use crate::access::{Admitted, Grant, Who};
 use crate::cap::Node;
+use crate::channel::Channel;
 use crate::config::Config;
 use crate::connection;
 use crate::session::Session;
 use crate::shared::Shared;
-use crate::wire::Stored;
+use crate::wire::{Item, Stored};
 use crate::worker::Worker;
 
 pub(super) struct World {
@@ -53,6 +54,8 @@ fn config(setup: Setup) -> Config {
         max_calls: 4,
         max_call_bytes: 1 << 14,
         max_stored_bytes: 20_000,
+        max_channels: 2,
+        max_channel_capacity: 2,
         ..some
     }
 }
@@ -147,7 +150,11 @@ impl World {
     pub(super) fn unneeded(&self) -> Vec<String> {
         let nodes = self.nodes();
         let values = || nodes.iter().filter_map(|(_, value, _)| value.as_ref());
-        let held: Vec<Node> = values().flat_map(|value| value.nodes(&self.shared.tree)).collect();
+        let tree = &self.shared.tree;
+        let mut held: Vec<Node> = values().flat_map(|value| value.nodes(tree)).collect();
+        for channel in self.channels() {
+            channel.look(|item| held.extend(item.nodes(tree)));
+        }
         let mut unneeded = Vec::new();
         for (node, value, children) in &nodes {
             let is_needed = value.is_some() || *children > 0 || held.contains(node);
@@ -161,8 +168,15 @@ impl World {
         unneeded
     }
 
-    /// Empties every cell.
+    /// Every channel that some end is left of.
+    fn channels(&self) -> Vec<Arc<Channel<Item>>> {
+        let made = self.shared.made.lock().expect("no panic");
+        made.iter().filter_map(std::sync::Weak::upgrade).collect()
+    }
+
+    /// Empties every cell, and every channel: some may hold themselves.
     pub(super) fn empty(&self) {
+        self.channels().iter().for_each(|channel| channel.empty());
         for (node, ..) in self.nodes() {
             node.clear();
         }

@@ -14,7 +14,6 @@ use killick_schema::api::anchor_capnp::anchor::{
 use super::authority;
 use super::write::{If, Write};
 use crate::cap::{Node, Own};
-use crate::end::End;
 use crate::place::Place;
 use crate::session::Session;
 use crate::watching::{Subject, Watching};
@@ -147,8 +146,7 @@ impl Server for AnchorService {
         mut results: NewChanResults,
     ) -> Result<(), Error> {
         let capacity = params.get()?.get_capacity() as usize;
-        let room = self.session.room_for_channel(capacity)?;
-        let end = End::at(&self.place, capacity, room).map_err(wire::denied)?;
+        let end = self.session.new_channel(&self.place, capacity)?;
         results.get().set_chan(self.session.own(Own::Channel(end))?);
         Ok(())
     }
