@@ -145,8 +145,8 @@ struct Running {
 impl Running {
     fn start(threads: NonZeroUsize, watchers: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut config = Config::for_test([Address::Unix(folder.path().join("socket"))]);
-        config.threads = threads;
+        let listen = vec![Address::Unix(folder.path().join("socket"))];
+        let mut config = Config { listen, threads, ..Config::default() };
         // However few connections they are asked for on, and calls beside.
         config.max_watches = config.max_watches.max(watchers);
         config.max_calls = config.max_calls.max(2 * watchers);

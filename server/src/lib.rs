@@ -11,7 +11,7 @@
 //!  service     one file for each interface of the schema, one function for each method
 //!  channel     values from senders to receivers; knows nothing of the wire. `end`: a right to one side
 //!  wire        the only translator: text to path, value to and from message, error to error
-//!  watching    what a watch is told of, and was told last
+//!  watching    what a watch is told of, and was told last; `hub` wakes those that wait for one cell
 //!  owners      the values that die with a connection
 //!  bridge      capabilities that clients host: kept by their worker, called from any other through a
 //!              proxy of ours; knows nothing of anchors, which `cap` tells it of
@@ -42,6 +42,7 @@ mod connection;
 mod end;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
+mod hub;
 mod listen;
 mod metrics;
 mod net;

@@ -12,23 +12,26 @@
 //! A watch is the affair of the connection that made it. In a value, it is one of those things that the value
 //! dies with ([`owners`](crate::owners)), so that no cell keeps a watch of nobody's.
 
+use std::future::{Future, pending, poll_fn};
 use std::hash::{Hash, Hasher};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use capnp::Error;
-use futures::Stream;
+use futures::{FutureExt, Stream, StreamExt};
 use killick::{Authority, ChildrenChange, Denied, Loaded, NarrowWatch};
 use tokio::sync::Mutex;
 
-use crate::cap::Origin;
+use crate::cap::{Node, Origin};
+use crate::hub::Changes;
 use crate::place::Place;
 use crate::session::Session;
 use crate::stats::Stats;
 use crate::wire::{self, Stored};
+use crate::worker::Worker;
 
 /// How many bytes of the names that a watch knows of count as one watch more.
 const BYTES_PER_SEAT: usize = 8 * 1024;
@@ -126,12 +129,17 @@ impl Watching {
                 told.insert(Live::new(&self.subject).map_err(wire::denied)?)
             }
         };
-        let found = {
+        let changed = {
             let _resting = session.resting();
-            std::future::poll_fn(|context| live.poll(context)).await
+            live.changed(session.worker(), self.place()).await
         };
-        let found = found.map_err(wire::denied)?;
-        let (mut value, children) = found.ok_or_else(wire::tree_is_gone)?;
+        let (mut value, children) = match changed {
+            Ok(found) => found,
+            Err(error) => {
+                *told = None;
+                return Err(error);
+            }
+        };
         *sequence += 1;
         let weight = live.weigh(children.as_ref());
         if let Err(limit) = seat.resize(weight) {
@@ -142,9 +150,9 @@ impl Watching {
         }
         if session.has_to_wait() {
             // What is overtaken meanwhile is neither told nor kept.
-            let anew = value.take().map(|_| self.place());
+            let changed = value.take().is_some();
             Box::pin(session.turn()).await;
-            value = live.latest(anew).map_err(wire::denied)?;
+            value = live.latest(self.place(), changed)?;
         }
         Ok(Change { sequence: *sequence, whole, value, children })
     }
@@ -165,14 +173,14 @@ impl Hash for Watching {
 }
 
 /// A watch of the tree's, with all rights or until what was granted is revoked.
-pub(crate) enum Told<W> {
+enum Told<W> {
     Whole(W),
     Narrow(NarrowWatch<W>),
 }
 
 impl Told<killick::Watch<Stored>> {
     /// A watch of what the cell at `place` holds.
-    pub(crate) fn value(place: &Place) -> Result<Self, Denied> {
+    fn value(place: &Place) -> Result<Self, Denied> {
         Ok(match place {
             Place::Whole(node) => Told::Whole(node.watch()),
             Place::Narrow(narrow) => Told::Narrow(narrow.watch()?),
@@ -191,10 +199,7 @@ impl Told<killick::WatchChildren<Stored>> {
 
 impl<W: Stream + Unpin> Told<W> {
     /// The next item; nothing if the tree has gone.
-    pub(crate) fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Option<W::Item>, Denied>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<W::Item>, Denied>> {
         match self {
             Told::Whole(watch) => Pin::new(watch).poll_next(context).map(Ok),
             Told::Narrow(watch) => Pin::new(watch).poll_next(context).map(Option::transpose),
@@ -204,10 +209,18 @@ impl<W: Stream + Unpin> Told<W> {
 
 /// What the tree tells.
 struct Live {
-    value: Option<Told<killick::Watch<Stored>>>,
+    value: Option<News>,
     children: Option<Children>,
     /// What the names of the children that were told take.
     bytes: usize,
+}
+
+/// What is told of a cell.
+pub(crate) enum News {
+    /// By the revision that was told, and what the worker with this number tells of it.
+    Whole { told: Option<u64>, changes: Option<(usize, Changes)> },
+    /// Until what was granted is revoked.
+    Narrow(NarrowWatch<killick::Watch<Stored>>),
 }
 
 enum Children {
@@ -222,14 +235,14 @@ struct Hosts {
     filled: Option<bool>,
 }
 
-/// The two parts of a change, each if there is one; nothing if the tree has gone.
-type Found = Option<(Option<Loaded<Stored>>, Option<ChildrenChange>)>;
+/// The two parts of a change, each if there is one.
+type Found = (Option<Loaded<Stored>>, Option<ChildrenChange>);
 
 impl Live {
     fn new(subject: &Subject) -> Result<Self, Denied> {
         let (value, children) = match subject {
             Subject::Node { place, value, children } => (
-                value.then(|| Told::value(place)).transpose()?,
+                value.then(|| News::at(place)).transpose()?,
                 children.then(|| Told::children(place)).transpose()?.map(Children::Nodes),
             ),
             Subject::Hosts { root, name } => {
@@ -246,32 +259,48 @@ impl Live {
         matches!(place, Place::Narrow(_)).then(|| Live::new(subject)).transpose()
     }
 
-    /// What is different, of whatever is watched.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Found, Denied>> {
-        let value = self.value.as_mut().map_or(Poll::Pending, |watch| watch.poll(context));
-        let children = self.children.as_mut().map_or(Poll::Pending, |watch| watch.poll(context));
-        match (value, children) {
-            (Poll::Pending, Poll::Pending) => Poll::Pending,
-            (Poll::Ready(Err(denied)), _) | (_, Poll::Ready(Err(denied))) => {
-                Poll::Ready(Err(denied))
+    /// What is different, of whatever is watched, once something is.
+    async fn changed(&mut self, worker: &Worker, place: &Place) -> Result<Found, Error> {
+        let Live { value, children, .. } = self;
+        if let (Some(cell), Place::Whole(node)) = (value.as_mut(), place) {
+            cell.listen(worker, node);
+        }
+        loop {
+            let mut loaded = match value {
+                Some(cell) => cell.look(place)?,
+                None => None,
+            };
+            let mut changed = pin!(async {
+                match value {
+                    Some(cell) => cell.changed().await,
+                    None => pending().await,
+                }
+            });
+            let found = poll_fn(|context| {
+                let children = match children.as_mut().map(|all| all.poll(context)) {
+                    Some(Poll::Ready(told)) => {
+                        Some(told.map_err(wire::denied)?.ok_or_else(wire::tree_is_gone)?)
+                    }
+                    _ => None,
+                };
+                if loaded.is_some() || children.is_some() {
+                    return Poll::Ready(Ok(Some((loaded.take(), children))));
+                }
+                let told = ready!(changed.as_mut().poll(context))?;
+                Poll::Ready(Ok::<_, Error>(told.map(|loaded| (Some(loaded), None))))
+            });
+            if let Some(found) = found.await? {
+                return Ok(found);
             }
-            (Poll::Ready(Ok(None)), _) | (_, Poll::Ready(Ok(None))) => Poll::Ready(Ok(None)),
-            (value, children) => Poll::Ready(Ok(Some((ready(value), ready(children))))),
         }
     }
 
-    /// What the cell holds, if that is different or is to be looked at `anew`.
-    fn latest(&mut self, anew: Option<&Place>) -> Result<Option<Loaded<Stored>>, Denied> {
-        if let Some(place) = anew {
-            // First, so that it does not count beside the new one.
-            self.value = None;
-            self.value = Some(Told::value(place)?);
+    /// What the cell holds, if that is different or is to be told `anew`.
+    fn latest(&mut self, place: &Place, anew: bool) -> Result<Option<Loaded<Stored>>, Error> {
+        if anew && self.value.take().is_some() {
+            self.value = Some(News::at(place).map_err(wire::denied)?);
         }
-        let Some(watch) = self.value.as_mut() else { return Ok(None) };
-        match watch.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(found) => found,
-            Poll::Pending => Ok(None),
-        }
+        self.value.as_mut().map_or(Ok(None), |cell| cell.look(place))
     }
 
     /// How many watches this counts as, after `change` was told.
@@ -285,10 +314,60 @@ impl Live {
     }
 }
 
-fn ready<T>(poll: Poll<Result<Option<T>, Denied>>) -> Option<T> {
-    match poll {
-        Poll::Ready(Ok(item)) => item,
-        _ => None,
+impl News {
+    /// What is told of the cell at `place` by `worker`, whose thread this is.
+    pub(crate) fn of(place: &Place, worker: &Worker) -> Result<Self, Denied> {
+        let mut news = News::at(place)?;
+        if let Place::Whole(node) = place {
+            news.listen(worker, node);
+        }
+        Ok(news)
+    }
+
+    fn at(place: &Place) -> Result<Self, Denied> {
+        Ok(match place {
+            Place::Whole(_) => News::Whole { told: None, changes: None },
+            Place::Narrow(narrow) => News::Narrow(narrow.watch()?),
+        })
+    }
+
+    /// Has `worker`, whose thread this is, tell of changes from now on.
+    fn listen(&mut self, worker: &Worker, node: &Node) {
+        let News::Whole { changes, .. } = self else { return };
+        if changes.as_ref().is_none_or(|(number, _)| *number != worker.number()) {
+            *changes = Some((worker.number(), worker.changes(node)));
+        }
+    }
+
+    /// What the cell holds, if that was not told.
+    fn look(&mut self, place: &Place) -> Result<Option<Loaded<Stored>>, Error> {
+        match (self, place) {
+            (News::Whole { told, .. }, Place::Whole(node)) => {
+                let now = node.load();
+                Ok((told.replace(now.revision) != Some(now.revision)).then_some(now))
+            }
+            (News::Narrow(watch), _) => match watch.next().now_or_never() {
+                Some(Some(next)) => next.map(Some).map_err(wire::denied),
+                Some(None) => Err(wire::tree_is_gone()),
+                None => Ok(None),
+            },
+            (News::Whole { .. }, Place::Narrow(_)) => Ok(None),
+        }
+    }
+
+    /// Resolves when there may have been a change: to what there is now, if that is found on the way.
+    pub(crate) async fn changed(&mut self) -> Result<Option<Loaded<Stored>>, Error> {
+        match self {
+            News::Whole { changes: None, .. } => pending().await,
+            News::Whole { changes: Some((_, changes)), .. } => match changes.changed().await {
+                true => Ok(None),
+                false => Err(wire::tree_is_gone()),
+            },
+            News::Narrow(watch) => {
+                let next = watch.next().await.ok_or_else(wire::tree_is_gone)?;
+                next.map(Some).map_err(wire::denied)
+            }
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::access::{Admitted, HandshakeError, Place, Secured, Who, handshake};
 use crate::bridge::Inbox;
 use crate::cap::{Home, Node, Origin, Own};
 use crate::connection;
+use crate::hub::{Changes, Hub, changes};
 use crate::listen::{Incoming, Socket};
 use crate::owners::Note;
 use crate::session::Session;
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     number: usize,
     sessions: RefCell<HashMap<u64, Weak<Session>>>,
     home: Home,
+    hub: Rc<Hub>,
     tidy: Notify,
     left: Notify,
 }
@@ -61,8 +63,15 @@ impl Worker {
     ) -> (Rc<Self>, Inboxes) {
         let (home, inbox) = Home::new(number);
         let sessions = RefCell::default();
-        let worker =
-            Worker { shared, number, sessions, home, tidy: Notify::new(), left: Notify::new() };
+        let worker = Worker {
+            shared,
+            number,
+            sessions,
+            home,
+            hub: Rc::default(),
+            tidy: Notify::new(),
+            left: Notify::new(),
+        };
         (Rc::new(worker), Inboxes { home: inbox, notes })
     }
 
@@ -78,6 +87,11 @@ impl Worker {
     /// What the clients of this worker host.
     pub(crate) fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// The changes of `node`'s cell from now on.
+    pub(crate) fn changes(&self, node: &Node) -> Changes {
+        changes(&self.hub, node)
     }
 
     pub(crate) fn add_session(&self, session: &Rc<Session>) {

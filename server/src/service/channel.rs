@@ -76,7 +76,7 @@ impl ChannelService {
 
     /// The channel, to close it or to ask about it.
     fn channel(&self) -> Result<&Channel<Item>, Error> {
-        self.end.channel().map_err(wire::denied)
+        self.end.channel().map(|channel| &**channel).map_err(wire::denied)
     }
 
     /// What is left for a call that waits: the connection, what was granted, and no side.

@@ -11,7 +11,7 @@ use killick_schema::api::anchor_capnp::anchor::loader::{
 use crate::cap::Node;
 use crate::place::Place;
 use crate::session::Session;
-use crate::watching::Told;
+use crate::watching::News;
 use crate::wire::{self, Stored};
 
 pub(crate) struct LoaderService {
@@ -54,23 +54,17 @@ impl LoaderService {
     /// What the cell holds once it holds something.
     async fn filled(&self) -> Result<Loaded<Stored>, Error> {
         let _seat = self.session.seat()?;
-        let mut watch = Told::value(&self.place).map_err(wire::denied)?;
+        let mut news = News::of(&self.place, self.session.worker()).map_err(wire::denied)?;
         loop {
-            let found = {
-                let _resting = self.session.resting();
-                std::future::poll_fn(|context| watch.poll(context)).await
-            };
-            let found = found.map_err(wire::denied)?.ok_or_else(wire::tree_is_gone)?;
-            if found.value.is_none() {
-                continue;
+            if self.session.has_to_wait() {
+                Box::pin(self.session.turn()).await;
             }
-            if !self.session.has_to_wait() {
-                return Ok(found);
+            let now = self.present()?;
+            if now.value.is_some() {
+                return Ok(now);
             }
-            // What is overtaken meanwhile is neither told nor kept.
-            drop(found);
-            Box::pin(self.session.turn()).await;
-            watch = Told::value(&self.place).map_err(wire::denied)?;
+            let _resting = self.session.resting();
+            news.changed().await?;
         }
     }
 }
