@@ -120,6 +120,7 @@ ANCHOR, LOADER, STORER, HOST = (
     0xAB8D091F98599D27,
     0xADAC12092EB9F144,
 )
+WATCH = 0x945455F214EEE58D
 
 
 class Struct:
@@ -256,6 +257,11 @@ WIRE = {
     + call(2, answer(1, 1), STORER, 1, Struct(struct.pack("<Q", 0), b"one"))
     + call(3, answer(1, 1), STORER, 1, Struct(struct.pack("<Q", 7), b"two"))
     + call(4, answer(1, 1), STORER, 2, Struct(b"", b"three")),
+    "watch": bootstrap(0) + call(1, answer(0), ANCHOR, 5, Struct(struct.pack("<Q", 2)))
+    + call(2, answer(1, 0), WATCH, 0, Struct(struct.pack("<Q", 0))) + call(3, answer(1, 0), WATCH, 0, Struct(struct.pack("<Q", 1)))
+    + call(4, answer(0), ANCHOR, 5, Struct(struct.pack("<Q", 1))) + walk(5, answer(0), b"a") + finish(3) + finish(1),
+    "wait": bootstrap(0) + call(1, answer(0), ANCHOR, 2) + call(2, answer(1, 0), LOADER, 1) + finish(2)
+    + call(3, answer(1, 0), LOADER, 1) + store(4, answer(1, 1), b"hello", True),
     "unknown-method": bootstrap(0) + call(1, answer(0), ANCHOR, 99) + call(2, answer(0), 42, 0),
     "unknown-question": walk(1, answer(77, 0), b"a") + finish(77),
     "unknown-import": call(1, imported(1234), ANCHOR, 0),
@@ -291,6 +297,7 @@ COMPARE_TO, UNKNOWN = 7, 11
 # Those of CHANNEL_METHODS.
 (NEW_CHAN, SEND, RECV, NEW_SEND_CLOSER, NEW_RECVER, RECV_MANY, CLOSE_CHAN, TRY_SEND, TRY_RECV, NEW_SENDER,
  NEW_CLOSER) = range(0xE0, 0xEB)
+WATCH_OF, NEXT_OF, WAIT_FOR, ATTENUATE, REVOKE_IT, GRANT_INFO = 14, 15, 16, 17, 18, 19
 HOST_, ANCHOR_, LOADER_, STORER_, FIFTH, SIXTH = range(6)
 CALLER, YOURSELF, THIRD_PARTY = 0, 2, 4
 # Values: the first capability of the message, nothing, a text, a long one, two, and four capabilities.
@@ -357,6 +364,9 @@ ITS_OWN = ready(A_) + put_value(A_, CAP, hosted(5)) + get_value(A_)
 THE_OTHERS = ready(A_) + put_value(A_, CAP, hosted(5)) + ready(B_) + get_value(B_)
 # Both host something that the other one has a proxy of.
 EACH_OTHERS = THE_OTHERS + put_value(B_, CAP, hosted(5)) + get_value(A_)
+
+# A watches the value and the children of its anchor, as its fifth capability, and was told what there is.
+WATCHES = ready(A_) + rpc_call(A_, export(ANCHOR_), WATCH_OF, [2]) + rpc_call(A_, export(FIFTH), NEXT_OF, [0])
 
 
 def itself(results):
@@ -502,6 +512,31 @@ RPC = {
     "channels-under-tight-limits": [TIGHT] + ready(A_) + new_chan(A_, 3) + new_chan(A_, 2) + new_chan(A_, 0) + new_chan(A_, 0)
     + send(A_, LONG) * 4 + send(A_, FOUR_CAPS, hosted(1), hosted(2), hosted(3)) + recv(A_),
     "stops-with-a-receive-under-way": [STOP] + both_have_one(0) + recv(B_) + recv(A_),
+    "watches": [0] + WATCHES + rpc_call(A_, export(FIFTH), NEXT_OF, [1]) + ready(B_) + put_value(B_, TEXT)
+    + rpc_call(A_, export(FIFTH), NEXT_OF, [2]) + [A_ | FINISH, 0, 0] + put_value(B_, NULL)
+    + rpc_call(A_, export(FIFTH), NEXT_OF, [2]) + rpc_call(A_, export(FIFTH), NEXT_OF, [1])
+    + rpc_call(A_, export(LOADER_), WAIT_FOR) + [B_ | CLOSE, HONEST],
+    "watches-what-dies": [ABRUPT] + WATCHES + ready(B_) + put_value(B_, CAP, hosted(5))
+    + rpc_call(A_, export(FIFTH), NEXT_OF, [1]) + rpc_call(A_, export(FIFTH), NEXT_OF, [2]) + [B_ | CLOSE, HONEST],
+    "a-watch-in-a-value": [0] + WATCHES + put_value(A_, CAP, returned(FIFTH)) + ready(B_) + get_value(B_)
+    + rpc_call(B_, export(FIFTH), NEXT_OF, [0]) + rpc_call(B_, export(FIFTH), NEXT_OF, [2]) + [A_ | CLOSE, HONEST]
+    + rpc_call(B_, export(FIFTH), NEXT_OF, [3]),
+    "too-many-watches": [TIGHT] + WATCHES + rpc_call(A_, export(ANCHOR_), WATCH_OF, [3]) + [A_ | AGAIN, 5]
+    + rpc_call(A_, export(LOADER_), WAIT_FOR, pace=AT_ONCE) + [A_ | AGAIN, 5, HONEST, WAIT, MILLIS_250],
+    "a-deaf-watcher": [SMALL_STREAM] + WATCHES + [A_ | READ] + rpc_call(A_, export(FIFTH), NEXT_OF, [1]) + ready(B_)
+    + put_value(B_, LONG) + rpc_call(A_, export(FIFTH), NEXT_OF, [0]) + [A_ | AGAIN, 9, WAIT, MILLIS_60, A_ | READ, HONEST],
+    "stops-with-watches-and-waits": [STOP] + WATCHES + rpc_call(A_, export(FIFTH), NEXT_OF, [1])
+    + rpc_call(A_, export(LOADER_), WAIT_FOR),
+    "a-narrowed-anchor": [0] + ready(A_) + rpc_call(A_, export(ANCHOR_), ATTENUATE, [0x7F, 0])
+    + rpc_call(A_, export(FIFTH), WALK_A, [1]) + rpc_call(A_, export(FIFTH), CELL_OF) + rpc_call(A_, export(SIXTH), GRANT_INFO)
+    + rpc_call(A_, export(SIXTH), REVOKE_IT) + rpc_call(A_, export(FIFTH), WALK_A, [1]) + rpc_call(A_, export(FIFTH), LS_OF),
+    "narrowed-as-a-value": [0] + ready(A_) + rpc_call(A_, export(HOST_), ATTENUATE, [0x2F, 0x93])
+    + put_value(A_, CAP, returned(FIFTH)) + ready(B_) + get_value(B_) + rpc_call(B_, export(FIFTH), WALK_A, [0])
+    + rpc_call(B_, export(FIFTH), WATCH_OF, [2]) + rpc_call(B_, export(FIFTH), NEW_CHAN, [1]) + rpc_call(B_, export(FIFTH), ATTENUATE, [0xFF, 0])
+    + rpc_call(A_, export(SIXTH), REVOKE_IT) + rpc_call(B_, export(FIFTH), LS_OF) + [A_ | CLOSE, HONEST],
+    "revoked-while-it-waits": [0] + ready(A_) + rpc_call(A_, export(ANCHOR_), ATTENUATE, [0x7F, 0])
+    + rpc_call(A_, export(FIFTH), WATCH_OF, [2]) + rpc_call(A_, [1, 0, 1], NEXT_OF, [0]) + rpc_call(A_, [1, 1, 1], NEXT_OF, [1])
+    + rpc_call(A_, export(FIFTH), NEW_CHAN, [0]) + rpc_call(A_, [1, 0, 1], RECV) + rpc_call(A_, export(SIXTH), REVOKE_IT) + [HONEST],
     "comes-again": [0] + ITS_OWN + [A_ | OPEN] + ready(A_) + get_value(A_) + [A_ | CLOSE, A_ | OPEN] + ready(A_),
 }
 

@@ -99,8 +99,7 @@ mod network;
 
 // What is sent and what comes back.
 mod error;
-#[doc(hidden)]
-pub mod granted;
+mod granted;
 mod limit;
 mod path;
 mod value;
@@ -145,6 +144,7 @@ pub use killick_schema as schema;
 pub mod internal {
     pub use crate::dial::end_is_an_end;
     pub use crate::error::{is_remote, reason};
+    pub use crate::granted::{no_half, put_limits, put_rights, read_limits, read_rights};
 }
 
 /// Compiles what the README shows.

@@ -18,6 +18,14 @@ use crate::cap::Node;
 #[derive(Default)]
 pub(crate) struct Hub(RefCell<HashMap<Node, Arc<Sender<()>>>>);
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Hub {
+    /// How many cells there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
 /// Is told of the changes of one cell, and keeps its node.
 pub(crate) struct Changes(Receiver<()>);
 

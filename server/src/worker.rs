@@ -94,6 +94,12 @@ impl Worker {
         changes(&self.hub, node)
     }
 
+    /// How many cells somebody waits for here.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn watched(&self) -> usize {
+        self.hub.len()
+    }
+
     pub(crate) fn add_session(&self, session: &Rc<Session>) {
         self.sessions.borrow_mut().insert(session.id(), Rc::downgrade(session));
     }

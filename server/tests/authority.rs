@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use capnp::ErrorKind;
 use capnp::capability::FromClientHook;
 use killick::{Allowance, Denied, Resource, Right, Rights};
-use killick_client::granted::{put_limits, put_rights};
+use killick_client::internal::{put_limits, put_rights};
 use killick_schema::api::anchor_capnp::anchor::{self, grant};
 use killick_schema::api::host_capnp::host;
 use support::{

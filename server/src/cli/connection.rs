@@ -14,7 +14,7 @@ use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use killick::Right;
-use killick_client::granted::no_half;
+use killick_client::internal::no_half;
 use killick_client::{Address, Identity, dial};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::host_capnp::host;

@@ -6,7 +6,7 @@ use capnp::capability::{Promise, Response};
 use capnp::private::capability::ClientHook;
 use clap::{Args, Subcommand};
 use killick::{Allowance, Resource, Right, Rights};
-use killick_client::granted::{no_half, put_limits, put_rights, read_limits, read_rights};
+use killick_client::internal::{no_half, put_limits, put_rights, read_limits, read_rights};
 use killick_schema::api::anchor_capnp::anchor::loader::load_results;
 use killick_schema::api::anchor_capnp::anchor::{self, grant};
 use serde_json::json;

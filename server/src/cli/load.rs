@@ -3,7 +3,7 @@
 use capnp::any_pointer;
 use clap::Args;
 use killick::Right;
-use killick_client::granted::no_half;
+use killick_client::internal::no_half;
 use serde_json::json;
 
 use super::Context;

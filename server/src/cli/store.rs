@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use capnp::capability::Promise;
 use clap::Args;
 use killick::Right;
-use killick_client::granted::no_half;
+use killick_client::internal::no_half;
 use killick_schema::api::anchor_capnp::anchor::storer;
 use serde_json::json;
 

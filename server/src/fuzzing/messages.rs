@@ -7,7 +7,9 @@ use capnp_rpc::rpc_capnp::{
     call, cap_descriptor, disembargo, exception, message, message_target, payload, promised_answer,
     return_,
 };
-use killick_schema::api::anchor_capnp::anchor::{self, loader, ls_results, storer};
+use killick::{Allowance, Resource, Right};
+use killick_client::internal::{put_limits, put_rights};
+use killick_schema::api::anchor_capnp::anchor::{self, grant, loader, ls_results, storer, watch};
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 use killick_schema::api::host_capnp::host;
 
@@ -57,11 +59,14 @@ enum Shape {
     Capacity,
     Send,
     Many,
+    Watch,
+    Next,
+    Attenuate,
 }
 
 type Any = any_pointer::Owned;
 
-const METHODS: [(u64, u16, Shape); 14] = [
+const METHODS: [(u64, u16, Shape); 20] = [
     (anchor::Client::TYPE_ID, 1, Shape::Path),
     (anchor::Client::TYPE_ID, 2, Shape::Nothing),
     (storer::Client::TYPE_ID, 0, Shape::Store),
@@ -76,6 +81,12 @@ const METHODS: [(u64, u16, Shape); 14] = [
     (42, 0, Shape::Store),
     (anchor::Client::TYPE_ID, 99, Shape::Nothing),
     (storer::Client::TYPE_ID, 0, Shape::Nothing),
+    (anchor::Client::TYPE_ID, 5, Shape::Watch),
+    (watch::Client::TYPE_ID, 0, Shape::Next),
+    (loader::Client::TYPE_ID, 1, Shape::Nothing),
+    (anchor::Client::TYPE_ID, 6, Shape::Attenuate),
+    (grant::Client::TYPE_ID, 0, Shape::Nothing),
+    (grant::Client::TYPE_ID, 1, Shape::Nothing),
 ];
 
 /// What there is of channels: chosen by the last of the bytes, whose meaning without them was another
@@ -248,6 +259,33 @@ fn parameters(shape: Shape, bytes: &mut Bytes<'_>, content: any_pointer::Builder
         Shape::Many => {
             let max = u32::from(bytes.next());
             content.init_as::<recver::recv_many_params::Builder<'_, Any>>().set_max(max);
+        }
+        Shape::Attenuate => {
+            let mut asked = content.init_as::<anchor::attenuate_params::Builder<'_>>();
+            let (rights, limits) = (bytes.next(), bytes.next());
+            let has = |right: &Right| rights & (1 << *right as u8) != 0;
+            put_rights(
+                Right::ALL.into_iter().filter(has).collect(),
+                asked.reborrow().init_rights(),
+            );
+            if limits & 0x80 != 0 {
+                let limit = |all: Allowance, resource: Resource| {
+                    all.with(resource, usize::from(limits & 0x7f) * 8)
+                };
+                let limits = Resource::ALL.into_iter().fold(Allowance::default(), limit);
+                put_limits(limits, asked.init_limits());
+            }
+        }
+        Shape::Watch => {
+            let mut watch = content.init_as::<anchor::watch_params::Builder<'_>>();
+            let flags = bytes.next();
+            watch.set_value(flags & 1 == 0);
+            watch.set_children(flags & 2 != 0);
+        }
+        Shape::Next => {
+            // Changes are numbered from 1.
+            let mut next = content.init_as::<watch::next_params::Builder<'_>>();
+            next.set_after(u64::from(bytes.next() % 8));
         }
     }
 }

@@ -50,6 +50,7 @@ fn config(setup: Setup) -> Config {
         max_capabilities: 6,
         max_connection_nodes: 6,
         max_connection_values: 2,
+        max_watches: 2,
         max_value_capabilities: 2,
         max_calls: 4,
         max_call_bytes: 1 << 14,
@@ -199,6 +200,7 @@ impl World {
         none("channels", self.shared.channels());
         for worker in &self.workers {
             none("sessions known to their worker", worker.sessions().len());
+            none("cells that somebody waits for", worker.watched());
             none("capabilities kept for those who may call them", worker.home().kept());
         }
         remains

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use capnp::Error;
 use killick::Grant;
-use killick_client::granted::{put_limits, put_rights, read_limits, read_rights};
+use killick_client::internal::{put_limits, put_rights, read_limits, read_rights};
 use killick_schema::api::anchor_capnp::anchor::AttenuateParams;
 use killick_schema::api::anchor_capnp::anchor::grant::{
     InfoParams, InfoResults, RevokeParams, RevokeResults, Server,
