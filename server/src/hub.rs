@@ -1,28 +1,63 @@
 //! Who waits for a change of a cell, on one worker: one watch of the library's for all of them.
 //!
 //! Whoever stores tells each watch of the library's before his call is answered: here as many as there
-//! are workers, whatever the number of clients that wait. Their worker tells them, and first lets
-//! others do what they have begun, such as to write that answer.
+//! are workers, whatever the number of clients that wait. Their worker tells them, some at a time: in
+//! between others do what they have begun, such as to write that answer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use tokio::sync::watch::{Receiver, Sender};
+use tokio::sync::watch::{Receiver, Sender, channel};
 
 use crate::cap::Node;
 
 /// The cells that somebody waits for, on one worker.
 #[derive(Default)]
-pub(crate) struct Hub(RefCell<HashMap<Node, Arc<Sender<()>>>>);
+pub(crate) struct Hub(RefCell<HashMap<Node, Rc<Cell>>>);
 
-#[cfg(any(test, feature = "fuzzing"))]
-impl Hub {
-    /// How many cells there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+/// How many are told at once, before others run.
+const BATCH: usize = 64;
+
+/// A cell, and as many channels as those that wait for it fill.
+#[derive(Default)]
+struct Cell(RefCell<Vec<Rc<Sender<()>>>>);
+
+impl Cell {
+    fn subscribe(&self) -> Changes {
+        let mut channels = self.0.borrow_mut();
+        if let Some(channel) = channels.iter().find(|channel| channel.receiver_count() < BATCH) {
+            return Changes(channel.subscribe());
+        }
+        let (channel, changes) = channel(());
+        channels.push(Rc::new(channel));
+        Changes(changes)
+    }
+
+    fn channel(&self, index: usize) -> Option<Rc<Sender<()>>> {
+        self.0.borrow().get(index).cloned()
+    }
+
+    /// Tells those that wait. One that comes meanwhile looks by itself.
+    async fn tell(&self) {
+        let mut index = 0;
+        tokio::task::yield_now().await;
+        while let Some(channel) = self.channel(index) {
+            channel.send_replace(());
+            tokio::task::yield_now().await;
+            index += 1;
+        }
+    }
+
+    /// Resolves when nobody waits any more.
+    async fn left(&self) {
+        let used = |channel: &Rc<Sender<()>>| channel.receiver_count() > 0;
+        loop {
+            let channel = self.0.borrow().iter().find(|channel| used(channel)).cloned();
+            let Some(channel) = channel else { return };
+            channel.closed().await;
+        }
     }
 }
 
@@ -40,33 +75,34 @@ impl Changes {
 /// What a worker's `hub` tells of `node`'s cell from now on. Must be called on that worker's thread.
 #[allow(clippy::mutable_key_type, reason = "a node's identity, its key, never changes")]
 pub(crate) fn changes(hub: &Rc<Hub>, node: &Node) -> Changes {
-    if let Some(sender) = hub.0.borrow().get(node) {
-        return Changes(sender.subscribe());
+    if let Some(cell) = hub.0.borrow().get(node) {
+        return cell.subscribe();
     }
-    let sender = Arc::new(Sender::new(()));
-    let receiver = sender.subscribe();
-    hub.0.borrow_mut().insert(node.clone(), sender.clone());
+    let cell = Rc::new(Cell::default());
+    let changes = cell.subscribe();
+    hub.0.borrow_mut().insert(node.clone(), cell.clone());
     let (hub, node, mut watch) = (hub.clone(), node.clone(), node.watch());
     tokio::task::spawn_local(async move {
         let told = async {
             while poll_fn(|context| watch.poll(context)).await.is_some() {
-                tokio::task::yield_now().await;
-                sender.send_replace(());
+                cell.tell().await;
             }
         };
         tokio::select! {
             () = told => {}
-            // Who subscribes does so on this thread: nobody has, by now.
-            () = nobody_listens(&sender) => {}
+            // Who comes, comes on this thread: nobody has, by now.
+            () = cell.left() => {}
         }
         let forgotten = hub.0.borrow_mut().remove_entry(&node);
         drop(forgotten);
     });
-    Changes(receiver)
+    changes
 }
 
-async fn nobody_listens(sender: &Sender<()>) {
-    while sender.receiver_count() > 0 {
-        sender.closed().await;
+#[cfg(any(test, feature = "fuzzing"))]
+impl Hub {
+    /// How many cells there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
     }
 }
