@@ -7,7 +7,7 @@ mod support;
 
 use std::process::Command;
 
-use killick_client::{Address, Client, Error, Options, Sender};
+use killick_client::{Address, Client, Error, Options, Recver, Sender};
 
 const PATH: &str = "examples/inbox";
 
@@ -27,6 +27,12 @@ pub async fn run(address: &Address, peer: &mut Command) -> Result<Vec<String>, E
     drop(chan);
 
     let mut peer = peer.spawn().expect("a process");
+    let received = receive(&client, &recver).await;
+    peer.wait().expect("the peer ends");
+    received
+}
+
+async fn receive(client: &Client, recver: &Recver) -> Result<Vec<String>, Error> {
     let mut received = Vec::new();
     loop {
         match recver.recv().await {
@@ -39,13 +45,13 @@ pub async fn run(address: &Address, peer: &mut Command) -> Result<Vec<String>, E
                     client.store_at(PATH, None, true).await?;
                 }
             }
-            Err(Error::Closed { .. }) => break,
+            Err(Error::Closed { .. }) => {
+                println!("the last sender has gone");
+                return Ok(received);
+            }
             Err(error) => return Err(error),
         }
     }
-    println!("the last sender has gone");
-    peer.wait().expect("the peer ends");
-    Ok(received)
 }
 
 /// The other process: sends a few lines through what it finds at the path.

@@ -54,13 +54,11 @@ impl Received {
 /// is still a promise is sent when that has settled, and may be overtaken.
 ///
 /// # Time
-/// A send or receive that has to wait is given up after the handle's [time](Options::timeout), as all
+/// A send or receive that has to wait is given up after the handle's [time](crate::Options::timeout), as all
 /// calls are: then it has sent or taken nothing, unless its answer was under way. As that is not known, it
 /// ends with [`Error::UnknownOutcome`]. The server hears a moment later that it was given up; what another
 /// call finds until then is as if it was not. [`with_timeout(None)`](Self::with_timeout) waits for as long as the
 /// connection lasts.
-///
-/// [`Options::timeout`]: crate::Options::timeout
 ///
 /// # Examples
 /// ```
