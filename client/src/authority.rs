@@ -99,6 +99,26 @@ impl Grant {
         self
     }
 
+    /// A grant that came as a capability in a value, over the connection of `from`.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::{Allowance, Grant, Rights};
+    /// # support::with_client(async |client| {
+    /// let (anchor, grant) = client.walk("a").await?.attenuate(Rights::ALL, Allowance::default()).await?;
+    /// client.store_at("grants/a", &grant, false).await?;
+    ///
+    /// let value = client.load_at("grants/a").await?.value.expect("it is there");
+    /// let grant = Grant::adopt(&client.host().await?, value.capability().expect("a grant"));
+    /// grant.revoke().await?;
+    /// assert!(anchor.names().await.is_err());
+    /// # Ok(()) });
+    /// ```
+    pub fn adopt(from: &Anchor, capability: grant::Client) -> Self {
+        Grant(Handle { foreign: true, ..from.0.with(capability) })
+    }
+
     /// The capability itself: to store it as a value, or for calls with other means.
     pub fn capability(&self) -> &grant::Client {
         &self.0.capability
@@ -122,26 +142,6 @@ impl Anchor {
         let narrowed = calls::attenuate(&self.0.capability, rights, allowance);
         let (anchor, grant) = self.0.call(Effect::Read, narrowed).await?;
         Ok((Anchor(self.0.with(anchor)), Grant(self.0.with(grant))))
-    }
-
-    /// A grant that came as a capability in a value, over the connection of this handle.
-    ///
-    /// # Examples
-    /// ```
-    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
-    /// # use killick_client::{Allowance, Rights};
-    /// # support::with_client(async |client| {
-    /// let (anchor, grant) = client.walk("a").await?.attenuate(Rights::ALL, Allowance::default()).await?;
-    /// client.store_at("grants/a", &grant, false).await?;
-    ///
-    /// let value = client.load_at("grants/a").await?.value.expect("it is there");
-    /// let grant = anchor.adopt_grant(value.capability().expect("a grant"));
-    /// grant.revoke().await?;
-    /// assert!(anchor.names().await.is_err());
-    /// # Ok(()) });
-    /// ```
-    pub fn adopt_grant(&self, capability: grant::Client) -> Grant {
-        Grant(Handle { foreign: true, ..self.0.with(capability) })
     }
 }
 
