@@ -1,9 +1,10 @@
 //! Watches that clients hold: what each is told of, and what it was told last.
 //!
 //! A client asks for one change after the other, by the number of the one that it knows. Nothing is kept
-//! for it in between but what it was told, which the library keeps to find the difference: how often
-//! a cell changes while nobody asks costs nothing, and a watch takes as much as what it is told of has
-//! names. That is what it counts as ([`Seat`]).
+//! for it in between but what the difference is found by: the revision of the cell that was told, and in
+//! the library the names of the children that were. So how often something changes while nobody asks costs
+//! nothing, and a watch takes as much as the names that it knows of. That is what it counts as
+//! ([`Seat`]).
 //!
 //! What was told is told from the moment that it was found: an answer that is given up on its way, or that
 //! cannot be written, is one that the client does not know of. It then asks with a number that was
