@@ -71,7 +71,7 @@ fn bench_measures_every_workload_and_leaves_nothing() {
     let bench = ["bench", "--duration", "300ms", "--children", "10", "--connections", "2"];
     let rest = ["--in-flight", "1,20", "--histogram", path, "--json"];
     let rows = server.run(&[&bench[..], &rest[..]].concat()).json();
-    let workloads = ["walk", "get", "load", "store", "create", "ls", "mixed"];
+    let workloads = ["walk", "get", "load", "store", "create", "ls", "send", "mixed"];
     let expected =
         workloads.iter().flat_map(|workload| [1, 20].map(|each| (workload.to_string(), 2, each)));
     let told = rows.iter().map(|row| {

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use killick_client::{Address, Identity, Stream, dial};
 use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
+use killick_schema::api::channel_capnp::{recver, sender};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::frames::{self, Answer, Incoming, NAME, QUESTIONS, Target, Template};
@@ -28,6 +29,8 @@ pub(super) enum Workload {
     Create,
     /// List an anchor's children, and release them.
     Ls,
+    /// Send 16 bytes into a channel and receive them: two calls, one round trip.
+    Send,
     /// 18 of 20 are 'get', one is 'store' and one 'create'.
     Mixed,
 }
@@ -121,6 +124,11 @@ impl Load {
             Workload::Load => one(load_from, LOAD, |_| Ok(()))?,
             Workload::Store => store(store_to)?,
             Workload::Create => create(folder)?,
+            Workload::Send => {
+                let made =
+                    wire.ask(|id| frames::single(id, folder, NEW_CHAN, fill_new_chan)).await?;
+                send(made.export(0)?)?
+            }
             Workload::Mixed => {
                 let operations = vec![get(folder)?, store(store_to)?, create(folder)?];
                 let mut cycle = vec![0; 20];
@@ -207,6 +215,13 @@ const CELL: (u64, u16) = (ANCHOR, 2);
 const LOAD: (u64, u16) = (<loader::Client as HasTypeId>::TYPE_ID, 0);
 const STORE: (u64, u16) = (<storer::Client as HasTypeId>::TYPE_ID, 0);
 
+const NEW_CHAN: (u64, u16) = (ANCHOR, 7);
+const SEND: (u64, u16) = (<sender::Client<any_pointer::Owned> as HasTypeId>::TYPE_ID, 0);
+const RECV: (u64, u16) = (<recver::Client<any_pointer::Owned> as HasTypeId>::TYPE_ID, 0);
+
+/// How many values the channel holds.
+const CAPACITY: u32 = 16;
+
 fn fill_walk(path: &str) -> impl FnOnce(any_pointer::Builder<'_>) -> capnp::Result<()> {
     move |content| {
         content.init_as::<anchor::walk_params::Builder<'_>>().set_path(path);
@@ -220,6 +235,16 @@ fn fill_store(content: any_pointer::Builder<'_>) -> capnp::Result<()> {
     // So that nothing is left behind, however this ends.
     store.set_bound(true);
     store.init_value().set_as(NAME)
+}
+
+fn fill_new_chan(content: any_pointer::Builder<'_>) -> capnp::Result<()> {
+    content.init_as::<anchor::new_chan_params::Builder<'_>>().set_capacity(CAPACITY);
+    Ok(())
+}
+
+fn fill_send(content: any_pointer::Builder<'_>) -> capnp::Result<()> {
+    let send = content.init_as::<sender::send_params::Builder<'_, any_pointer::Owned>>();
+    send.init_value().set_as(NAME)
 }
 
 /// An operation of one call to an export.
@@ -253,6 +278,13 @@ fn create(folder: u32) -> capnp::Result<Operation> {
 
 fn store(storer: u32) -> capnp::Result<Operation> {
     one(storer, STORE, fill_store)
+}
+
+fn send(chan: u32) -> capnp::Result<Operation> {
+    let mut ask = Template::default();
+    ask.call(0, Target::Export(chan), SEND, fill_send)?;
+    ask.call(1, Target::Export(chan), RECV, |_| Ok(()))?;
+    operation(ask, 2)
 }
 
 fn get(folder: u32) -> capnp::Result<Operation> {
