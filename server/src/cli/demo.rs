@@ -17,6 +17,7 @@ use super::error::CliError;
 use super::text::duration;
 
 mod client;
+mod granting;
 mod story;
 
 pub(super) use client::DemoClient;
@@ -25,7 +26,7 @@ use story::{Story, Who};
 const AFTER_HELP: &str = "\
 Needs no server and leaves nothing behind. Exit code 1 if anything is not as told.";
 
-/// See it work: two processes meet at a path, one of them dies, and the path goes with it.
+/// See it work: processes meet at a path and at a channel, and one gives the other a part of the tree.
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Demo {}
@@ -60,8 +61,14 @@ impl Demo {
     }
 }
 
-/// The three acts.
+/// The two parts.
 fn play(story: &mut Story, address: &Address) -> Result<(), CliError> {
+    play_meeting(story, address)?;
+    play_granting(story, address)
+}
+
+/// Two processes meet at a path, and one dies.
+fn play_meeting(story: &mut Story, address: &Address) -> Result<(), CliError> {
     let (told, telling) = mpsc::channel();
     let mut alice = Player::enter(Who::Alice, address, told.clone())?;
     listen(story, &telling, Who::Alice, "ready")?;
@@ -76,6 +83,21 @@ fn play(story: &mut Story, address: &Address) -> Result<(), CliError> {
     listen(story, &telling, Who::Bob, "gone")?;
     story.gone_after(killed.elapsed());
     bob.leave()
+}
+
+/// One gives away a part, the other uses it until it is taken back; and they meet at a channel.
+fn play_granting(story: &mut Story, address: &Address) -> Result<(), CliError> {
+    let (told, telling) = mpsc::channel();
+    let mut carol = Player::enter(Who::Carol, address, told.clone())?;
+    listen(story, &telling, Who::Carol, "given")?;
+    let mut dave = Player::enter(Who::Dave, address, told)?;
+    listen(story, &telling, Who::Dave, "sent")?;
+    carol.go_on()?;
+    listen(story, &telling, Who::Carol, "revoked")?;
+    dave.go_on()?;
+    listen(story, &telling, Who::Dave, "refused")?;
+    dave.leave()?;
+    carol.leave()
 }
 
 /// Shows what the clients tell until `who` reaches `mark`.

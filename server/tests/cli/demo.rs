@@ -26,6 +26,12 @@ fn demo_shows_a_path_going_with_its_holder_and_leaves_nothing_behind() {
         "bob     looks up demo/greeter: nothing there",
         "bob     lists the tree: empty",
         "bob     calls it again: ",
+        "carol   narrows demo/board to walk,lookup,load,store, 2 nodes",
+        "carol   makes a channel",
+        "dave    loads it, and lists its children: the right 'ls' is not granted",
+        "dave    walks to a, b and c in it: the grant's limit of 2 nodes would be exceeded",
+        "carol   takes back what she gave to dave",
+        "dave    looks up letters: revoked",
         "server  stopped",
         "What you saw",
         "Next",
@@ -47,7 +53,10 @@ fn demo_answers_in_json_lines() {
     assert_eq!(end["done"], true);
     assert!(end["goneAfterMillis"].as_f64().expect("a number") > 0.0);
     for step in steps {
-        assert!(["server", "alice", "bob"].contains(&step["who"].as_str().expect("text")));
+        assert!(
+            ["server", "alice", "bob", "carol", "dave"]
+                .contains(&step["who"].as_str().expect("text"))
+        );
         assert!(step["atMillis"].is_number() && step["step"].is_string(), "{step}");
     }
 }

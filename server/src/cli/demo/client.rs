@@ -1,4 +1,4 @@
-//! The two clients of the demonstration. Each checks what it tells.
+//! The clients of the demonstration's first part. Each checks what it tells.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Write};
@@ -17,7 +17,7 @@ use super::super::error::{CliError, reason};
 use super::super::text::duration;
 use super::super::value::Value;
 use super::story::Who;
-use super::{MARK, PATH, PATIENCE};
+use super::{MARK, PATH, PATIENCE, granting};
 
 /// How often bob calls alice.
 const CALLS: u32 = 3;
@@ -31,18 +31,25 @@ pub(in super::super) struct DemoClient {
 
 impl DemoClient {
     pub(in super::super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let stage = Stage { context, cues: cues()? };
+        let cues = cues()?;
+        let client = granting::client(context.connection.address());
         match self.role {
-            Who::Alice => stage.alice().await,
-            _ => stage.bob().await,
+            Who::Alice => Stage { context, cues }.alice().await,
+            Who::Bob => Stage { context, cues }.bob().await,
+            Who::Carol => granting::carol(client, cues).await,
+            Who::Dave => granting::dave(client, cues).await,
+            Who::Server => Err(wrong("the server is no client")),
         }
     }
 }
 
+/// A message each time that the client is to go on; the end of them when the play is over.
+pub(super) type Cues = mpsc::Receiver<()>;
+
 /// What a client has at hand.
 struct Stage<'a> {
     context: &'a mut Context,
-    cues: mpsc::Receiver<()>,
+    cues: Cues,
 }
 
 impl Stage<'_> {
@@ -193,7 +200,7 @@ fn set_text(mut value: capnp::any_pointer::Builder<'_>, text: &str) -> capnp::Re
 }
 
 /// A message for each line on stdin, and the end of them with the end of it.
-fn cues() -> Result<mpsc::Receiver<()>, CliError> {
+fn cues() -> Result<Cues, CliError> {
     let (cue, cues) = mpsc::channel(1);
     thread::Builder::new()
         .name("cues".to_owned())
@@ -209,21 +216,21 @@ fn cues() -> Result<mpsc::Receiver<()>, CliError> {
 }
 
 /// Tells the audience a step.
-fn tell(step: &str) -> Result<(), CliError> {
+pub(super) fn tell(step: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{step}").and_then(|()| stdout.flush()).map_err(CliError::output)
 }
 
 /// Tells the director how far this client is.
-fn mark(name: &str) -> Result<(), CliError> {
+pub(super) fn mark(name: &str) -> Result<(), CliError> {
     tell(&format!("{MARK}{name}"))
 }
 
-fn check(holds: bool, otherwise: &str) -> Result<(), CliError> {
+pub(super) fn check(holds: bool, otherwise: &str) -> Result<(), CliError> {
     if holds { Ok(()) } else { Err(wrong(otherwise)) }
 }
 
-fn wrong(what: &str) -> CliError {
+pub(super) fn wrong(what: &str) -> CliError {
     CliError::failed("demo: not as told", what)
 }
 

@@ -16,6 +16,8 @@ pub(super) enum Who {
     Server,
     Alice,
     Bob,
+    Carol,
+    Dave,
 }
 
 impl fmt::Display for Who {
@@ -24,6 +26,8 @@ impl fmt::Display for Who {
             Who::Server => "server",
             Who::Alice => "alice",
             Who::Bob => "bob",
+            Who::Carol => "carol",
+            Who::Dave => "dave",
         })
     }
 }
@@ -33,8 +37,8 @@ impl Who {
     fn colour(self) -> &'static str {
         match self {
             Who::Server => "34",
-            Who::Alice => "32",
-            Who::Bob => "35",
+            Who::Alice | Who::Carol => "32",
+            Who::Bob | Who::Dave => "35",
         }
     }
 }
@@ -89,12 +93,18 @@ impl Story {
              Two processes that know nothing but a name met at it. No one created the path, and no one\n  \
              deleted it: an anchor exists while somebody holds it or a value is in it. The value was a\n  \
              capability, so bob called an object inside alice. When alice died, her value and the path\n  \
-             were gone {gone} later, and bob's calls failed with a reason instead of hanging.\n\n\
+             were gone {gone} later, and bob's calls failed with a reason instead of hanging.\n  \
+             Carol trusted dave with a part: some rights, two nodes, until she took it back. He could not\n  \
+             widen it, and what she took was taken when her call returned. At the channel each letter has\n  \
+             one receiver; without a buffer it is handed over.\n\n\
              {next}\n  \
              killick serve &                  a server of your own\n  \
              killick store greeting 'hello'   a value keeps its path alive\n  \
              killick walk jobs/7 &            so does whoever holds it\n  \
              killick tree                     see both, kill the walk, look again\n  \
+             killick watch greeting &         told of each change\n  \
+             killick chan make inbox          a channel; 'send' and 'recv' use it\n  \
+             killick grant --help             give away a part of the tree\n  \
              killick --help"
         ))?;
         self.output.flush()
