@@ -53,7 +53,19 @@ fn a_python_client_does_everything_hosts_and_calls() {
                 check => checks.push(check.to_owned()),
             }
         }
-        assert_eq!(checks, ["anchors", "cells", "capabilities", "channels", "cancelled", "owners"]);
+        assert_eq!(
+            checks,
+            [
+                "anchors",
+                "cells",
+                "capabilities",
+                "channels",
+                "watches",
+                "grants",
+                "cancelled",
+                "owners"
+            ]
+        );
         assert_eq!(spoken.get(), 50);
 
         let (at, _) = cell(&walk(&peer.anchor(), "python/speaker").await.unwrap()).await;

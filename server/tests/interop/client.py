@@ -153,6 +153,52 @@ async def channels(host):
     await store(host.walk("python/inbox").anchor.cell().storer, None)
 
 
+async def watches(host):
+    anchor = (await host.walk("python/watched")).anchor
+    watch = (await anchor.watch(children=True)).watch
+    first = (await watch.next()).change
+    assert first.whole and first.valueChanged and not first._has("value") and list(first.added) == []
+    waits = asyncio.ensure_future(watch.next(after=first.sequence))
+    await store(anchor.cell().storer, "news")
+    told = (await waits).change
+    assert not told.whole and (told.value.as_text(), told.revision) == ("news", 1)
+    child = (await anchor.walk("child")).anchor
+    told = (await watch.next(after=told.sequence)).change
+    assert [(entry.name, entry.filled) for entry in told.added] == [("child", False)]
+    # An answer that was not had: all of it, at once.
+    assert (await watch.next(after=first.sequence)).change.whole
+    waits = asyncio.ensure_future(child.cell().loader.wait())
+    await store(child.cell().storer, "here")
+    assert (await waits).value.as_text() == "here"
+    await store(child.cell().storer, None)
+    await store(anchor.cell().storer, None)
+    await fails(anchor.watch(value=False), "nothing")
+
+
+async def grants(host):
+    await store(host.walk("python/part/a").anchor.cell().storer, "x")
+    request = host.walk("python/part").anchor.attenuate_request()
+    for right in ("walk", "lookup", "ls", "load"):
+        setattr(request.rights, right, True)
+    request.limits.nodes = 1
+    given = await request.send()
+    part, grant = given.anchor, given.grant
+    assert (await part.lookup("a").anchor.cell().loader.load()).value.as_text() == "x"
+    cell = await part.cell()
+    assert cell._has("loader") and not cell._has("storer")
+    await fails(part.swap(), "the right 'store' is not granted")
+    held = (await part.walk("b")).anchor
+    await fails(part.walk("c"), "limit of 1 nodes would be exceeded")
+    info = await grant.info()
+    assert info.rights.ls and not info.rights.store
+    assert (info.limits.nodes, info.used.nodes, info.revoked) == (1, 1, False)
+    await grant.revoke()
+    await fails(part.ls(), "revoked")
+    await fails(held.walk("c"), "revoked")
+    assert (await grant.info()).revoked
+    await store(host.walk("python/part/a").anchor.cell().storer, None)
+
+
 async def owners(host):
     other = await connect()
     await store(other.walk("python/bound").anchor.cell().storer, "mine", bound=True)
@@ -182,7 +228,7 @@ async def cancelled(host):
 
 async def main():
     host = await connect()
-    for check in (anchors, cells, capabilities, channels, cancelled, owners):
+    for check in (anchors, cells, capabilities, channels, watches, grants, cancelled, owners):
         await check(host)
         print(check.__name__, flush=True)
     await store(host.walk("python/speaker").anchor.cell().storer, Speaker("from Python"))
