@@ -9,6 +9,7 @@
 //!  connection  runs the RPC system over it, to an orderly end
 //!  session     what the connection holds: one object for each node, and what its client hosts
 //!  service     one file for each interface of the schema, one function for each method
+//!  place       a node, and what may be done there: all, or what was granted
 //!  channel     values from senders to receivers; knows nothing of the wire. `end`: a right to one side
 //!  wire        the only translator: text to path, value to and from message, error to error
 //!  watching    what a watch is told of, and was told last; `hub` wakes those that wait for one cell
