@@ -288,6 +288,28 @@ fn revoking_one_of_many_grants_leaves_the_others() {
     });
 }
 
+#[test]
+fn a_grant_with_many_handles_is_revoked_whole() {
+    let harness = two_threads();
+    run(async {
+        let (owner, guest) = two(&harness).await;
+        let base = walk(&owner.anchor(), "base").await.unwrap();
+        let (narrow, grant) = attenuate(&base, Rights::ALL, Allowance::default()).await.unwrap();
+        let held = (0..6000).map(|number| {
+            let mut request = narrow.walk_request();
+            request.get().set_path(format!("{number}"));
+            async { request.send().promise.await?.get()?.get_anchor() }
+        });
+        let held = futures::future::try_join_all(held).await.unwrap();
+        assert_eq!(owner.nodes().await, 6002);
+        revoke(&grant).await;
+        assert_eq!(guest.nodes().await, 2);
+        for one in held.iter().step_by(500) {
+            assert_eq!(words(&walk_error(one, "x").await), Ok(Denied::Revoked));
+        }
+    });
+}
+
 /// What somebody with a part of the tree tries to reach the rest.
 #[test]
 fn nothing_outside_is_reached_from_a_narrowed_anchor() {

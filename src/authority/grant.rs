@@ -113,7 +113,19 @@ impl Grant {
         holders.values().filter_map(Weak::upgrade).for_each(|holder| holder.revoke());
     }
 
+    /// How many handles, watches and the like are held by it at this moment: those that [`revoke`](Self::revoke)
+    /// has to take away.
+    ///
+    /// # Progress
+    /// As [`is_revoked`](Self::is_revoked).
+    pub fn holders(&self) -> usize {
+        lock(&self.0.holders).all.len()
+    }
+
     /// Whether it has been revoked, or is about to be.
+    ///
+    /// # Progress
+    /// Waits for other threads that make or drop a handle of this grant at the same moment.
     pub fn is_revoked(&self) -> bool {
         lock(&self.0.holders).revoked
     }

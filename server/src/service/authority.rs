@@ -19,9 +19,19 @@ pub(crate) struct GrantService {
     pub(crate) grant: Grant,
 }
 
+/// How many handles are taken away at once; more of them would keep the other clients of this worker waiting,
+/// and are taken away on a thread of their own.
+const AT_ONCE: usize = 4096;
+
 impl Server for GrantService {
     async fn revoke(self: Rc<Self>, _: RevokeParams, _: RevokeResults) -> Result<(), Error> {
-        self.grant.revoke();
+        if self.grant.holders() <= AT_ONCE {
+            self.grant.revoke();
+        } else {
+            let grant = self.grant.clone();
+            let revoked = tokio::task::spawn_blocking(move || grant.revoke()).await;
+            revoked.map_err(|error| Error::failed(error.to_string()))?;
+        }
         self.session.worker().tidy_soon();
         Ok(())
     }
