@@ -207,3 +207,69 @@ fn an_end_that_is_come_to_by_a_grant_is_let_go_of_when_that_is_revoked() {
         assert!(matches!(ended, Error::Closed { .. }), "{ended}");
     });
 }
+
+#[test]
+fn a_send_that_waits_is_withdrawn_before_revoke_returns() {
+    over_both(async |client| {
+        let base = client.walk("part").await.unwrap();
+        let chan = client.new_chan(0).await.unwrap();
+        base.store(&chan.send_closer(), true).await.unwrap();
+        for _ in 0..50 {
+            let (part, grant) = base.attenuate(Rights::READ, Allowance::default()).await.unwrap();
+            let value = part.load().await.unwrap().value.unwrap();
+            let sender = killick_client::Sender::adopt(&part, value.capability().unwrap());
+            let sent = tokio::task::spawn_local(async move { sender.send("late").await });
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            // One after the other, in one go.
+            let (revoked, received) = tokio::join!(grant.revoke(), chan.try_recv());
+            revoked.unwrap();
+            assert!(received.unwrap().is_none(), "received after the return");
+            assert_eq!(denied(sent.await.unwrap()), Denied::Revoked);
+        }
+    });
+}
+
+#[test]
+fn a_capability_that_cannot_come_through_is_broken_and_the_rest_of_the_value_is_not() {
+    over_both(async |client| {
+        let base = client.walk("part").await.unwrap();
+        let (part, _grant) = base.attenuate(Rights::READ, Allowance::default()).await.unwrap();
+        let (gone, other) = base.attenuate(Rights::ALL, Allowance::default()).await.unwrap();
+        base.store(&gone, true).await.unwrap();
+        other.revoke().await.unwrap();
+        let value = part.load().await.unwrap().value.expect("a value");
+        let broken = base.adopt(value.capability().unwrap());
+        assert_eq!(denied(broken.walk("x").await.map(drop)), Denied::Revoked);
+        assert!(part.load().await.is_ok(), "who has it is not revoked");
+
+        let chan = client.new_chan(2).await.unwrap();
+        base.store(&chan.recver(), true).await.unwrap();
+        chan.send(&gone).await.unwrap();
+        chan.send("good").await.unwrap();
+        let value = part.load().await.unwrap().value.unwrap();
+        let recver = killick_client::Recver::adopt(&part, value.capability().unwrap());
+        assert!(recver.recv().await.unwrap().value.is_some());
+        assert_eq!(recver.recv().await.unwrap().text(), Some("good"));
+    });
+}
+
+#[test]
+fn watches_that_come_as_values_count_to_who_loads_them() {
+    let harness = support::Harness::with(|config| config.max_watches = 4);
+    support::run(async {
+        let client = Client::connect(harness.unix(), support::options()).await.unwrap();
+        let base = client.walk("part").await.unwrap();
+        let stored = base.capability().watch_request().send().promise.await.unwrap();
+        let watch = stored.get().unwrap().get_watch().unwrap();
+        base.store(killick_client::Value::from_capability(watch), true).await.unwrap();
+        let (part, _grant) = base.attenuate(Rights::READ, Allowance::default()).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(part.load().await.unwrap());
+        }
+        let error = part.load().await.unwrap_err();
+        assert!(matches!(error, Error::Limit { .. }), "{error}");
+        drop(held);
+        eventually("room", async || part.load().await.is_ok()).await;
+    });
+}

@@ -58,7 +58,8 @@ impl Own {
             Own::Loader(place) => Own::Loader(place.through(granted)?),
             Own::Storer(place) => Own::Storer(place.through(granted)?),
             Own::Grant(grant) => Own::Grant(grant.clone()),
-            Own::Watch(watching) => Own::Watch(Arc::new(watching.through(granted)?)),
+            // One that somebody else is told by counts to him: see `wire`.
+            Own::Watch(_) => self.clone(),
             Own::Channel(end) => Own::Channel(end.through(granted)?),
         })
     }

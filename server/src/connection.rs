@@ -6,7 +6,6 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use capnp::capability::Client;
@@ -22,7 +21,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::access::{Admitted, Given, Grant, Who};
+use crate::access::{Admitted, Who};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
@@ -53,18 +52,16 @@ enum End {
     Panicked,
 }
 
-/// What a client was given that may not do everything, which is shared by all connections of its key.
-fn given(session: &Session, client: &Admitted) -> Result<Option<Arc<Given>>, Error> {
-    let Who::Key(key) = client.who else { return Ok(None) };
-    let shared = session.shared();
-    let given = shared.granted.give(&shared.tree, key, &client.grant);
-    given.map_err(|error| wire::walk_error(session, NarrowError::Failed(error)))
-}
-
 /// The bootstrap capability: the host, or an anchor and nothing else.
-fn bootstrap(session: &Rc<Session>, grant: &Grant, given: Option<&Given>) -> Result<Client, Error> {
-    let own = match (given, grant.anchor()) {
-        (Some(given), _) => Own::Anchor(given.place.clone()),
+fn bootstrap(session: &Rc<Session>, client: &Admitted) -> Result<Client, Error> {
+    let (shared, grant) = (session.shared(), &client.grant);
+    let given = match client.who {
+        Who::Key(key) => shared.granted.give(&shared.tree, key, grant),
+        _ => Ok(None),
+    };
+    let failed = |error| wire::walk_error(session, NarrowError::Failed(error));
+    let own = match (given.map_err(failed)?, grant.anchor()) {
+        (Some(place), _) => Own::Anchor(place),
         (None, None) => Own::Host,
         (None, Some(path)) => {
             let walked = session.root().walk(path.as_bytes());
@@ -87,12 +84,7 @@ pub(crate) async fn run<S>(
     let peer = &client.peer;
     let session = Session::open(worker, peer);
     debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
-    let given = given(&session, client);
-    let root = match &given {
-        Ok(given) => bootstrap(&session, &client.grant, given.as_deref()),
-        Err(error) => Err(error.clone()),
-    };
-    let end = match root {
+    let end = match bootstrap(&session, client) {
         Ok(root) => {
             // Whatever happens, what the connection holds is let go of.
             let driven = Box::pin(drive(stream, root, client, &session, stop));
@@ -116,9 +108,6 @@ pub(crate) async fn run<S>(
             End::Broken(error)
         }
     };
-    if let (End::Revoked, Ok(Some(given))) = (&end, &given) {
-        given.revoke();
-    }
     Box::pin(session.close()).await;
     let (connection, stats) = (session.id(), session.stats());
     let (calls, age) = (stats.calls.get(), stats.opened.elapsed());
@@ -328,6 +317,7 @@ async fn say_good_bye<S>(
 
 #[cfg(test)]
 mod tests {
+    use crate::access::Grant;
     use tokio::io::AsyncReadExt;
 
     use super::*;

@@ -137,22 +137,6 @@ impl End {
     pub(crate) fn receives(&self) -> Result<Option<Arc<RecvSide<Item>>>, Denied> {
         self.with(|sides| sides.receives.clone())
     }
-
-    /// The output of `future`, or that what was granted has been revoked meanwhile. Keeps no side.
-    pub(crate) fn unless_revoked<F: Future>(
-        &self,
-        future: F,
-    ) -> impl Future<Output = Result<F::Output, Denied>> + use<F> {
-        let granted = self.authority().map(|granted| granted.guard(()));
-        async move {
-            let Some(granted) = granted.transpose()? else { return Ok(future.await) };
-            tokio::select! {
-                biased;
-                () = granted.revoked() => Err(Denied::Revoked),
-                output = future => Ok(output),
-            }
-        }
-    }
 }
 
 impl Sides {

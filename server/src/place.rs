@@ -1,5 +1,10 @@
 //! A node in the hands of a client, with all rights or with some of them.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+
 use killick::{
     Allowance, Authority, Denied, Grant, NarrowError, PathError, Right, Rights, Tree, WalkError,
 };
@@ -105,5 +110,54 @@ impl Place {
             Place::Whole(node) => node.depth(),
             Place::Narrow(narrow) => narrow.depth(),
         }
+    }
+}
+
+/// Does something at once, unless what was `granted` has been revoked: that waits until it is done.
+pub(crate) fn at_once<R>(
+    granted: Option<&Authority>,
+    using: impl FnOnce() -> R,
+) -> Result<R, Denied> {
+    match granted {
+        None => Ok(using()),
+        Some(granted) => granted.guard(())?.with(|()| using()),
+    }
+}
+
+/// The output of `future`, unless what was `granted` is revoked before. When the revocation has returned the
+/// future has been dropped, and has no effect any more.
+pub(crate) async fn unless_revoked<F: Future + Send + 'static>(
+    granted: Option<Authority>,
+    future: F,
+) -> Result<F::Output, Denied> {
+    let Some(granted) = granted else { return Ok(future.await) };
+    let held = granted.guard(Mutex::new(Box::pin(future)))?;
+    let mut revoked = held.revoked();
+    poll_fn(|context| {
+        if Pin::new(&mut revoked).poll(context).is_ready() {
+            return Poll::Ready(Err(Denied::Revoked));
+        }
+        let poll = |future: &Mutex<Pin<Box<F>>>| {
+            future.lock().unwrap_or_else(PoisonError::into_inner).as_mut().poll(context)
+        };
+        match held.with(poll) {
+            Ok(polled) => polled.map(Ok),
+            Err(denied) => Poll::Ready(Err(denied)),
+        }
+    })
+    .await
+}
+
+/// The output of `future`, which has no effect of its own, unless what was `granted` is revoked before.
+pub(crate) async fn while_granted<F: Future>(
+    granted: Option<&Authority>,
+    future: F,
+) -> Result<F::Output, Denied> {
+    let Some(granted) = granted else { return Ok(future.await) };
+    let held = granted.guard(())?;
+    tokio::select! {
+        biased;
+        () = held.revoked() => Err(Denied::Revoked),
+        output = future => Ok(output),
     }
 }

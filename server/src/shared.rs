@@ -124,7 +124,9 @@ impl Shared {
 
     /// Has connections from now on, and what all share, go by `config`.
     pub(crate) fn set_config(&self, config: Config) {
-        self.config.store(Arc::new(config));
+        let config = Arc::new(config);
+        self.config.store(config.clone());
+        self.granted.keep(&config.authorized);
         self.changed.send_replace(());
     }
 

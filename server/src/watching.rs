@@ -87,8 +87,8 @@ impl Watching {
         Ok(Watching { subject, origin: session.origin().clone(), state: Mutex::new(state) })
     }
 
-    /// The same for somebody who came to it by what was granted.
-    pub(crate) fn through(&self, granted: &Authority) -> Result<Self, Denied> {
+    /// The same for somebody who came to it by what was granted, and has room for it.
+    pub(crate) fn through(&self, granted: &Authority, seat: Seat) -> Result<Self, Denied> {
         let subject = match &self.subject {
             Subject::Node { place, value, children } => {
                 let place = place.through(granted)?;
@@ -99,8 +99,7 @@ impl Watching {
             }
         };
         let told = Live::claimed(&subject)?;
-        // It counts to nobody's limit of watches: but to that of a connection's capabilities.
-        let state = State { sequence: 0, told, seat: Seat::none() };
+        let state = State { sequence: 0, told, seat };
         Ok(Watching { subject, origin: self.origin.clone(), state: Mutex::new(state) })
     }
 
@@ -119,7 +118,11 @@ impl Watching {
     /// What is different from the change numbered `after`, once something is; everything, at once, if
     /// that was not told last. The client of `session` is the one to be told.
     pub(crate) async fn next(&self, session: &Session, after: u64) -> Result<Change, Error> {
-        let State { sequence, told, seat } = &mut *self.state.lock().await;
+        let mut state = {
+            let _resting = session.resting();
+            self.state.lock().await
+        };
+        let State { sequence, told, seat } = &mut *state;
         let known = told.as_mut().filter(|_| after != 0 && after == *sequence);
         let whole = known.is_none();
         let live = match known {
@@ -403,8 +406,7 @@ impl Hosts {
 
 /// What a watch counts as among those of the connection that made it.
 pub(crate) struct Seat {
-    /// Those of the connection, if it counts there.
-    stats: Option<Arc<Stats>>,
+    stats: Arc<Stats>,
     limit: usize,
     count: usize,
 }
@@ -412,25 +414,19 @@ pub(crate) struct Seat {
 impl Seat {
     /// That of one watch, among `limit`, if there is room.
     pub(crate) fn take(stats: &Arc<Stats>, limit: usize) -> Option<Self> {
-        let mut seat = Seat { stats: Some(stats.clone()), limit, count: 0 };
+        let mut seat = Seat { stats: stats.clone(), limit, count: 0 };
         seat.resize(1).is_ok().then_some(seat)
-    }
-
-    /// That of a watch that counts to nobody.
-    fn none() -> Self {
-        Seat { stats: None, limit: usize::MAX, count: 0 }
     }
 
     /// Has it count as `count`, or tells the limit that this would exceed.
     fn resize(&mut self, count: usize) -> Result<(), usize> {
-        let Some(stats) = &self.stats else { return Ok(()) };
         let before = std::mem::replace(&mut self.count, count);
         let resized = |all: usize| {
             let all = all - before + count;
             (count <= before || all <= self.limit).then_some(all)
         };
         // Relaxed, here and below: the count alone is decided by; it publishes nothing.
-        let watches = &stats.watches;
+        let watches = &self.stats.watches;
         if watches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, resized).is_err() {
             self.count = before;
             return Err(self.limit);
@@ -441,8 +437,6 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(stats) = &self.stats {
-            stats.watches.fetch_sub(self.count, Ordering::Relaxed);
-        }
+        self.stats.watches.fetch_sub(self.count, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! The only translator between the wire and the tree: errors to errors, values to and from messages.
 
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use capnp::{Error, any_pointer};
 use killick::{
@@ -116,10 +116,27 @@ fn unpack(
     pointer: any_pointer::Builder<'_>,
 ) -> Result<(), Error> {
     let Some(granted) = granted else { return parcel.unpack(session, pointer) };
-    let root = session.shared().tree.root();
     parcel.unpack_each(pointer, |cap| match cap {
-        Cap::Own(own) => session.export(&Cap::Own(own.through(granted, &root).map_err(denied)?)),
+        Cap::Own(own) => match narrowed(session, granted, own)? {
+            Ok(own) => session.export(&Cap::Own(own)),
+            // It alone is of no use: the rest of the value is.
+            Err(why) => Ok(capnp_rpc::new_broken_cap(denied(why)).hook),
+        },
         Cap::Foreign(_) => session.export(cap),
+    })
+}
+
+/// What `own` is for the client of `session`, who came to it by what was `granted`.
+fn narrowed(
+    session: &Rc<Session>,
+    granted: &Authority,
+    own: &Own,
+) -> Result<Result<Own, Denied>, Error> {
+    Ok(match own {
+        Own::Watch(watching) => watching
+            .through(granted, session.seat()?)
+            .map(|watching| Own::Watch(Arc::new(watching))),
+        _ => own.through(granted, &session.shared().tree.root()),
     })
 }
 

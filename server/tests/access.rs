@@ -555,6 +555,41 @@ fn a_key_may_do_what_its_line_says_by_all_of_its_connections_together() {
 }
 
 #[test]
+fn the_limits_of_a_key_hold_over_its_connections_and_its_line_ends_what_it_gave() {
+    let secured = Secured::start();
+    let alice = secured.client("alice");
+    let line = "/apps rights=all nodes=2";
+    secured.authorize(&[(alice.fingerprint, line)]);
+    run(async {
+        let witness = Peer::connect(secured.harness.unix()).await;
+        let connect = async || Peer::over_tls(&secured.address(), &alice.identity).await;
+        for name in ["a", "b"] {
+            let peer = connect().await;
+            put(&peer, name, Put::text("kept")).await;
+            peer.leave().await;
+        }
+        let peer = connect().await;
+        let error = support::walk_error(&peer.anchor(), "c").await;
+        assert!(error.to_string().ends_with("limit of 2 nodes would be exceeded"), "{error}");
+        // What she gives away outlives her connection, and not her line.
+        let (_, storer) = support::cell(&peer.anchor()).await;
+        let gift = walk(&peer.anchor(), "a").await.unwrap();
+        support::store(&storer, Put::cap(gift), true).await.unwrap();
+        peer.leave().await;
+        let (loader, _) = support::cell(&walk(&witness.anchor(), "apps").await.unwrap()).await;
+        let gift: killick_schema::api::anchor_capnp::anchor::Client =
+            support::load_cap(&loader).await.unwrap().expect("there");
+        assert!(ls(&gift).await.is_empty());
+        secured.authorize(&[]);
+        let error = gift.ls_request().send().promise.await.err().expect("dead");
+        assert!(error.to_string().ends_with("revoked"), "{error}");
+        // A line that comes back is another grant.
+        secured.authorize(&[(alice.fingerprint, line)]);
+        assert_eq!(names(&connect().await.anchor()).await, ["a", "b"]);
+    });
+}
+
+#[test]
 fn a_certificate_that_was_renewed_is_shown_after_a_reload() {
     let secured = Secured::with(|config| {
         let ca = Ca::new();

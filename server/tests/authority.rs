@@ -310,6 +310,30 @@ fn a_grant_with_many_handles_is_revoked_whole() {
     });
 }
 
+#[test]
+fn what_waits_for_a_promise_ends_with_its_grant_and_changes_nothing() {
+    let harness = two_threads();
+    run(async {
+        let (owner, guest) = two(&harness).await;
+        let base = walk(&owner.anchor(), "base").await.unwrap();
+        let (narrow, grant) = attenuate(&base, Rights::ALL, Allowance::default()).await.unwrap();
+        put(&owner, "for-guest", Put::cap(narrow)).await;
+        let (loader, _) = cell(&walk(&guest.anchor(), "for-guest").await.unwrap()).await;
+        let narrow: anchor::Client = load_cap(&loader).await.unwrap().expect("there");
+        let (_, storer) = cell(&narrow).await;
+        let never = std::future::pending::<capnp::Result<anchor::Client>>();
+        let promise: anchor::Client = capnp_rpc::new_future_client(never);
+        let stored =
+            tokio::task::spawn_local(async move { store(&storer, Put::cap(promise), true).await });
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        revoke(&grant).await;
+        let error = stored.await.unwrap().unwrap_err();
+        assert_eq!(words(&error), Ok(Denied::Revoked));
+        let (loader, _) = cell(&base).await;
+        assert_eq!(load(&loader).await.unwrap(), (None, 0));
+    });
+}
+
 /// What somebody with a part of the tree tries to reach the rest.
 #[test]
 fn nothing_outside_is_reached_from_a_narrowed_anchor() {

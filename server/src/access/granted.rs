@@ -1,54 +1,64 @@
-//! What keys were granted that may not do everything: one grant for all connections of a key, so that its
-//! limits are those of the key.
+//! What keys were granted that may not do everything: one grant for each key, so that its limits are those
+//! of the key, over all of its connections, at a time and one after the other. It lasts for as long as its line
+//! stands in the file, from the first connection on, and is revoked when that goes or changes, also if
+//! nobody is connected by it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use killick::{Tree, WalkError};
 use killick_client::Fingerprint;
 
-use super::Grant;
+use super::{Authorized, Grant};
 use crate::place::Place;
 use crate::wire::Stored;
 
-/// What the keys have whose holders are connected.
+/// What the keys have that were connected since their lines are what they are.
 #[derive(Default)]
-pub(crate) struct Granted(Mutex<HashMap<Fingerprint, Weak<Given>>>);
+pub(crate) struct Granted(Mutex<HashMap<Fingerprint, Given>>);
 
-/// What one key has, for as long as a connection of its is open.
-pub(crate) struct Given {
+/// What one key has.
+struct Given {
     what: Grant,
-    pub(crate) place: Place,
+    place: Place,
     grant: killick::Grant,
 }
 
 impl Granted {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Fingerprint, Given>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the holder of `key` gets, if it may not do everything.
     pub(crate) fn give(
         &self,
         tree: &Tree<Stored>,
         key: Fingerprint,
         what: &Grant,
-    ) -> Result<Option<Arc<Given>>, WalkError> {
+    ) -> Result<Option<Place>, WalkError> {
         let Some((rights, allowance)) = what.narrowed() else { return Ok(None) };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(given) = all.get(&key).and_then(Weak::upgrade)
-            && given.what == *what
-        {
-            return Ok(Some(given));
+        let mut all = self.lock();
+        if let Some(given) = all.get(&key).filter(|given| given.what == *what) {
+            return Ok(Some(given.place.clone()));
         }
-        all.retain(|_, given| given.strong_count() > 0);
         let anchor = tree.root().walk(what.anchor().unwrap_or_default())?;
         let (narrow, grant) = anchor.attenuate(rights, allowance);
-        let given = Arc::new(Given { what: what.clone(), place: Place::Narrow(narrow), grant });
-        all.insert(key, Arc::downgrade(&given));
-        Ok(Some(given))
+        let place = Place::Narrow(narrow);
+        let given = Given { what: what.clone(), place: place.clone(), grant };
+        let before = all.insert(key, given);
+        drop(all);
+        before.into_iter().for_each(|given| given.grant.revoke());
+        Ok(Some(place))
     }
-}
 
-impl Given {
-    /// The key may not have it any more: whatever its holder reached by it, and gave to others, is dead.
-    pub(crate) fn revoke(&self) {
-        self.grant.revoke();
+    /// Takes back what is not in `lines` any more: whatever was reached by it, and given to others, is dead
+    /// when this returns.
+    pub(crate) fn keep(&self, lines: &Authorized) {
+        let mut all = self.lock();
+        let gone =
+            |key: &Fingerprint, given: &mut Given| lines.grant(key).as_ref() != Some(&given.what);
+        let gone: Vec<_> = all.extract_if(gone).collect();
+        drop(all);
+        gone.iter().for_each(|(_, given)| given.grant.revoke());
     }
 }

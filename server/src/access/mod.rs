@@ -25,7 +25,7 @@ use killick_client::Fingerprint;
 
 pub(crate) use authorized::Grant;
 pub use authorized::{Authorized, AuthorizedError, BadLine, LineError};
-pub(crate) use granted::{Given, Granted};
+pub(crate) use granted::Granted;
 pub(crate) use places::{Place, Places};
 pub(crate) use tls::{HandshakeError, Secured, handshake};
 pub use tls::{Tls, TlsError};

@@ -14,7 +14,7 @@ use killick_schema::api::anchor_capnp::anchor::{
 use super::authority;
 use super::write::{If, Write};
 use crate::cap::{Node, Own};
-use crate::place::Place;
+use crate::place::{Place, while_granted};
 use crate::session::Session;
 use crate::watching::{Subject, Watching};
 use crate::wire;
@@ -86,7 +86,9 @@ impl Server for AnchorService {
         let params = params.get()?;
         let value = (params.get_value(), params.get_bound());
         self.place.require(Right::Store).map_err(wire::denied)?;
-        let mut write = Write::take(&self.session, value.0, value.1).await?;
+        let taken = Write::take(&self.session, value.0, value.1);
+        let taken = while_granted(self.place.authority(), taken).await;
+        let mut write = taken.map_err(wire::denied)??;
         loop {
             let tree = &self.session.shared().tree;
             // The client has the previous value before it is replaced: what does not fit changes nothing.

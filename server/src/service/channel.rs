@@ -16,8 +16,9 @@ use killick::Authority;
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 
 use crate::cap::Own;
-use crate::channel::{Channel, RecvSide, Refusal, SendError, SendSide};
+use crate::channel::{Channel, Ended, RecvSide, Refusal, SendSide};
 use crate::end::{End, Role};
+use crate::place::{at_once, unless_revoked, while_granted};
 use crate::session::Session;
 use crate::wire::{self, Item};
 
@@ -93,6 +94,16 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// The next value, once there is one, or the end.
+    async fn recv(
+        &self,
+        side: Arc<RecvSide<Item>>,
+    ) -> Result<(Result<Item, Ended>, Arc<RecvSide<Item>>), Error> {
+        let _resting = self.session.resting();
+        let received = async move { (side.recv().await, side) };
+        unless_revoked(self.authority.clone(), received).await.map_err(wire::denied)
+    }
+
     fn put(&self, item: &Item, pointer: any_pointer::Builder<'_>) -> Result<(), Error> {
         wire::put_item(&self.session, self.authority.as_ref(), item, pointer)
     }
@@ -145,11 +156,13 @@ impl sender::Server<Any> for ChannelService {
     ) -> Result<(), Error> {
         let side = self.sends()?;
         let granted = self.end.authority();
-        let item = wire::take_item(&self.session, granted, params.get()?.get_value()?).await?;
+        let taken = wire::take_item(&self.session, granted, params.get()?.get_value()?);
+        let item = while_granted(granted, taken).await.map_err(wire::denied)??;
         // What it holds of the message may be needed elsewhere, and it may wait for long.
         drop(params);
-        let sent = self.end.unless_revoked(async move { side.send(item).await });
-        drop(self);
+        let Waiting { session, authority } = self.into_waiting();
+        let _resting = session.resting();
+        let sent = unless_revoked(authority, async move { side.send(item).await });
         let sent = sent.await.map_err(wire::denied)?;
         sent.map_err(|refused| wire::send_error(refused.refusal))
     }
@@ -160,11 +173,14 @@ impl sender::Server<Any> for ChannelService {
         mut results: sender::TrySendResults<Any>,
     ) -> Result<(), Error> {
         let granted = self.end.authority();
-        let item = wire::take_item(&self.session, granted, params.get()?.get_value()?).await?;
-        match self.sends()?.try_send(item) {
+        let taken = wire::take_item(&self.session, granted, params.get()?.get_value()?);
+        let item = while_granted(granted, taken).await.map_err(wire::denied)??;
+        let side = self.sends()?;
+        let sent = at_once(granted, || side.try_send(item).map_err(|error| error.refusal));
+        match sent.map_err(wire::denied)? {
             Ok(()) => results.get().set_sent(true),
-            Err(SendError { refusal: Refusal::Full, .. }) => {}
-            Err(SendError { refusal, .. }) => return Err(wire::send_error(refusal)),
+            Err(Refusal::Full) => {}
+            Err(refusal) => return Err(wire::send_error(refusal)),
         }
         Ok(())
     }
@@ -177,9 +193,8 @@ impl recver::Server<Any> for ChannelService {
         mut results: recver::RecvResults<Any>,
     ) -> Result<(), Error> {
         let side = self.receives()?;
-        let received = self.end.unless_revoked(async move { (side.recv().await, side) });
         let waiting = self.into_waiting();
-        let (received, side) = received.await.map_err(wire::denied)?;
+        let (received, side) = waiting.recv(side).await?;
         let item = received.map_err(wire::channel_ended)?;
         waiting.put_or_give_back(&side, item, results.get().init_value())
     }
@@ -190,7 +205,8 @@ impl recver::Server<Any> for ChannelService {
         mut results: recver::TryRecvResults<Any>,
     ) -> Result<(), Error> {
         let side = self.receives()?;
-        if let Some(item) = side.try_recv().map_err(wire::channel_ended)? {
+        let received = at_once(self.end.authority(), || side.try_recv()).map_err(wire::denied)?;
+        if let Some(item) = received.map_err(wire::channel_ended)? {
             self.into_waiting().put_or_give_back(&side, item, results.get().init_value())?;
             results.get().set_received(true);
         }
@@ -207,19 +223,21 @@ impl recver::Server<Any> for ChannelService {
         if max == 0 {
             return Ok(());
         }
-        let received = self.end.unless_revoked(async move { (side.recv().await, side) });
         let waiting = self.into_waiting();
-        let (received, side) = received.await.map_err(wire::denied)?;
+        let (received, side) = waiting.recv(side).await?;
         let first = received.map_err(wire::channel_ended)?;
         // As much as the largest message that a client may send, halved.
         let mut room = (waiting.session.config().message_words() * 4).saturating_sub(first.bytes());
         let mut items = vec![first];
-        while items.len() < max
-            && let Some(item) = side.next_if(|item| item.bytes() <= room)
-        {
-            room -= item.bytes();
-            items.push(item);
-        }
+        let more = || {
+            while items.len() < max
+                && let Some(item) = side.next_if(|item| item.bytes() <= room)
+            {
+                room -= item.bytes();
+                items.push(item);
+            }
+        };
+        at_once(waiting.authority.as_ref(), more).map_err(wire::denied)?;
         while let Err((fit, error)) = waiting.put_all(&items, &mut results) {
             items.drain(fit..).rev().for_each(|item| side.give_back(item));
             if items.is_empty() {

@@ -9,7 +9,7 @@ use killick_schema::api::anchor_capnp::anchor::storer::{
 };
 
 use super::write::{If, Write};
-use crate::place::Place;
+use crate::place::{Place, while_granted};
 use crate::session::Session;
 use crate::wire;
 
@@ -26,7 +26,8 @@ impl StorerService {
         condition: If,
     ) -> Result<(bool, u64), Error> {
         self.place.require(Right::Store).map_err(wire::denied)?;
-        let write = Write::take(&self.session, value, bound).await?;
+        let taken = Write::take(&self.session, value, bound);
+        let write = while_granted(self.place.authority(), taken).await.map_err(wire::denied)??;
         Ok(match write.store(&self.session, &self.place, condition).await? {
             Ok(written) => (true, written.revision),
             Err((_, revision)) => (false, revision),
