@@ -210,18 +210,35 @@ fn an_end_that_is_come_to_by_a_grant_is_let_go_of_when_that_is_revoked() {
 
 #[test]
 fn a_send_that_waits_is_withdrawn_before_revoke_returns() {
-    over_both(async |client| {
+    let harness = support::Harness::with(|config| {
+        config.threads = std::num::NonZeroUsize::new(2).expect("some");
+    });
+    support::run(async {
+        // A connection goes to the thread that has the fewest.
+        let client = Client::connect(harness.unix(), support::options()).await.unwrap();
+        let guest = Client::connect(harness.unix(), support::options()).await.unwrap();
+        let names = (0..3000).map(|number| client.walk(format!("many/{number}")));
+        let _many = client.batch(names).collect().await;
         let base = client.walk("part").await.unwrap();
         let chan = client.new_chan(0).await.unwrap();
         base.store(&chan.send_closer(), true).await.unwrap();
-        for _ in 0..50 {
+        for _ in 0..20 {
             let (part, grant) = base.attenuate(Rights::READ, Allowance::default()).await.unwrap();
+            client.store_at("for/guest", &part, true).await.unwrap();
+            let given = guest.load_at("for/guest").await.unwrap().value.unwrap();
+            let part = guest.host().await.unwrap().adopt(given.capability().unwrap());
             let value = part.load().await.unwrap().value.unwrap();
             let sender = killick_client::Sender::adopt(&part, value.capability().unwrap());
             let sent = tokio::task::spawn_local(async move { sender.send("late").await });
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            // One after the other, in one go.
-            let (revoked, received) = tokio::join!(grant.revoke(), chan.try_recv());
+            settle().await;
+            // The guest's thread is busy, and cannot give up the send, when the grant is revoked.
+            let busy = guest.ls_at("many");
+            let after = async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::join!(grant.revoke(), chan.try_recv())
+            };
+            let (listed, (revoked, received)) = tokio::join!(busy, after);
+            assert_eq!(listed.unwrap().len(), 3000);
             revoked.unwrap();
             assert!(received.unwrap().is_none(), "received after the return");
             assert_eq!(denied(sent.await.unwrap()), Denied::Revoked);

@@ -87,10 +87,19 @@ impl Load {
     /// What the cell holds, once it holds something.
     async fn awaited(&self, what: &str, context: &Context) -> Result<(Value, u64), CliError> {
         let connection = &context.connection;
-        let walk = connection.walk(&self.path);
-        let loader = walk.pipeline.get_anchor().cell_request().send().pipeline.get_loader();
+        let (found, anchor) = connection.lookup(&self.path);
+        // Who may only look up may wait at what is there.
+        let anchor = match connection.found(what, &self.path, found).await {
+            Ok(()) => anchor,
+            Err(_) => {
+                let walk = connection.walk(&self.path);
+                let anchor = walk.pipeline.get_anchor();
+                connection.walked(what, &self.path, walk.promise).await?;
+                anchor
+            }
+        };
+        let loader = anchor.cell_request().send().pipeline.get_loader();
         let waited = loader.wait_request().send().promise;
-        connection.walked(what, &self.path, walk.promise).await?;
         let limit = context.patience;
         let Some(waited) = within(limit, waited).await else {
             let limit = duration(limit.unwrap_or_default());

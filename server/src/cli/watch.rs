@@ -82,7 +82,12 @@ impl Watch {
                 let why = format!("no anchor is stored at {}", at.spelled());
                 let anchor = anchor.ok_or_else(|| CliError::failed(&what, why))?;
                 let base = client.host().await.map_err(failed)?.adopt(anchor);
-                base.walk(self.path.path()).await.map_err(failed)?.watch(watched)
+                // Who may only look up may watch what is there.
+                let anchor = match base.lookup(self.path.path()).await {
+                    Ok(Some(anchor)) => anchor,
+                    _ => base.walk(self.path.path()).await.map_err(failed)?,
+                };
+                anchor.watch(watched)
             }
         };
         let mut left = self.count;

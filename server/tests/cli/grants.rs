@@ -58,6 +58,11 @@ fn what_is_not_granted_is_said_by_its_name() {
         let expected = format!("the right '{right}' is not granted");
         assert!(refused.error(1).ends_with(&expected), "{arguments:?}: {refused:?}");
     }
+    let watched = reader(&["watch", "a", "--count", "1"]);
+    assert_eq!(watched.ok(), "value 1: x\n");
+    assert_eq!(reader(&["load", "--wait", "a"]).ok(), "x\n");
+    let refused = reader(&["load", "--wait", "b"]);
+    assert!(refused.error(1).ends_with("the right 'walk' is not granted"), "{refused:?}");
     let to = ["--at", "w", "--revoker", "ww", "--rights", "walk,lookup"];
     server.run(&[&["grant", "make", "docs"], &to[..]].concat()).ok();
     let walker = |arguments: &[&str]| server.run(&[&["--through", "w"], arguments].concat());
