@@ -107,7 +107,7 @@ impl<V: Send + Sync + 'static> Tree<V> {
     /// let stored = tree.open(&narrow, Right::Store.into(), |anchor| anchor.store(1, true));
     /// assert_eq!(stored.unwrap_err(), Denied::Right(Right::Store));
     /// grant.revoke();
-    /// assert_eq!(tree.open(&narrow, Rights::NONE, drop), Err(Denied::Revoked));
+    /// assert_eq!(tree.open(&narrow, Rights::NONE, |_| ()), Err(Denied::Revoked));
     /// # Ok::<(), Denied>(())
     /// ```
     pub fn open<R>(

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use killick::{Authority, Charge, Denied, Resource, Revocable, Right};
 
 use crate::channel::{Channel, RecvSide, SendSide, channel};
+use crate::channels::ChannelRoom;
 use crate::place::Place;
-use crate::shared::ChannelRoom;
 use crate::wire::Item;
 
 /// Which end it is.
@@ -44,15 +44,15 @@ impl Role {
 
 /// What an end is good for.
 #[derive(Clone)]
-struct Sides {
+pub(crate) struct Sides {
     sends: Option<Arc<SendSide<Item>>>,
     receives: Option<Arc<RecvSide<Item>>>,
 }
 
 /// Who may use the sides: everybody who has the end, or whoever came to it by what was granted, until that
-/// is revoked.
-#[derive(Clone)]
-enum Hold {
+/// is revoked. Clones of an end share one, and nothing else has its sides: whoever counts who keeps a channel
+/// relies on that.
+pub(crate) enum Hold {
     Whole(Sides),
     Narrow(Revocable<Sides>),
 }
@@ -63,7 +63,7 @@ enum Hold {
 pub(crate) struct End {
     role: Role,
     channel: Arc<Channel<Item>>,
-    hold: Hold,
+    hold: Arc<Hold>,
     /// What the channel takes, for as long as an end of it is kept.
     _taken: Arc<(ChannelRoom, Option<Charge>)>,
 }
@@ -76,31 +76,32 @@ impl End {
         let charge = granted.map(|granted| granted.charge(Resource::Channels, 1)).transpose()?;
         let (channel, sends, receives) = channel(capacity);
         let hold = Hold::Whole(Sides { sends: Some(sends), receives: Some(receives) });
-        let end = End { role: Role::Chan, channel, hold, _taken: Arc::new((room, charge)) };
+        let taken = Arc::new((room, charge));
+        let end = End { role: Role::Chan, channel, hold: Arc::new(hold), _taken: taken };
         granted.map_or(Ok(end.clone()), |granted| end.through(granted))
     }
 
     /// Another end of the same channel, with no right that this one does not have.
     pub(crate) fn narrowed(&self, role: Role) -> Result<Self, Denied> {
-        let hold = match &self.hold {
+        let hold = match &*self.hold {
             Hold::Whole(sides) => Hold::Whole(sides.of(role)),
             Hold::Narrow(held) => {
                 Hold::Narrow(held.with(|sides| held.authority().guard(sides.of(role)))??)
             }
         };
-        Ok(End { role, hold, ..self.clone() })
+        Ok(End { role, hold: Arc::new(hold), ..self.clone() })
     }
 
     /// The same for somebody who came to it by what was granted.
     pub(crate) fn through(&self, granted: &Authority) -> Result<Self, Denied> {
-        let held = match &self.hold {
+        let held = match &*self.hold {
             Hold::Whole(sides) => granted.guard(sides.clone())?,
             Hold::Narrow(held) => {
                 let both = held.authority().and(granted)?;
                 held.with(|sides| both.guard(sides.clone()))??
             }
         };
-        Ok(End { hold: Hold::Narrow(held), ..self.clone() })
+        Ok(End { hold: Arc::new(Hold::Narrow(held)), ..self.clone() })
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -109,7 +110,7 @@ impl End {
 
     /// What was granted, if that is not everything.
     pub(crate) fn authority(&self) -> Option<&Authority> {
-        match &self.hold {
+        match &*self.hold {
             Hold::Whole(_) => None,
             Hold::Narrow(held) => Some(held.authority()),
         }
@@ -117,10 +118,12 @@ impl End {
 
     /// Uses the sides, unless what was granted has been revoked.
     fn with<R>(&self, using: impl FnOnce(&Sides) -> R) -> Result<R, Denied> {
-        match &self.hold {
-            Hold::Whole(sides) => Ok(using(sides)),
-            Hold::Narrow(held) => held.with(using),
-        }
+        self.hold.with(using)
+    }
+
+    /// What keeps the right to receive, if this is an end that has it.
+    pub(crate) fn receiving(&self) -> Option<&Arc<Hold>> {
+        self.role.receives().then_some(&self.hold)
     }
 
     /// The channel, unless what was granted has been revoked.
@@ -136,6 +139,20 @@ impl End {
     /// The right to receive, if this is an end that has it.
     pub(crate) fn receives(&self) -> Result<Option<Arc<RecvSide<Item>>>, Denied> {
         self.with(|sides| sides.receives.clone())
+    }
+}
+
+impl Hold {
+    fn with<R>(&self, using: impl FnOnce(&Sides) -> R) -> Result<R, Denied> {
+        match self {
+            Hold::Whole(sides) => Ok(using(sides)),
+            Hold::Narrow(held) => held.with(using),
+        }
+    }
+
+    /// The address of the side that receives, unless there is none or what was granted has been revoked.
+    pub(crate) fn receives(&self) -> Option<usize> {
+        self.with(|sides| sides.receives.as_ref().map(|side| Arc::as_ptr(side).addr())).ok()?
     }
 }
 

@@ -10,7 +10,8 @@
 //!  session     what the connection holds: one object for each node, and what its client hosts
 //!  service     one file for each interface of the schema, one function for each method
 //!  place       a node, and what may be done there: all, or what was granted
-//!  channel     values from senders to receivers; knows nothing of the wire. `end`: a right to one side
+//!  channel     values from senders to receivers; knows nothing of the wire. `end`: a right to one side;
+//!              `channels`: all of a server, and an end to those that are out of everybody's reach
 //!  wire        the only translator: text to path, value to and from message, error to error
 //!  watching    what a watch is told of, and was told last; `hub` wakes those that wait for one cell
 //!  owners      the values that die with a connection
@@ -38,6 +39,7 @@ mod access;
 mod bridge;
 mod cap;
 mod channel;
+mod channels;
 mod config;
 mod connection;
 mod end;

@@ -175,7 +175,7 @@ impl Collector for Scrape {
                 shared.values() as u64,
             ),
             ("stored_bytes", "Bytes of values", shared.stored_bytes() as u64),
-            ("channels", "Channels", shared.channels() as u64),
+            ("channels", "Channels", shared.channels.count() as u64),
             ("resident_bytes", "Resident memory of the process", system::resident_bytes()),
             ("max_connections", "The limit of connections", shared.config().max_connections as u64),
             ("max_channels", "The limit of channels", shared.config().max_channels as u64),

@@ -306,10 +306,13 @@ impl Session {
             let words = format!("the server already has its limit of {limit} channels");
             self.over(Limit::Channels, words)
         })?;
-        let end = End::at(place, capacity, room).map_err(wire::denied)?;
-        #[cfg(any(test, feature = "fuzzing"))]
-        if let Ok(channel) = end.channel() {
-            self.shared().made.lock().expect("no panic").push(Arc::downgrade(channel));
+        let end = End::at(place, capacity, room).map_err(|why| {
+            // Perhaps channels that are out of reach take what was granted.
+            self.shared().channels.collect_soon();
+            wire::denied(why)
+        })?;
+        if let Ok(Some(side)) = end.receives() {
+            self.shared().channels.add(&side);
         }
         Ok(end)
     }

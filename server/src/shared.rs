@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
 use crate::access::{Granted, Places};
+use crate::channels::{ChannelRoom, Channels};
 use crate::config::Config;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
 use crate::wire::Stored;
@@ -37,11 +38,7 @@ pub(crate) struct Shared {
     last_connection: AtomicU64,
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.
     stored: Arc<AtomicUsize>,
-    channels: Arc<AtomicUsize>,
-    /// Those that were made, to look for what is left of them.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) made:
-        std::sync::Mutex<Vec<std::sync::Weak<crate::channel::Channel<crate::wire::Item>>>>,
+    pub(crate) channels: Channels,
     pub(crate) clients: Clients,
     /// The calls that each worker has served.
     pub(crate) calls: Vec<Calls>,
@@ -73,17 +70,6 @@ impl Drop for Room {
     }
 }
 
-/// A place among the channels that a server has at a time; free again when it is dropped.
-#[derive(Debug)]
-pub(crate) struct ChannelRoom(Arc<AtomicUsize>);
-
-impl Drop for ChannelRoom {
-    fn drop(&mut self) {
-        // Relaxed: as in `Shared::channel_room`.
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Shared {
     /// What as many workers share, and what each of them, in turn, is told of its clients' values.
     pub(crate) fn new(
@@ -103,9 +89,7 @@ impl Shared {
             shares: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             last_connection: AtomicU64::new(0),
             stored: Arc::default(),
-            channels: Arc::default(),
-            #[cfg(any(test, feature = "fuzzing"))]
-            made: Default::default(),
+            channels: Channels::default(),
             clients: Clients::default(),
             calls: (0..workers).map(|_| Calls::default()).collect(),
             queues: (0..workers).map(|_| Queues::default()).collect(),
@@ -152,6 +136,7 @@ impl Shared {
                 killick::reclaim();
                 self.try_room(bytes)
             })
+            .or_else(|| self.channels.make_room(|| self.try_room(bytes)))
             .ok_or_else(|| {
                 self.hits.count(Limit::StoredBytes);
                 let limit = self.config.load().max_stored_bytes;
@@ -172,16 +157,7 @@ impl Shared {
     /// Takes a place for a channel, if one is free.
     pub(crate) fn channel_room(&self) -> Option<ChannelRoom> {
         let limit = self.config.load().max_channels;
-        let more = |channels: usize| (channels < limit).then_some(channels + 1);
-        // Relaxed: the count alone is decided by; it publishes nothing.
-        self.channels.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(ChannelRoom(self.channels.clone()))
-    }
-
-    /// How many channels there are.
-    pub(crate) fn channels(&self) -> usize {
-        // Relaxed: a count for people to read.
-        self.channels.load(Ordering::Relaxed)
+        self.channels.make_room(|| self.channels.room(limit))
     }
 
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.

@@ -10,7 +10,8 @@ use killick::{
 
 use crate::bridge::Peer;
 use crate::cap::{Cap, Origin, Own, Parcel};
-use crate::channel::{AlreadyClosed, Ended, Refusal};
+use crate::channel::{AlreadyClosed, Ended, Keeps, Refusal};
+use crate::end::Hold;
 use crate::place::Place;
 use crate::session::Session;
 use crate::shared::Room;
@@ -182,6 +183,21 @@ impl Item {
         tree: &killick::Tree<Stored>,
     ) -> impl Iterator<Item = crate::cap::Node> {
         self.parcel.iter().flat_map(|parcel| nodes(parcel, tree))
+    }
+}
+
+impl Keeps for Item {
+    type Hold = Hold;
+
+    fn holds(&self) -> impl Iterator<Item = &Arc<Hold>> {
+        self.parcel.iter().flat_map(Parcel::caps).filter_map(|cap| match cap {
+            Cap::Own(Own::Channel(end)) => end.receiving(),
+            _ => None,
+        })
+    }
+
+    fn kept(hold: &Hold) -> Option<usize> {
+        hold.receives()
     }
 }
 

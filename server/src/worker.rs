@@ -173,14 +173,16 @@ impl Worker {
         self.tidy.notify_one();
     }
 
-    /// A connection has ended: has the memory that it took given back to the system, some time.
+    /// A connection has ended: has the memory that it took given back to the system, and channels ended that
+    /// it left where nobody can reach them, some time.
     pub(crate) fn give_back_soon(&self) {
+        self.shared.channels.collect_soon();
         self.left.notify_one();
     }
 
     /// Runs what the worker does by itself, for ever: makes the calls to what its clients host and
     /// lets go of what nobody claims any more, takes notes, and pushes reclamation on after something
-    /// was dropped.
+    /// was dropped. The first also ends channels that nobody can reach, for all.
     pub(crate) async fn keep_house(&self, inboxes: Inboxes) {
         let Inboxes { home, mut notes } = inboxes;
         let queues = &self.shared.queues[self.number];
@@ -216,8 +218,20 @@ impl Worker {
                 }
             }
         };
+        let collect = async {
+            if self.number > 0 {
+                return;
+            }
+            loop {
+                self.shared.channels.due().await;
+                for _ in 0..COLLECT_ROUNDS {
+                    tokio::time::sleep(COLLECT_PAUSE).await;
+                    self.shared.channels.collect();
+                }
+            }
+        };
         let calls = self.home.run(home, |left| queues.calls.set(left as u64));
-        tokio::join!(calls, take_notes, reclaim, give_back);
+        tokio::join!(calls, take_notes, reclaim, give_back, collect);
     }
 }
 
@@ -225,6 +239,12 @@ impl Worker {
 const GIVE_BACK_ROUNDS: usize = 8;
 /// The pause before each round.
 const GIVE_BACK_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often channels are looked for that nobody can reach: what a connection had, others may keep a little
+/// longer.
+const COLLECT_ROUNDS: usize = 2;
+/// The pause before each round: however many connections end, there is one in that time.
+const COLLECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often reclamation is pushed on after something was dropped: it advances by one epoch at a
 /// time, and what is dropped in one is due some epochs later.

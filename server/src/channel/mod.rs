@@ -28,10 +28,11 @@
 //!
 //! # Values that hold channels
 //! With a buffer the last receiver of another channel may be dropped, with its buffer that of a third, and
-//! so on: that is done in a loop, however long it is (`flat`). A channel whose last receiver lies in its own
-//! buffer, or in that of a channel whose last receiver lies in its own, is never dropped: nobody can reach
-//! it, and nobody counts what is out of reach.
+//! so on: that is done in a loop, however long it is (`flat`). The last receivers of a channel may lie in its
+//! own buffer, or in that of another whose last receivers lie in its own: nobody can reach it, and it is
+//! ended by whoever collects such channels (`collect`).
 
+mod collect;
 mod flat;
 mod state;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+pub(crate) use collect::{Keeps, collect};
 use state::{Found, State};
 
 /// A channel, without the right to either side.
@@ -117,18 +119,6 @@ impl<T> Channel<T> {
         Ok(())
     }
 
-    /// Has `look` see what is in the buffer.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn look(&self, look: impl FnMut(&T)) {
-        self.lock().buffered().for_each(look);
-    }
-
-    /// Drops what is in the buffer.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn empty(&self) {
-        while self.take(|_| true).is_some() {}
-    }
-
     fn take(&self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
         let (value, accepted) = self.lock().take(wanted)?;
         wake(accepted);
@@ -196,6 +186,14 @@ impl<T> RecvSide<T> {
     pub(crate) fn give_back(&self, value: T) {
         let told = self.0.lock().put_back(value);
         wake(told);
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl<T> RecvSide<T> {
+    /// Has `look` see what is in the buffer.
+    pub(crate) fn look(&self, look: impl FnMut(&T)) {
+        self.0.lock().buffered().for_each(look);
     }
 }
 

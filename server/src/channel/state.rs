@@ -69,7 +69,7 @@ impl<T> State<T> {
         self.buffer.capacity()
     }
 
-    #[cfg(any(test, feature = "fuzzing"))]
+    /// What is in the buffer.
     pub(super) fn buffered(&self) -> impl Iterator<Item = &T> {
         self.buffer.iter()
     }

@@ -222,9 +222,11 @@ async fn none(world: &World, left: fn(&World) -> Vec<String>) {
     panic!("left behind: {:?}", left(world));
 }
 
-/// What was dropped is let go of once no thread of the process looks at it any more.
+/// What was dropped is let go of once no thread of the process looks at it any more, and what only channels
+/// kept that nobody can reach.
 async fn reclaim(world: &World) {
     world.settle().await;
     killick::reclaim();
+    world.collect();
     std::thread::yield_now();
 }

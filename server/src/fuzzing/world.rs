@@ -14,12 +14,11 @@ use tokio::time::sleep;
 use super::script::Setup;
 use crate::access::{Admitted, Grant, Who};
 use crate::cap::Node;
-use crate::channel::Channel;
 use crate::config::Config;
 use crate::connection;
 use crate::session::Session;
 use crate::shared::Shared;
-use crate::wire::{Item, Stored};
+use crate::wire::Stored;
 use crate::worker::Worker;
 
 pub(super) struct World {
@@ -153,8 +152,8 @@ impl World {
         let values = || nodes.iter().filter_map(|(_, value, _)| value.as_ref());
         let tree = &self.shared.tree;
         let mut held: Vec<Node> = values().flat_map(|value| value.nodes(tree)).collect();
-        for channel in self.channels() {
-            channel.look(|item| held.extend(item.nodes(tree)));
+        for side in self.shared.channels.sides() {
+            side.look(|item| held.extend(item.nodes(tree)));
         }
         let mut unneeded = Vec::new();
         for (node, value, children) in &nodes {
@@ -169,15 +168,13 @@ impl World {
         unneeded
     }
 
-    /// Every channel that some end is left of.
-    fn channels(&self) -> Vec<Arc<Channel<Item>>> {
-        let made = self.shared.made.lock().expect("no panic");
-        made.iter().filter_map(std::sync::Weak::upgrade).collect()
+    /// Ends every channel that nobody can reach.
+    pub(super) fn collect(&self) {
+        self.shared.channels.collect();
     }
 
-    /// Empties every cell, and every channel: some may hold themselves.
+    /// Empties every cell.
     pub(super) fn empty(&self) {
-        self.channels().iter().for_each(|channel| channel.empty());
         for (node, ..) in self.nodes() {
             node.clear();
         }
@@ -197,7 +194,7 @@ impl World {
         none("clients listed", self.shared.clients.list().len());
         none("nodes", self.shared.tree.nodes() - 1);
         none("bytes stored", self.shared.stored_bytes());
-        none("channels", self.shared.channels());
+        none("channels", self.shared.channels.count());
         for worker in &self.workers {
             none("sessions known to their worker", worker.sessions().len());
             none("cells that somebody waits for", worker.watched());
