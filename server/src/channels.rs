@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use crate::channel::{RecvSide, collect};
 use crate::wire::Item;
 
-/// How many channels and values a call that lacks room pays for to be looked at. It takes about as long
-/// as the rest of the call.
+/// How many channels and values a call that lacks room pays for to be looked at: what a collection costs is
+/// spread over those that ask for it.
 const LOOKS_A_CALL: usize = 256;
 
 /// The channels of a server.
