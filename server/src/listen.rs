@@ -244,6 +244,7 @@ impl Listener {
 /// Binds a Unix socket that only this user may connect to, in place of a stale one.
 fn bind_unix(path: &Path, address: &Address) -> Result<UnixListener, ListenError> {
     let failed = |error| ListenError::Io { address: address.clone(), error };
+    let in_use = || ListenError::InUse { address: address.clone() };
     // While this server looks, removes and binds, no other one may.
     let _locked = lock_folder(path.parent().unwrap_or(Path::new("/")), address)?;
     match fs::symlink_metadata(path) {
@@ -252,12 +253,14 @@ fn bind_unix(path: &Path, address: &Address) -> Result<UnixListener, ListenError
         Ok(found) if !found.file_type().is_socket() => {
             return Err(ListenError::NotASocket { path: path.to_owned() });
         }
-        Ok(_) => match StdUnixStream::connect(path) {
+        Ok(_) => match try_connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path).map_err(failed)?;
             }
+            // As many wait to be accepted as may: somebody listens, and does not accept.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(in_use()),
             Err(error) => return Err(failed(error)),
-            Ok(_) => return Err(ListenError::InUse { address: address.clone() }),
+            Ok(()) => return Err(in_use()),
         },
     }
     let socket = UnixSocket::new_stream().map_err(failed)?;
@@ -266,6 +269,14 @@ fn bind_unix(path: &Path, address: &Address) -> Result<UnixListener, ListenError
     let private = fs::Permissions::from_mode(0o600);
     fs::set_permissions(path, private).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)
+}
+
+/// Connects to the socket at `path`, without waiting.
+fn try_connect(path: &Path) -> io::Result<()> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    Ok(rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?)
 }
 
 /// Takes the lock of `folder` itself, which is held until the file is dropped.

@@ -53,6 +53,30 @@ fn a_stale_socket_file_is_replaced_and_a_live_one_is_an_error() {
 }
 
 #[test]
+fn a_socket_of_somebody_who_accepts_nothing_is_in_use() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    let _deaf = UnixListener::bind(&path).expect("bound");
+    let address = SocketAddrUnix::new(&path).expect("an address");
+    let mut waiting = Vec::new();
+    // Until no more may wait.
+    loop {
+        let (family, flags) = (AddressFamily::UNIX, SocketFlags::NONBLOCK);
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None);
+        let socket = socket.expect("a socket");
+        if rustix::net::connect(&socket, &address).is_err() {
+            break;
+        }
+        waiting.push(socket);
+    }
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(start(&path).map(drop)));
+    let error = ended.recv_timeout(Duration::from_secs(5)).expect("in time").expect_err("in use");
+    assert!(matches!(error, StartError::Listen(ListenError::InUse { .. })), "{error:?}");
+}
+
+#[test]
 fn a_folder_that_somebody_keeps_locked_is_an_error_that_says_which() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("killick.sock");

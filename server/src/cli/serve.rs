@@ -140,7 +140,9 @@ impl Serve {
         let since = NotifyState::monotonic_usec_now().ok();
         tell(&[NotifyState::Reloading].into_iter().chain(since).collect::<Vec<_>>());
         let file = self.config.as_deref();
-        if let Some(path) = file.filter(|path| !path.is_file()) {
+        let is_no_file =
+            |path: &std::path::Path| path.metadata().is_ok_and(|found| !found.is_file());
+        if let Some(path) = file.filter(|path| is_no_file(path)) {
             // A pipe would be empty the second time, or never end.
             warn!(error = %format_args!("{} is not a regular file", path.display()), "not reloaded");
             return tell(&[NotifyState::Ready]);
