@@ -11,7 +11,7 @@
 //!                          └─ Revocable: the anchor, until one of the grants is revoked
 //! ```
 //! - A1: what is reached through a `Narrow` has all of its grants, and none less. There is no way from a
-//!   `Narrow` to the `Anchor` in it.
+//!   `Narrow` to the `Anchor` in it, but with the tree: [`Tree::open`](crate::Tree::open).
 //! - A2: a right is had if every grant gives it; a limit is met when any of them meets its own. So what
 //!   is handed on comes out of what was had.
 //! - A3: whoever holds something by an authority is listed with each of its grants ([`Revocable`]), and
