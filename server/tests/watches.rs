@@ -577,6 +577,9 @@ fn watchers_see_a_value_die_with_its_owner_on_either_thread() {
             assert_eq!(value(&emptied.await.unwrap()), (None, 3));
             assert_eq!(gone.await.unwrap().emptied, ["a"]);
             watcher.leave().await;
+            let witness = Peer::connect(harness.unix()).await;
+            witness.tree_is_empty().await;
+            witness.leave().await;
         }
     });
 }
