@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use killick::{Authority, Denied, Grant};
+use killick::Grant;
 
 use crate::bridge;
 use crate::end::End;
@@ -46,22 +46,6 @@ impl Own {
             }
             Own::Watch(watching) => watching.place().nodes(),
         }
-    }
-
-    /// The same for somebody who came to it by what was granted; `root` is the host's own anchor. What
-    /// tells of the host is no part of that.
-    pub(crate) fn through(&self, granted: &Authority, root: &Node) -> Result<Self, Denied> {
-        Ok(match self {
-            Own::Host => Own::Anchor(Place::Narrow(granted.narrow(root)?)),
-            Own::Cluster(place) => Own::Cluster(place.through(granted)?),
-            Own::Anchor(place) => Own::Anchor(place.through(granted)?),
-            Own::Loader(place) => Own::Loader(place.through(granted)?),
-            Own::Storer(place) => Own::Storer(place.through(granted)?),
-            Own::Grant(grant) => Own::Grant(grant.clone()),
-            // One that somebody else is told by counts to him: see `wire`.
-            Own::Watch(_) => self.clone(),
-            Own::Channel(end) => Own::Channel(end.through(granted)?),
-        })
     }
 }
 

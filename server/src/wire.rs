@@ -127,17 +127,25 @@ fn unpack(
     })
 }
 
-/// What `own` is for the client of `session`, who came to it by what was `granted`.
+/// What `own` is for the client of `session`, who came to it by what was `granted`. What tells of the host is
+/// no part of that.
 fn narrowed(
     session: &Rc<Session>,
     granted: &Authority,
     own: &Own,
 ) -> Result<Result<Own, Denied>, Error> {
+    let root = || session.shared().tree.root();
     Ok(match own {
-        Own::Watch(watching) => watching
-            .through(granted, session.seat()?)
-            .map(|watching| Own::Watch(Arc::new(watching))),
-        _ => own.through(granted, &session.shared().tree.root()),
+        Own::Host => granted.narrow(&root()).map(Place::Narrow).map(Own::Anchor),
+        Own::Cluster(place) => place.through(granted).map(Own::Cluster),
+        Own::Anchor(place) => place.through(granted).map(Own::Anchor),
+        Own::Loader(place) => place.through(granted).map(Own::Loader),
+        Own::Storer(place) => place.through(granted).map(Own::Storer),
+        Own::Grant(grant) => Ok(Own::Grant(grant.clone())),
+        Own::Watch(watching) => {
+            watching.through(granted, session.seat()?).map(Arc::new).map(Own::Watch)
+        }
+        Own::Channel(end) => end.through(granted).map(Own::Channel),
     })
 }
 

@@ -195,11 +195,7 @@ pub(super) async fn end_at(
     what: &str,
     target: &Target,
 ) -> Result<End, CliError> {
-    let (found, anchor) = context.connection.lookup(target);
-    let loader = anchor.cell_request().send().pipeline.get_loader();
-    let loaded = loader.load_request().send().promise;
-    context.connection.found(what, target, found).await?;
-    let response = context.connection.answer(what, loaded).await?;
+    let response = context.connection.load(what, target).await?;
     let results = response.get().map_err(|error| CliError::call(what, &error))?;
     let value = Value::read(results.get_value(), false);
     match value.map_err(|error| CliError::call(what, &error))? {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
-use capnp::capability::{FromClientHook, Promise, RemotePromise};
+use capnp::capability::{FromClientHook, Promise, RemotePromise, Response};
 use capnp::message::ReaderOptions;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
@@ -17,6 +17,7 @@ use killick::Right;
 use killick_client::internal::no_half;
 use killick_client::{Address, Identity, dial};
 use killick_schema::api::anchor_capnp::anchor;
+use killick_schema::api::anchor_capnp::anchor::loader::load_results;
 use killick_schema::api::host_capnp::host;
 use tokio::task::JoinHandle;
 use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -28,7 +29,7 @@ use super::target::{Start, Target};
 const ANSWER_WORDS: usize = 64 << 20;
 
 /// What a look-up answers.
-type Found = Promise<capnp::capability::Response<anchor::lookup_results::Owned>, capnp::Error>;
+type Found = Promise<Response<anchor::lookup_results::Owned>, capnp::Error>;
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -63,19 +64,37 @@ impl Connection {
     /// Has relative paths start at the anchor that is stored at `target`.
     pub(crate) async fn go_through(&mut self, target: &Target) -> Result<(), CliError> {
         let what = format!("--through {}", target.spelled());
+        self.base = self.capability_at(&what, target, "anchor").await?;
+        Ok(())
+    }
+
+    /// What the cell at `target` holds.
+    pub(crate) async fn load(
+        &self,
+        what: &str,
+        target: &Target,
+    ) -> Result<Response<load_results::Owned>, CliError> {
         let (found, anchor) = self.lookup(target);
         let loader = anchor.cell_request().send().pipeline.get_loader();
         let loaded = loader.load_request().send().promise;
-        self.found(&what, target, found).await?;
-        let response = self.answer(&what, async { loaded.await.map_err(no_half(Right::Load)) });
-        let response = response.await?;
-        let value = response.get().map_err(|error| self.call_error(&what, &error))?.get_value();
+        self.found(what, target, found).await?;
+        self.answer(what, async { loaded.await.map_err(no_half(Right::Load)) }).await
+    }
+
+    /// The capability that the cell at `target` holds, which is to be a `kind`.
+    pub(crate) async fn capability_at<C: FromClientHook>(
+        &self,
+        what: &str,
+        target: &Target,
+        kind: &str,
+    ) -> Result<C, CliError> {
+        let response = self.load(what, target).await?;
+        let value = response.get().map_err(|error| self.call_error(what, &error))?.get_value();
         if value.is_null() {
             return Err(CliError::nothing(what, "the cell is empty"));
         }
-        let anchor = value.get_as_capability();
-        self.base = anchor.map_err(|_| CliError::failed(what, "no anchor is stored there"))?;
-        Ok(())
+        let held = value.get_as_capability();
+        held.map_err(|_| CliError::failed(what, format!("no {kind} is stored there")))
     }
 
     pub(crate) fn host(&self) -> &host::Client {

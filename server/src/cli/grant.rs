@@ -2,13 +2,11 @@
 
 use std::fmt::Write;
 
-use capnp::capability::{Promise, Response};
 use capnp::private::capability::ClientHook;
 use clap::{Args, Subcommand};
 use killick::{Allowance, Resource, Right, Rights};
 use killick_client::internal::{no_half, put_limits, put_rights, read_limits, read_rights};
-use killick_schema::api::anchor_capnp::anchor::loader::load_results;
-use killick_schema::api::anchor_capnp::anchor::{self, grant};
+use killick_schema::api::anchor_capnp::anchor::grant;
 use serde_json::json;
 
 use super::Context;
@@ -174,22 +172,7 @@ async fn store(
 
 /// The grant in the cell at `target`.
 async fn stored(context: &Context, what: &str, target: &Target) -> Result<grant::Client, CliError> {
-    let (found, anchor) = context.connection.lookup(target);
-    let loaded = load(&anchor);
-    context.connection.found(what, target, found).await?;
-    let response = context.connection.answer(what, loaded).await?;
-    let value = response.get().map_err(|error| CliError::call(what, &error))?.get_value();
-    if value.is_null() {
-        return Err(CliError::nothing(what, "the cell is empty"));
-    }
-    value.get_as_capability().map_err(|_| CliError::failed(what, "no grant is stored there"))
-}
-
-/// Asks for what the cell of `anchor` holds.
-fn load(anchor: &anchor::Client) -> Promise<Response<load_results::Owned>, capnp::Error> {
-    let loader = anchor.cell_request().send().pipeline.get_loader();
-    let loaded = loader.load_request().send().promise;
-    Promise::from_future(async move { loaded.await.map_err(no_half(Right::Load)) })
+    context.connection.capability_at(what, target, "grant").await
 }
 
 impl Show {

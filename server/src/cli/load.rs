@@ -74,12 +74,7 @@ impl Load {
 
     /// What the cell holds, if there is one.
     async fn present(&self, what: &str, context: &Context) -> Result<(Value, u64), CliError> {
-        let (found, anchor) = context.connection.lookup(&self.path);
-        let loader = anchor.cell_request().send().pipeline.get_loader();
-        let loaded = loader.load_request().send().promise;
-        let loaded = async { loaded.await.map_err(no_half(Right::Load)) };
-        context.connection.found(what, &self.path, found).await?;
-        let response = context.connection.answer(what, loaded).await?;
+        let response = context.connection.load(what, &self.path).await?;
         let results = response.get().map_err(|error| CliError::call(what, &error))?;
         self.read(what, results.get_value(), results.get_revision())
     }

@@ -237,7 +237,10 @@ impl recver::Server<Any> for ChannelService {
                 items.push(item);
             }
         };
-        at_once(waiting.authority.as_ref(), more).map_err(wire::denied)?;
+        if let Err(revoked) = at_once(waiting.authority.as_ref(), more) {
+            items.into_iter().for_each(|first| side.give_back(first));
+            return Err(wire::denied(revoked));
+        }
         while let Err((fit, error)) = waiting.put_all(&items, &mut results) {
             items.drain(fit..).rev().for_each(|item| side.give_back(item));
             if items.is_empty() {
