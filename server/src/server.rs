@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -150,10 +150,19 @@ impl Server {
         for (number, notes) in notes.into_iter().enumerate() {
             let (worker, incoming) = unbounded_channel();
             workers.push(worker);
-            let (shared, stopped, runtime) = (shared.clone(), stopped.clone(), runtime()?);
-            server.spawn(format!("killick-worker-{number}"), move || {
-                worker::run(&runtime, (shared, number, notes), incoming, stopped);
+            let (shared, stopped) = (shared.clone(), stopped.clone());
+            let (built, building) = mpsc::sync_channel(1);
+            server.spawn(format!("killick-worker-{number}"), move || match worker::runtime() {
+                Ok(runtime) => {
+                    drop(built);
+                    worker::run(&runtime, (shared, number, notes), incoming, stopped);
+                }
+                Err(error) => drop(built.send(error)),
             })?;
+            // The end of the channel means that there is a runtime, on the thread that it never leaves.
+            if let Ok(error) = building.recv() {
+                return Err(error.into());
+            }
         }
         server.spawn("killick-accept".into(), move || {
             acceptor.block_on(async {

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use killick_client::Fingerprint;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::access::{Admitted, HandshakeError, Place, Secured, Who, handshake};
@@ -253,16 +255,26 @@ const TIDY_ROUNDS: usize = 4;
 /// pays for one round in that time, not for one each.
 const TIDY_PAUSE: Duration = Duration::from_millis(2);
 
+/// How many tasks of a worker run before it looks what has come in, if there are as many: a client that keeps
+/// it busy does not keep the others unheard.
+const EVENT_INTERVAL: u32 = 16;
+
+/// The runtime of a worker, which stays on the thread that this is called on. Not a `LocalSet`, which runs
+/// 61 tasks before anything is looked at.
+pub(crate) fn runtime() -> io::Result<LocalRuntime> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default())
+}
+
 /// The body of the thread of worker `number`: serves what comes in until the server stops, then waits
 /// for the connections to end.
 pub(crate) fn run(
-    runtime: &tokio::runtime::Runtime,
+    runtime: &LocalRuntime,
     (shared, number, notes): (Arc<Shared>, usize, UnboundedReceiver<Letter>),
     mut incoming: UnboundedReceiver<Incoming>,
     stop: watch::Receiver<bool>,
 ) {
-    let local = LocalSet::new();
-    local.block_on(runtime, async {
+    runtime.block_on(async {
         let (worker, inboxes) = Worker::new(shared, number, notes);
         let house = worker.clone();
         let mut house = tokio::task::spawn_local(async move { house.keep_house(inboxes).await });

@@ -45,7 +45,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `address`, to show `identity` there. Must be called within a `LocalSet`.
+    /// Connects to `address`, to show `identity` there. Must be called within a `LocalRuntime`.
     pub(crate) async fn open(
         address: Address,
         identity: Option<Identity>,

@@ -309,12 +309,11 @@ fn with_server(
     let identity = identity_for(&address, global.identity.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(tokio::runtime::LocalOptions::default())
         .map_err(|error| CliError::failed("start", error))?;
-    let local = tokio::task::LocalSet::new();
     let (timeout, through) = (global.timeout.0, global.through);
     let server = Server { address, identity, timeout, through };
-    local.block_on(&runtime, command(server, Output::new(global.json)))
+    runtime.block_on(command(server, Output::new(global.json)))
 }
 
 /// What to show at `address`, which only one with TLS asks for.
