@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,8 +42,12 @@ impl fmt::Display for NoIdentity {
 
 impl std::error::Error for NoIdentity {}
 
-/// Connects to `address`; waits for as long as the system does, and over TLS for as long as the other
-/// side keeps silent. A `tls:` address takes an `identity` to show there; others do without.
+/// How long to wait before a Unix socket is tried again at which too many wait already: at first and at most.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
+
+/// Connects to `address`; waits for as long as the system does, over TLS for as long as the other side
+/// keeps silent, and at a Unix socket for as long as others who wait there leave no room. A `tls:` address
+/// takes an `identity` to show there; others do without.
 ///
 /// Over TLS the stream is there as soon as the server has shown that it is who `address` says: whether it
 /// takes this identity is known when something is read.
@@ -51,7 +57,7 @@ impl std::error::Error for NoIdentity {}
 /// other side, and [`InvalidInput`](io::ErrorKind::InvalidInput) without an identity.
 pub async fn dial(address: &Address, identity: Option<&Identity>) -> io::Result<Stream> {
     match address {
-        Address::Unix(path) => Ok(Kind::Unix(UnixStream::connect(path).await?).into()),
+        Address::Unix(path) => Ok(Kind::Unix(connect_unix(path).await?).into()),
         Address::Tcp(at) => Ok(Kind::Tcp(connect(at).await?).into()),
         Address::Tls(at) => {
             let bad = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
@@ -79,6 +85,20 @@ impl Stream {
 }
 
 type Error = dyn std::error::Error + Send + Sync;
+
+/// Connects to the socket at `path`. Where TCP waits for room among those that are to be accepted, a Unix
+/// socket says [`WouldBlock`](io::ErrorKind::WouldBlock), and nothing tells when there is some.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let [mut pause, longest] = PAUSES;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            connected => return connected,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+}
 
 async fn connect(at: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(at).await?;
@@ -165,6 +185,27 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_full_unix_socket_is_waited_for_until_there_is_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s");
+        let socket = tokio::net::UnixSocket::new_stream().expect("a socket");
+        socket.bind(&path).expect("bound");
+        let listener = socket.listen(0).expect("listening");
+        let mut waiting = Vec::new();
+        while let Ok(stream) = UnixStream::connect(&path).await {
+            waiting.push(stream);
+        }
+        let address = Address::Unix(path);
+        let dialled = tokio::spawn(async move { dial(&address, None).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!dialled.is_finished(), "it did not wait");
+        for _ in 0..=waiting.len() {
+            listener.accept().await.expect("accepted");
+        }
+        dialled.await.expect("no panic").expect("connected");
+    }
 
     #[test]
     fn a_server_is_to_be_who_the_address_names() {
