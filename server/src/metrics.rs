@@ -1,12 +1,13 @@
 //! Metrics and health, by HTTP: `/metrics` in the text form of OpenMetrics, `/health` for those who watch
 //! over the process.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -22,9 +23,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::shared::Shared;
@@ -35,8 +37,69 @@ use crate::system;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// The most requests at a time; more wait to be accepted.
-const MAX_REQUESTS: usize = 16;
+/// How long a client may take to read its answer, with all before.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most connections at a time. One more gets the place of the oldest that has not asked for anything
+/// yet; if all have, it waits to be accepted.
+const MAX_CONNECTIONS: usize = 16;
+
+/// A connection that is open.
+struct Open {
+    /// Whether its request has come.
+    has_asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// The connections that are open, the oldest first.
+#[derive(Default)]
+struct Connections {
+    open: VecDeque<Open>,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    /// The place of the oldest of those that have not asked for anything yet.
+    fn oldest_silent(&self) -> Option<usize> {
+        // Relaxed: these tasks run on one thread.
+        self.open.iter().position(|open| !open.has_asked.load(Ordering::Relaxed))
+    }
+
+    /// Whether one more may be accepted.
+    fn has_room(&self) -> bool {
+        self.open.len() < MAX_CONNECTIONS || self.oldest_silent().is_some()
+    }
+
+    /// Answers what is asked for over `stream`.
+    fn add(&mut self, stream: TcpStream, shared: &Arc<Shared>, registry: &Arc<Registry>) {
+        if self.open.len() >= MAX_CONNECTIONS
+            && let Some(silent) = self.oldest_silent().and_then(|at| self.open.remove(at))
+        {
+            silent.task.abort();
+        }
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let (asked, shared, registry) = (has_asked.clone(), shared.clone(), registry.clone());
+        let task = self.tasks.spawn(async move {
+            let answer = service_fn(|request| {
+                asked.store(true, Ordering::Relaxed);
+                answer(request, &shared, &registry)
+            });
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).keep_alive(false);
+            let served = server.serve_connection(TokioIo::new(stream), answer);
+            // An error is the client's: it has gone, does not read, or does not speak HTTP.
+            let _ = timeout(ANSWER_TIMEOUT, served).await;
+        });
+        self.open.push_back(Open { has_asked, task });
+    }
+
+    /// Resolves when one has ended; never if there is none.
+    async fn ended(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        self.open.retain(|open| !open.task.is_finished());
+    }
+}
 
 /// Answers requests until the server stops.
 pub(crate) async fn serve(
@@ -47,35 +110,20 @@ pub(crate) async fn serve(
     let mut registry = Registry::with_prefix("killick");
     registry.register_collector(Box::new(Scrape(shared.clone())));
     let registry = Arc::new(registry);
-    let places = Arc::new(Semaphore::new(MAX_REQUESTS));
-    let mut requests = JoinSet::new();
+    let mut connections = Connections::default();
     loop {
-        let accepted = async {
-            let place = places.clone().acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            accepted = accepted => accepted,
-            Some(_) = requests.join_next() => continue,
+        let accepted = tokio::select! {
+            accepted = listener.accept(), if connections.has_room() => accepted,
+            () = connections.ended() => continue,
             _ = stop.wait_for(|stopped| *stopped) => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        match accepted {
+            Ok((stream, _)) => connections.add(stream, &shared, &registry),
             Err(error) => {
                 warn!(%error, "accepting failed, for metrics");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let (shared, registry) = (shared.clone(), registry.clone());
-        requests.spawn(async move {
-            let answer = service_fn(|request| answer(request, &shared, &registry));
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT).keep_alive(false);
-            // An error is the client's: it has gone, or does not speak HTTP.
-            let _ = server.serve_connection(TokioIo::new(stream), answer).await;
-            drop(place);
-        });
+        }
     }
 }
 
@@ -212,7 +260,7 @@ impl Collector for Scrape {
             )?)?;
         }
 
-        let help = "What clients were refused or cut off for, by the setting that says so";
+        let help = "What clients were refused or cut off for, by the setting that says so, or 'grant'";
         let mut limits =
             encoder.encode_descriptor("limits_hit", help, None, MetricType::Counter)?;
         for (limit, name) in Limit::ALL {
@@ -227,6 +275,12 @@ impl Collector for Scrape {
                 let labels = [("thread", thread.as_str()), ("kind", kind)];
                 ConstGauge::new(count.get()).encode(queues.encode_family(&labels)?)?;
             }
+        }
+        let help = "What a thread keeps for others of what its clients host";
+        let mut slots = encoder.encode_descriptor("bridge_slots", help, None, MetricType::Gauge)?;
+        for (thread, kept) in shared.queues.iter().enumerate() {
+            let labels = [("thread", thread.to_string())];
+            ConstGauge::new(kept.slots.get()).encode(slots.encode_family(&labels)?)?;
         }
 
         let help = "Calls that have ended, by method and how";

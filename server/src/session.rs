@@ -321,6 +321,11 @@ impl Session {
         self.stats.handles.set(self.objects.borrow().len() as u64);
     }
 
+    fn count_slots(&self) {
+        let slots = self.worker.home().kept() as u64;
+        self.shared().queues[self.worker.number()].slots.set(slots);
+    }
+
     /// Counts a call of `method`, an index of [`METHODS`](crate::stats::METHODS), as running until what
     /// this returns is dropped.
     pub(crate) fn running(self: &Rc<Self>, method: usize) -> Running {
@@ -495,6 +500,7 @@ impl Peer for Session {
         let token = self.worker.home().keep(self, &self.origin, hook);
         self.hosted.borrow_mut().insert(address, (token.id(), token.downgrade()));
         self.stats.hosted.set(self.hosted.borrow().len() as u64);
+        self.count_slots();
         Ok(Cap::Foreign(token))
     }
 
@@ -514,6 +520,7 @@ impl Peer for Session {
             hosted.remove(&address);
             self.stats.hosted.set(hosted.len() as u64);
         }
+        self.count_slots();
     }
 
     fn exceeds(&self, bound: Bound) -> String {

@@ -162,7 +162,7 @@ pub(crate) const METHODS: [&str; 32] = [
     "unknown",
 ];
 
-/// A bound that a client can meet, by the setting that sets it.
+/// A bound that a client can meet, by the setting that sets it, if one does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     Connections,
@@ -191,11 +191,13 @@ pub(crate) enum Limit {
     Handshakes,
     /// The one that is fixed: calls, or promises, that depend one on the other.
     Chain,
+    /// What a grant allows, which no setting says.
+    Grant,
 }
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 25] = [
+    pub(crate) const ALL: [(Limit, &str); 26] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
@@ -221,6 +223,7 @@ impl Limit {
         (Limit::MessageBytes, "max-message-bytes"),
         (Limit::Handshakes, "max-handshakes"),
         (Limit::Chain, "chain"),
+        (Limit::Grant, "grant"),
     ];
 }
 
@@ -265,11 +268,12 @@ pub(crate) struct Method {
 }
 
 /// What waits for one worker, as it was when that took the last: calls to what its clients host with
-/// what they let go of, and notes of their values.
+/// what they let go of, and notes of their values. And how much of what they host it keeps for others.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     pub(crate) calls: Count,
     pub(crate) notes: Count,
+    pub(crate) slots: Count,
 }
 
 /// Those of all methods; its worker changes them.

@@ -158,6 +158,11 @@ pub(crate) fn denied(denied: Denied) -> Error {
     }
 }
 
+/// Whether a call of our own ended with `error` because it would exceed what a grant allows.
+pub(crate) fn exceeds_grant(error: &Error) -> bool {
+    matches!(error.extra.parse(), Ok(Denied::Exhausted { .. } | Denied::TooManyGrants { .. }))
+}
+
 /// The error of a look-up.
 pub(crate) fn lookup_error(session: &Session, error: NarrowError<PathError>) -> Error {
     match error {

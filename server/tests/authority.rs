@@ -10,6 +10,7 @@ use killick::{Allowance, Denied, Resource, Right, Rights};
 use killick_client::internal::{put_limits, put_rights};
 use killick_schema::api::anchor_capnp::anchor::{self, grant};
 use killick_schema::api::host_capnp::host;
+use support::scrape::limit_hits;
 use support::{
     Harness, Peer, Put, cell, compare_and_store, eventually, load, load_cap, lookup, names, put,
     run, store, swap, walk, walk_error,
@@ -183,7 +184,10 @@ async fn key_of(owner: &Peer) -> anchor::Client {
 
 #[test]
 fn limits_are_counted_over_all_connections_and_given_back() {
-    let harness = two_threads();
+    let harness = Harness::with(|config| {
+        config.threads = NonZeroUsize::new(2).expect("not zero");
+        config.metrics = Some(([127, 0, 0, 1], 0).into());
+    });
     run(async {
         let (owner, guest) = two(&harness).await;
         let base = walk(&owner.anchor(), "base").await.unwrap();
@@ -209,6 +213,7 @@ fn limits_are_counted_over_all_connections_and_given_back() {
         assert!(nodes == 3 && (41..=100).contains(&bytes), "{nodes} nodes, {bytes} bytes");
         let refused = store(&storer, Put::text(&"x".repeat(90)), true).await.unwrap_err();
         assert_eq!(words(&refused), over(Resource::ValueBytes, 100));
+        assert_eq!(limit_hits(&harness, "grant"), 3.0);
         for _ in 0..100 {
             // Each is counted beside the one that it replaces, which is given back at once.
             assert!(store(&storer, Put::text(&"y".repeat(24)), true).await.unwrap().0);

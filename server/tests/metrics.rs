@@ -2,8 +2,9 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capnp_rpc::new_client;
 use killick::Limits;
@@ -46,6 +47,10 @@ fn what_clients_do_is_counted() {
         assert_eq!(sample("killick_refused_connections_total"), 0.0);
         assert_eq!((sample("killick_nodes"), sample("killick_values")), (3.0, 1.0));
         assert_eq!(sample("killick_hosted"), 1.0);
+        let slots = |told: &HashMap<String, f64>| {
+            [0, 1].map(|thread| told[&format!("killick_bridge_slots{{thread=\"{thread}\"}}")])
+        };
+        assert_eq!(slots(&told).iter().sum::<f64>(), 1.0);
         assert_eq!(sample("killick_running_calls"), 0.0);
         assert!(sample("killick_stored_bytes") > 0.0 && sample("killick_resident_bytes") > 0.0);
         assert!(sample("killick_read_bytes_total") > 500.0);
@@ -68,6 +73,7 @@ fn what_clients_do_is_counted() {
         eventually("their ends", async || samples(&harness)["killick_connections"] == 0.0).await;
         let told = samples(&harness);
         assert_eq!((told["killick_handles"], told["killick_hosted"]), (0.0, 0.0));
+        assert_eq!(slots(&told), [0.0, 0.0]);
         assert!(told["killick_written_bytes_total"] > 500.0);
     });
 }
@@ -117,6 +123,19 @@ fn what_is_no_request_for_these_is_told_so_and_takes_nothing_else() {
     let silent = TcpStream::connect(at).expect("connected");
     assert_eq!(get(at, "/health").1, "ok\n");
     drop(harness);
+    drop(silent);
+}
+
+#[test]
+fn those_who_send_nothing_keep_nobody_out() {
+    let harness = harness();
+    let at = address(&harness);
+    // If each had a second, and sixteen at a time: twelve seconds.
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(at).expect("connected")).collect();
+    let asked = Instant::now();
+    assert_eq!(get(at, "/health").1, "ok\n");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(get(at, "/metrics").1.ends_with("# EOF\n"));
     drop(silent);
 }
 

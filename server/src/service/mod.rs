@@ -29,7 +29,8 @@ use killick_schema::api::host_capnp::host as host_api;
 use crate::bridge::{self, Peer};
 use crate::cap::{Cap, Own};
 use crate::session::Session;
-use crate::stats::METHODS;
+use crate::stats::{Limit, METHODS};
+use crate::wire;
 
 /// A capability of ours in the hands of one connection's client.
 pub(crate) struct Object {
@@ -166,9 +167,17 @@ impl Server for Dispatch {
             session.panicked();
             Error::failed("internal error of the server".into())
         };
-        let ended = move |result: &Result<(), Error>| running.ended(result);
         // Calls to others are on their way at once, in their order; the others bound them.
         let ours = matches!(self.cap(), Some(Cap::Own(_))).then(|| self.session.clone());
+        let bounded = ours.clone();
+        let ended = move |result: &Result<(), Error>| {
+            if let (Some(session), Err(error)) = (bounded, result)
+                && wire::exceeds_grant(error)
+            {
+                session.hit(Limit::Grant);
+            }
+            running.ended(result);
+        };
         let turn = async move {
             if let Some(session) = ours.filter(|session| session.has_to_wait()) {
                 Box::pin(session.turn()).await;
