@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use killick_schema::api::anchor_capnp::anchor;
+use killick_schema::api::host_capnp::host;
 use serde_json::{Value as Json, json};
 
 use super::Context;
@@ -27,9 +28,11 @@ mod progress;
 use progress::Progress;
 
 const AFTER_HELP: &str = "\
-Each line is a path under --under, a leading '/' or not; its text becomes the value at its anchor.
+Each line is a path below --under: what is a file system's, '/usr/bin', goes to usr/bin there, and so a
+leading '/' names no host here as it does in other commands. Its text becomes the value at its anchor.
 Empty lines are skipped. What is no path, or exceeds a limit of the server, is counted, and the
-first few of them are shown with the reason. Exit code 1 if the server refused any, or if nothing
+first few of them are shown with the reason. How large the server is in the end it tells those alone
+who have the whole host. Exit code 1 if the server refused any, or if nothing
 could be stored at all.
 
 Examples:
@@ -98,7 +101,7 @@ impl Import {
             .get()
             .and_then(|results| results.get_anchor())
             .map_err(|error| CliError::call(&what, &error))?;
-        let before = HostInfo::ask(&context.connection).await?;
+        let before = HostInfo::ask_if_told(&context.connection).await?;
         let started = Instant::now();
         let mut tally = Tally { show: self.show, ..Tally::default() };
         let progress = Progress::new(self.quiet || context.output.is_json());
@@ -114,14 +117,14 @@ impl Import {
         let imported = importing.run(lines, &mut tally).await;
         let took = started.elapsed();
         let after = match imported {
-            Ok(()) => HostInfo::ask(&context.connection).await,
+            Ok(()) => HostInfo::ask_if_told(&context.connection).await,
             Err(error) => Err(error),
         };
-        let known = after.as_ref().ok();
+        let (before, known) = (before.as_ref(), after.as_ref().ok().and_then(Option::as_ref));
         match context.output.is_json() {
-            true => context.output.line(tally.json(took, &before, known))?,
+            true => context.output.line(tally.json(took, before, known))?,
             false => tally
-                .report(took, &before, known)
+                .report(took, before, known)
                 .into_iter()
                 .try_for_each(|line| context.output.line(line))?,
         }
@@ -198,7 +201,7 @@ impl Importing<'_> {
         self.calls.push(Box::pin(async move {
             let answer = sent.await;
             // The end of the connection reaches every call as if the server had answered it.
-            let connected = answer.is_ok() || host.info_request().send().promise.await.is_ok();
+            let connected = answer.is_ok() || is_connected(&host).await;
             Stored { line, answer, connected }
         }));
         Ok(())
@@ -215,6 +218,15 @@ impl Importing<'_> {
             Err(error) => tally.rejected(stored.line, reason(&error)),
         }
         Ok(())
+    }
+}
+
+/// Whether the server answers a call, and be it that there is none of that name: whose root is an anchor is
+/// told nothing of the host.
+async fn is_connected(host: &host::Client) -> bool {
+    match host.info_request().send().promise.await {
+        Ok(_) => true,
+        Err(error) => error.kind == capnp::ErrorKind::Unimplemented,
     }
 }
 
@@ -266,8 +278,14 @@ impl Tally {
         self.stored as f64 / took.as_secs_f64().max(1e-9)
     }
 
-    /// What became of the lines; `after` is unknown if the import could not be finished.
-    fn report(&self, took: Duration, before: &HostInfo, after: Option<&HostInfo>) -> Vec<String> {
+    /// What became of the lines, and of the server if that tells; `after` is unknown as well if the import
+    /// could not be finished.
+    fn report(
+        &self,
+        took: Duration,
+        before: Option<&HostInfo>,
+        after: Option<&HostInfo>,
+    ) -> Vec<String> {
         let stored = counted(self.stored, "path");
         let rate = grouped(self.rate(took) as u64);
         let mut lines = vec![format!("stored {stored} in {} ({rate}/s)", duration(took))];
@@ -291,11 +309,11 @@ impl Tally {
         if self.empty > 0 {
             lines.push(format!("skipped {}", counted(self.empty, "empty line")));
         }
-        lines.extend(after.map(|after| growth(before, after)));
+        lines.extend(before.zip(after).map(|(before, after)| growth(before, after)));
         lines
     }
 
-    fn json(&self, took: Duration, before: &HostInfo, after: Option<&HostInfo>) -> Json {
+    fn json(&self, took: Duration, before: Option<&HostInfo>, after: Option<&HostInfo>) -> Json {
         let shown = self.shown.values().map(|refusal| {
             let path = String::from_utf8_lossy(&refusal.line.text);
             json!({"line": refusal.line.number, "path": path, "reason": refusal.reason})
@@ -308,8 +326,8 @@ impl Tally {
             "refusals": shown.collect::<Vec<_>>(),
             "seconds": took.as_secs_f64(),
             "pathsPerSecond": self.rate(took),
-            "nodesBefore": before.nodes,
-            "residentBytesBefore": before.resident_bytes,
+            "nodesBefore": before.map(|before| before.nodes),
+            "residentBytesBefore": before.map(|before| before.resident_bytes),
             "server": after.map(HostInfo::json),
         })
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use capnp::capability::Response;
 use clap::Args;
+use killick_schema::api::host_capnp::host::info_results;
 use serde_json::json;
 
 use super::Context;
@@ -42,7 +44,22 @@ pub(super) struct HostInfo {
 impl HostInfo {
     pub(super) async fn ask(connection: &Connection) -> Result<Self, CliError> {
         let asked = connection.host().info_request().send().promise;
-        let response = connection.answer("info", asked).await?;
+        Self::read(&connection.answer("info", asked).await?)
+    }
+
+    /// The same, if this client is told: one whose root is an anchor, and not the host, is not.
+    pub(super) async fn ask_if_told(connection: &Connection) -> Result<Option<Self>, CliError> {
+        let asked = connection.host().info_request().send().promise;
+        let told = async {
+            match asked.await {
+                Err(error) if error.kind == capnp::ErrorKind::Unimplemented => Ok(None),
+                told => told.map(Some),
+            }
+        };
+        connection.answer("info", told).await?.as_ref().map(Self::read).transpose()
+    }
+
+    fn read(response: &Response<info_results::Owned>) -> Result<Self, CliError> {
         let read = || {
             let info = response.get()?.get_info()?;
             Ok(HostInfo {

@@ -91,7 +91,6 @@ fn clients_with_a_line_meet_over_tls_and_each_sees_what_is_below_its_root() {
         &["info"][..],
         &["clients"],
         &["top", "--count", "1"],
-        &["bench", "load", "--duration", "10ms"],
         &["ls", "/"],
         &["load", "/self/secret"],
         &["store", "/self/x", "1"],
@@ -99,8 +98,27 @@ fn clients_with_a_line_meet_over_tls_and_each_sees_what_is_below_its_root() {
         let ran = secured.run("alice", arguments);
         assert!(ran.error(1).contains("or does not offer it to you"), "{arguments:?}: {ran:?}");
     }
-    let bench = secured.run("admin", &["bench", "load", "--duration", "50ms", "--json"]);
-    assert!(bench.json()[0]["operations"].as_u64() > Some(0), "{bench:?}");
+}
+
+#[test]
+fn what_needs_no_more_than_an_anchor_works_below_one() {
+    let secured = Secured::start(&[("alice", "/team/alice"), ("admin", "/")]);
+    for (client, knows_host) in [("alice", false), ("admin", true)] {
+        let bench = secured.run(client, &["bench", "load", "--duration", "50ms", "--json"]);
+        assert!(bench.json()[0]["operations"].as_u64() > Some(0), "{bench:?}");
+        assert_eq!(bench.json()[0]["serverCpuMicros"].is_f64(), knows_host, "{bench:?}");
+        let bench = secured.run(client, &["bench", "walk", "--duration", "50ms"]);
+        assert_eq!(bench.ok().contains(" -\n"), !knows_host, "{bench:?}");
+
+        // What is refused does not end it either.
+        let long = "d/".repeat(200);
+        let lines = format!("a\n{long}\nb\n");
+        let imported = run(&mut secured.command(client, &["import", "-"]), lines.as_bytes());
+        assert!(imported.text().starts_with("stored 2 paths"), "{imported:?}");
+        assert_eq!(imported.text().contains("\nserver: "), knows_host, "{imported:?}");
+        assert_eq!(secured.run(client, &["ls"]).ok().lines().next(), Some("a"));
+    }
+    assert_eq!(secured.run("admin", &["load", "team/alice/b"]).ok(), "b\n");
 }
 
 #[test]

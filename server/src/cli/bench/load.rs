@@ -114,15 +114,14 @@ impl Load {
         let host = wire.ask(frames::bootstrap).await?.export(0)?;
         let folder = wire.walk(host, path).await?;
         let node = wire.walk(folder, "node").await?;
-        let of_cell = |_: any_pointer::Builder<'_>| Ok(());
-        let cell = wire.ask(|id| frames::single(id, node, CELL, of_cell)).await?;
-        let (load_from, store_to) = (cell.export(0)?, cell.export(1)?);
-        wire.ask(|id| frames::single(id, store_to, STORE, fill_store)).await?;
         let operation = match workload {
             Workload::Walk => walk(folder)?,
-            Workload::Get => get(folder)?,
-            Workload::Load => one(load_from, LOAD, |_| Ok(()))?,
-            Workload::Store => store(store_to)?,
+            Workload::Get => {
+                wire.fill(node).await?;
+                get(folder)?
+            }
+            Workload::Load => one(wire.fill(node).await?.0, LOAD, |_| Ok(()))?,
+            Workload::Store => store(wire.fill(node).await?.1)?,
             Workload::Create => create(folder)?,
             Workload::Send => {
                 let made =
@@ -130,7 +129,8 @@ impl Load {
                 send(made.export(0)?)?
             }
             Workload::Mixed => {
-                let operations = vec![get(folder)?, store(store_to)?, create(folder)?];
+                let (_, storer) = wire.fill(node).await?;
+                let operations = vec![get(folder)?, store(storer)?, create(folder)?];
                 let mut cycle = vec![0; 20];
                 (cycle[5], cycle[15]) = (1, 2);
                 return Ok(Load { wire, cycle, operations, next: 0 });
@@ -372,6 +372,14 @@ impl Wire {
             }
             self.exchange().await?;
         }
+    }
+
+    /// Stores something in the cell of an anchor: the exports of its loader and its storer.
+    async fn fill(&mut self, node: u32) -> Result<(u32, u32), LoadError> {
+        let cell = self.ask(|id| frames::single(id, node, CELL, |_| Ok(()))).await?;
+        let (loader, storer) = (cell.export(0)?, cell.export(1)?);
+        self.ask(|id| frames::single(id, storer, STORE, fill_store)).await?;
+        Ok((loader, storer))
     }
 
     /// The export of the anchor at `path`.

@@ -23,6 +23,7 @@ const AFTER_HELP: &str = "\
 Each connection sends the next operation when one is done, so that as many as --in-flight are always
 under way. An answer's time is from the moment when its question was ready to be sent. 'server cpu' is
 what the server's whole process took for one operation, other clients included: use a server of its own.
+It is told only to those who have the whole host.
 Messages are built once and sent many times: the client takes little of the machine.
 
 The anchors that it works on lie under one whose name begins with 'bench-' and go with it.
@@ -75,8 +76,8 @@ struct Row {
     in_flight: u32,
     duration: Duration,
     measured: Measured,
-    /// Processor time of the server for one operation, in microseconds.
-    cpu_micros: f64,
+    /// Processor time of the server for one operation, in microseconds, if the server tells.
+    cpu_micros: Option<f64>,
 }
 
 const COLUMNS: [&str; 9] = [
@@ -115,7 +116,7 @@ impl Row {
             micros(0.99),
             micros(0.999),
             micros(1.0),
-            format!("{:.2}", self.cpu_micros),
+            self.cpu_micros.map_or_else(|| "-".to_owned(), |micros| format!("{micros:.2}")),
         ]
     }
 
@@ -140,7 +141,7 @@ impl Row {
             "p99Micros": self.micros(0.99),
             "p999Micros": self.micros(0.999),
             "maxMicros": self.micros(1.0),
-            "serverCpuMicros": (self.cpu_micros * 1e3).round() / 1e3,
+            "serverCpuMicros": self.cpu_micros.map(|micros| (micros * 1e3).round() / 1e3),
         })
     }
 
@@ -229,7 +230,7 @@ impl Bench {
             Load::prepare(at, workload, &path, self.children).await
         });
         let mut loads = try_join_all(prepare).await.map_err(failed)?;
-        let before = HostInfo::ask(connection).await?;
+        let before = HostInfo::ask_if_told(connection).await?;
         let from = Instant::now() + warm_up(self.duration);
         let span = Span { from, until: from + self.duration };
         let runs = try_join_all(loads.iter_mut().map(|load| load.run(in_flight, span)));
@@ -237,15 +238,17 @@ impl Bench {
         let limit = context.timeout.map(|limit| limit + self.duration + warm_up(self.duration));
         let stuck = || CliError::failed(&what, "the last operations were not answered");
         let runs = within(limit, runs).await.ok_or_else(stuck)?.map_err(failed)?;
-        let after = HostInfo::ask(connection).await?;
+        let after = HostInfo::ask_if_told(connection).await?;
         let mut measured = Measured::new();
         for run in runs {
             measured.done += run.done;
             // Both have the same bounds.
             let _ = measured.latency.add(&run.latency);
         }
-        let cpu = after.cpu_micros.saturating_sub(before.cpu_micros);
-        let cpu_micros = cpu as f64 / measured.done.max(1) as f64;
+        let cpu_micros = before.zip(after).map(|(before, after)| {
+            let cpu = after.cpu_micros.saturating_sub(before.cpu_micros);
+            cpu as f64 / measured.done.max(1) as f64
+        });
         let duration = self.duration;
         Ok(Row { workload, connections, in_flight, duration, measured, cpu_micros })
     }
