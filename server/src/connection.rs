@@ -114,8 +114,7 @@ pub(crate) async fn run<S>(
     if let Some(limit) = end.limit() {
         session.hit(limit);
     }
-    let name = end.limit().map(|limit| limit.to_string()).unwrap_or_default();
-    match end.reason(session.config()).map(|reason| reason + &name) {
+    match end.reason(session.config()) {
         None => debug!(connection, peer, calls, ?age, "connection ended"),
         Some(reason) => warn!(connection, peer, calls, ?age, %reason, "connection closed"),
     }
@@ -134,11 +133,12 @@ impl End {
         }
     }
 
-    /// Why the connection had to be closed, if it did not end in order.
-    fn reason(self, config: &Config) -> Option<String> {
-        Some(match self {
+    /// Why the connection had to be closed, if it did not end in order, with the limit's name if one was met.
+    fn reason(&self, config: &Config) -> Option<String> {
+        let name = self.limit().map(|limit| limit.to_string()).unwrap_or_default();
+        let words = match self {
             End::Orderly => return None,
-            End::Broken(error) => reason(&error),
+            End::Broken(error) => reason(error),
             End::Overflowed => {
                 let limit = max_output(config);
                 format!("answers would exceed their limit of {limit} bytes that wait to be written")
@@ -163,7 +163,14 @@ impl End {
             }
             End::Revoked => "its access was revoked".into(),
             End::Panicked => "internal error".into(),
-        })
+        };
+        Some(words + &name)
+    }
+
+    /// The message that tells the client why its connection ends: if for nothing of its own, as the server
+    /// stops.
+    fn farewell(&self, config: &Config) -> Vec<u8> {
+        net::farewell(self.reason(config).as_deref().unwrap_or("the server is stopping"))
     }
 }
 
@@ -235,26 +242,23 @@ where
     let config = session.config();
     let end = tokio::select! {
         ended = &mut rpc => ended_by_itself(ended, calls.cause()),
-        () = gate.stalled(config.write_timeout) => cut_off(&gate, &calls, rpc, End::Stalled).await,
+        () = gate.stalled(config.write_timeout) => cut_off(config, &gate, &calls, rpc, End::Stalled).await,
         limit = calls.stuck(config.write_timeout) => {
-            cut_off(&gate, &calls, rpc, End::Stuck(limit)).await
+            cut_off(config, &gate, &calls, rpc, End::Stuck(limit)).await
         }
         () = calls.over() => {
             let end = End::Broken(calls.too_many_bytes());
-            cut_off(&gate, &calls, rpc, end).await
+            cut_off(config, &gate, &calls, rpc, end).await
         }
-        () = gate.overflows() => cut_off(&gate, &calls, rpc, End::Overflowed).await,
-        () = gate.trickles(config.read_timeout) => cut_off(&gate, &calls, rpc, End::Trickled).await,
-        () = client.revoked(session.shared()) => cut_off(&gate, &calls, rpc, End::Revoked).await,
+        () = gate.overflows() => cut_off(config, &gate, &calls, rpc, End::Overflowed).await,
+        () = gate.trickles(config.read_timeout) => cut_off(config, &gate, &calls, rpc, End::Trickled).await,
+        () = client.revoked(session.shared()) => cut_off(config, &gate, &calls, rpc, End::Revoked).await,
         () = gate.idle(config.idle_timeout) => {
-            return match say_good_bye(session, &gate, &calls, rpc, disconnector).await {
-                End::Orderly => End::Idle,
-                end => end,
-            };
+            return say_good_bye(session, &gate, &calls, (rpc, disconnector), End::Idle).await;
         }
         _ = stop.wait_for(|stopped| *stopped) => {
             let _ = timeout(config.drain_timeout, session.drained()).await;
-            return say_good_bye(session, &gate, &calls, rpc, disconnector).await;
+            return say_good_bye(session, &gate, &calls, (rpc, disconnector), End::Orderly).await;
         }
     };
     // The system may have ended without letting go: after a failed write, and after a panic.
@@ -273,29 +277,30 @@ fn ended_by_itself(ended: Result<Result<(), Error>, JoinError>, cause: Option<Er
     }
 }
 
-/// Ends a connection whose client is not to be told, for `end`.
-async fn cut_off<S>(
+/// Ends a connection at once, for `end`: the client is told if that takes no time.
+async fn cut_off<S: AsyncWrite + Unpin>(
+    config: &Config,
     gate: &net::Gate<S>,
     calls: &net::Calls,
     rpc: JoinHandle<Result<(), Error>>,
     end: End,
 ) -> End {
-    gate.close();
+    gate.close_with(&end.farewell(config));
     calls.lift();
     let _ = timeout(END_TIMEOUT, rpc).await;
     end
 }
 
-/// Ends a connection from our side: the client is told, and what was written to it gets some time to
-/// be read.
+/// Ends a connection from our side, for `end`: the client is told, and what was written to it gets some time
+/// to be read.
 async fn say_good_bye<S>(
     session: &Session,
     gate: &net::Gate<S>,
     calls: &net::Calls,
-    mut rpc: JoinHandle<Result<(), Error>>,
-    disconnector: Disconnector<Side>,
+    (mut rpc, disconnector): (JoinHandle<Result<(), Error>>, Disconnector<Side>),
+    end: End,
 ) -> End {
-    gate.mute();
+    gate.mute(end.farewell(session.config()));
     let flushed = async {
         session.ends();
         let _ = disconnector.await;
@@ -311,7 +316,7 @@ async fn say_good_bye<S>(
     };
     match ended {
         Some(Err(_)) => End::Panicked,
-        _ => End::Orderly,
+        _ => end,
     }
 }
 

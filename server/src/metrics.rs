@@ -260,7 +260,8 @@ impl Collector for Scrape {
             )?)?;
         }
 
-        let help = "What clients were refused or cut off for, by the setting that says so, or 'grant'";
+        let help =
+            "What clients were refused or cut off for, by the setting that says so, or 'grant'";
         let mut limits =
             encoder.encode_descriptor("limits_hit", help, None, MetricType::Counter)?;
         for (limit, name) in Limit::ALL {

@@ -110,10 +110,15 @@ impl Connection {
         self.identity.as_ref()
     }
 
-    /// Resolves when the connection has ended.
-    pub(crate) async fn ended(&mut self) {
+    /// Resolves when the connection has ended: the error of `what` that this is.
+    pub(crate) async fn ended(&mut self, what: &str) -> CliError {
         // An error here is a task that was cancelled: the connection is gone as well.
         let _ = (&mut self.driver).await;
+        // Whatever is called then is told why.
+        match self.host.info_request().send().promise.await {
+            Err(error) => self.call_error(what, &error),
+            Ok(_) => CliError::failed(what, format!("{} closed the connection", self.address)),
+        }
     }
 
     /// Waits for the answer to a call, no longer than the time allowed for one.

@@ -101,13 +101,7 @@ impl Load {
             return Err(CliError::nothing(what, format!("the cell was empty for {limit}")));
         };
         let waited = waited.map_err(no_half(Right::Load));
-        let response = waited.map_err(|error| match error.kind {
-            // What it waits for is the server's own.
-            capnp::ErrorKind::Disconnected => {
-                CliError::failed(what, format!("{} closed the connection", connection.address()))
-            }
-            _ => connection.call_error(what, &error),
-        })?;
+        let response = waited.map_err(|error| connection.call_error(what, &error))?;
         let results = response.get().map_err(|error| CliError::call(what, &error))?;
         self.read(what, results.get_value(), results.get_revision())
     }

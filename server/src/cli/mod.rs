@@ -192,10 +192,7 @@ impl Context {
         self.output.flush()?;
         tokio::select! {
             () = interrupt.received() => Ok(()),
-            () = self.connection.ended() => {
-                let why = format!("{} closed the connection", self.connection.address());
-                Err(CliError::failed(what, why))
-            }
+            error = self.connection.ended(what) => Err(error),
         }
     }
 }

@@ -60,12 +60,16 @@ impl Watch {
     pub(super) async fn run(self, server: Server, mut output: Output) -> Result<(), CliError> {
         let what = format!("watch {}", self.path.spelled());
         let mut interrupt = Interrupt::listen()?;
-        let failed = |error: Error| {
-            let why = match &error {
-                Error::Connect { address, error } => why_unreachable(address, error),
-                _ => error.to_string(),
-            };
-            CliError::failed(&what, why)
+        let failed = |error: Error| CliError::failed(&what, reason(&error));
+        let address = server.address.clone();
+        let lost = |error: Error| match error {
+            // It was there, and now it is not.
+            Error::Connect { .. } => {
+                let why = reason(&error);
+                let lost = format!("{address} closed the connection, and is not there any more");
+                CliError::failed(&what, format!("{lost}: {why}"))
+            }
+            error => failed(error),
         };
         let through = server.through.clone();
         let client = connect(server).await.map_err(failed)?;
@@ -93,7 +97,7 @@ impl Watch {
         let mut left = self.count;
         while left != Some(0) {
             let change = tokio::select! {
-                change = watch.next() => change.map_err(failed)?,
+                change = watch.next() => change.map_err(lost)?,
                 () = interrupt.received() => return Ok(()),
             };
             let value = self.value_of(&change).map_err(|error| CliError::call(&what, &error))?;
@@ -134,6 +138,14 @@ impl Watch {
             told["emptied"] = json!(children.emptied);
         }
         told
+    }
+}
+
+/// What an error says, in words for people.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Connect { address, error } => why_unreachable(address, error),
+        _ => error.to_string(),
     }
 }
 

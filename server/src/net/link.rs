@@ -25,10 +25,19 @@ const FIRST_SEGMENT_WORDS: u32 = 64;
 
 /// The message that tells a client that there is nothing for it, at the moment, and why.
 pub(crate) fn abort(reason: &str) -> Vec<u8> {
+    last(reason, exception::Type::Overloaded)
+}
+
+/// The message that tells a client why its connection ends.
+pub(crate) fn farewell(reason: &str) -> Vec<u8> {
+    last(reason, exception::Type::Disconnected)
+}
+
+fn last(reason: &str, kind: exception::Type) -> Vec<u8> {
     let mut message = Builder::new_default();
     let mut abort = message.init_root::<message::Builder<'_>>().init_abort();
     abort.set_reason(reason);
-    abort.set_type(exception::Type::Overloaded);
+    abort.set_type(kind);
     capnp::serialize::write_message_to_words(&message)
 }
 
@@ -288,6 +297,11 @@ impl IncomingMessage for Instead {
     }
 }
 
+fn is_abort(message: &Builder<HeapAllocator>) -> bool {
+    let root = message.get_root_as_reader::<message::Reader<'_>>();
+    root.is_ok_and(|root| matches!(root.which(), Ok(message::Abort(_))))
+}
+
 /// A message that is being made.
 struct Outgoing<S> {
     message: Builder<HeapAllocator>,
@@ -330,10 +344,14 @@ impl<S: 'static> OutgoingMessage for Outgoing<S> {
         if let Ok(body) = message.get_root_as_reader() {
             calls.sent(body, message.size_in_words().saturating_mul(8));
         }
-        stream.send(|output| {
-            // A vector takes whatever is written.
-            let _: Result<(), Error> = capnp::serialize::write_message(output, &message);
-        });
+        // The RPC system's own last words would tell of its insides.
+        match stream.last_words(|| is_abort(&message)) {
+            Some(words) => stream.send(|output| output.extend(words)),
+            None => stream.send(|output| {
+                // A vector takes whatever is written.
+                let _: Result<(), Error> = capnp::serialize::write_message(output, &message);
+            }),
+        }
         drop(making);
         (Promise::ok(()), Rc::new(message))
     }

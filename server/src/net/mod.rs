@@ -43,7 +43,7 @@ use tokio::time::Instant;
 use calls::Received;
 pub(crate) use calls::{Amount, Calls, HELD, MAX_CHAIN};
 use framing::{Frames, Segments, SharedSegments};
-pub(crate) use link::{Network, abort};
+pub(crate) use link::{Network, abort, farewell};
 
 use crate::stats::Stats;
 
@@ -73,6 +73,8 @@ struct State<S> {
     written: usize,
     /// Nothing is read any more, not even the end.
     muted: bool,
+    /// The message that tells the client why the connection ends, in place of the RPC system's own.
+    last_words: Option<Vec<u8>>,
     /// The most bytes that may wait to be written, and whether there were more.
     max_output: usize,
     overflowed: bool,
@@ -145,6 +147,7 @@ fn gate<S>(
         output: Vec::new(),
         written: 0,
         muted: false,
+        last_words: None,
         max_output,
         overflowed: false,
         blocked: None,
@@ -165,10 +168,30 @@ fn gate<S>(
     (Gate { state, blocks, parts, overflow }, stream)
 }
 
+impl<S: AsyncWrite + Unpin> Gate<S> {
+    /// [Closes](Self::close), and writes `message` before if nothing waits to be written, as far as the
+    /// stream takes it at once.
+    pub(crate) fn close_with(&self, message: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        let is_free = state.output.is_empty() && state.blocked.is_none() && !state.overflowed;
+        if let Some(stream) = state.stream.as_mut().filter(|_| is_free) {
+            let mut cx = Context::from_waker(Waker::noop());
+            // What is not written the client does without.
+            if Pin::new(&mut *stream).poll_write(&mut cx, message).is_ready() {
+                let _ = Pin::new(stream).poll_flush(&mut cx);
+            }
+        }
+        drop(state);
+        self.close();
+    }
+}
+
 impl<S> Gate<S> {
-    /// Has reads wait for ever. Writes go on.
-    pub(crate) fn mute(&self) {
-        self.state.borrow_mut().muted = true;
+    /// Has reads wait for ever, and the client told by `message` when the RPC system ends. Writes go on.
+    pub(crate) fn mute(&self, message: Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        state.muted = true;
+        state.last_words = Some(message);
     }
 
     /// Ends the stream for both halves, at once and for good.
@@ -308,6 +331,12 @@ impl<S: AsyncRead + Unpin> Stream<S> {
 }
 
 impl<S> Stream<S> {
+    /// What the client is to be told instead of a message, if that one `is_last` and the RPC system is not
+    /// to say it in its own words.
+    fn last_words(&self, is_last: impl FnOnce() -> bool) -> Option<Vec<u8>> {
+        self.state.borrow_mut().last_words.take_if(|_| is_last())
+    }
+
     /// Has the message that `write` appends written, some time.
     fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.borrow_mut();

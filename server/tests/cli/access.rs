@@ -150,7 +150,7 @@ fn a_line_that_goes_ends_its_connections_and_a_bad_file_changes_nothing() {
     let mut held = secured
         .command("bob", &["walk", "held"])
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("to start");
     let mut line = String::new();
@@ -175,6 +175,8 @@ fn a_line_that_goes_ends_its_connections_and_a_bad_file_changes_nothing() {
     assert!(log[0].contains("INFO reloaded"), "{log:?}");
     assert!(log[1].contains("reason=its access was revoked"), "{log:?}");
     assert_eq!(wait(&mut held).code(), Some(1));
+    let told = std::io::read_to_string(held.stderr.take().expect("a pipe")).expect("text");
+    assert_eq!(told, "killick: walk held: its access was revoked\n");
     secured.run("alice", &["lookup", "bob/held"]).error(3);
 }
 

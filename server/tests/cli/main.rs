@@ -5,6 +5,7 @@ mod capabilities;
 mod certificates;
 mod channels;
 mod demo;
+mod ending;
 mod errors;
 mod grants;
 mod holding;

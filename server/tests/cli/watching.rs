@@ -147,7 +147,11 @@ fn watch_goes_on_with_a_server_that_comes_back_and_ends_without_one() {
     assert_eq!(server.interrupt().code(), Some(0));
     let (code, stderr) = impatient.ended();
     assert_eq!(code, Some(1));
-    let line = "killick: watch a: no such file or directory (is a server running there? 'killick serve' starts one)\n";
+    let line = format!(
+        "killick: watch a: {} closed the connection, and is not there any more: no such file or \
+         directory (is a server running there? 'killick serve' starts one)\n",
+        server.address()
+    );
     assert_eq!(stderr, line);
     server.start_again();
     // Another server, and an empty one.
@@ -216,6 +220,6 @@ fn load_that_waits_ends_with_the_server() {
     let waiting = Watching::begin(command);
     eventually("it waits", || server.nodes() == 2);
     assert_eq!(server.interrupt().code(), Some(0));
-    let line = format!("killick: load a: {} closed the connection\n", server.address());
+    let line = "killick: load a: the server is stopping\n".to_owned();
     assert_eq!(waiting.ended(), (Some(1), line));
 }

@@ -12,6 +12,7 @@ use killick_schema::api::anchor_capnp::anchor::{self, loader, storer};
 use killick_schema::api::channel_capnp::{recver, sender};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
+use super::super::connection::within;
 use super::frames::{self, Answer, Incoming, NAME, QUESTIONS, Target, Template};
 
 /// What a load does.
@@ -103,14 +104,15 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Connects, and prepares for `workload`, below a path of this connection's own.
+    /// Connects within `limit`, and prepares for `workload`, below a path of this connection's own.
     pub(super) async fn prepare(
-        (address, identity): (&Address, Option<&Identity>),
+        (address, identity, limit): (&Address, Option<&Identity>, Option<Duration>),
         workload: Workload,
         path: &str,
         children: u32,
     ) -> Result<Self, LoadError> {
-        let mut wire = Wire::connect(address, identity).await?;
+        let connected = within(limit, Wire::connect(address, identity)).await;
+        let mut wire = connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         let host = wire.ask(frames::bootstrap).await?.export(0)?;
         let folder = wire.walk(host, path).await?;
         let node = wire.walk(folder, "node").await?;
@@ -302,6 +304,9 @@ impl Answer {
     }
 }
 
+/// How long is read from a stream that takes nothing more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A stream, and what goes over it.
 struct Wire {
     reader: ReadHalf<Stream>,
@@ -327,7 +332,37 @@ impl Wire {
     }
 
     /// Writes or reads what can be, at least something.
-    async fn exchange(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the server said before it closed the connection, if it has, and else what the system says.
+    async fn exchange(&mut self) -> Result<(), LoadError> {
+        match self.write_or_read().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.last_words().await.map_or(error.into(), LoadError::Call)),
+        }
+    }
+
+    /// What the server said last, if that tells why it takes nothing more.
+    async fn last_words(&mut self) -> Option<capnp::Error> {
+        let rest = async { while !matches!(self.read().await, Err(_) | Ok(0)) {} };
+        // It is there already, if it ever comes.
+        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+        loop {
+            match self.incoming.answer(false) {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        let count = self.reader.read(self.incoming.spare()).await?;
+        self.incoming.fill(count);
+        Ok(count)
+    }
+
+    async fn write_or_read(&mut self) -> io::Result<()> {
         let (done, rest) = (self.is_flushed(), &self.outgoing[self.written..]);
         let writer = &mut self.writer;
         let write = async {

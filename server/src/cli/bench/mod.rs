@@ -13,7 +13,7 @@ use futures::future::try_join_all;
 use serde_json::json;
 
 use self::load::{Load, LoadError, Measured, Span, Workload, warm_up};
-use super::connection::within;
+use super::connection::{why_unreachable, within};
 use super::error::CliError;
 use super::info::HostInfo;
 use super::text::{columns, grouped};
@@ -221,12 +221,23 @@ impl Bench {
         let failed = |error| match error {
             LoadError::Call(error) => CliError::call(&what, &error),
             LoadError::Io(error) => {
-                CliError::failed(&what, format!("{}: {error}", connection.address()))
+                let address = connection.address();
+                CliError::failed(
+                    &what,
+                    match error.kind() {
+                        io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::BrokenPipe
+                        | io::ErrorKind::ConnectionReset => {
+                            format!("{address} closed the connection")
+                        }
+                        _ => format!("{address}: {}", why_unreachable(address, &error)),
+                    },
+                )
             }
         };
         let prepare = (0..connections).map(|number| async move {
             let path = format!("bench-{}/{number}", std::process::id());
-            let at = (connection.address(), connection.identity());
+            let at = (connection.address(), connection.identity(), context.timeout);
             Load::prepare(at, workload, &path, self.children).await
         });
         let mut loads = try_join_all(prepare).await.map_err(failed)?;
