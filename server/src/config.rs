@@ -140,6 +140,11 @@ impl Default for Config {
     }
 }
 
+/// The most threads: more than any machine has cores for.
+const MAX_THREADS: usize = 1024;
+/// The smallest limit of messages: what a call takes without much of a path.
+const MIN_MESSAGE_BYTES: usize = 1024;
+
 /// Room in a message for a call without its path and value.
 const CALL_BYTES: usize = 8 * 1024;
 
@@ -154,6 +159,26 @@ impl Config {
             write_timeout: Duration::from_millis(500),
             drain_timeout: Duration::from_millis(500),
             ..Config::default()
+        }
+    }
+
+    /// The first setting, by its name, that no server can work with, and why.
+    pub(crate) fn unusable(&self) -> Option<(&'static str, String)> {
+        let nothing = |what: &str| format!("0 would let {what}");
+        let threads = self.threads.get();
+        match self {
+            Config { max_connections: 0, .. } => Some(("max-connections", nothing("nobody in"))),
+            Config { max_calls: 0, .. } => Some(("max-calls", nothing("nobody call anything"))),
+            _ if threads > MAX_THREADS => {
+                let reason = format!("{threads} are more than the {MAX_THREADS} that are of use");
+                Some(("threads", reason))
+            }
+            Config { max_message_bytes: Some(bytes), .. } if *bytes < MIN_MESSAGE_BYTES => {
+                let reason =
+                    format!("{bytes} bytes have no room for a call; {MIN_MESSAGE_BYTES} do");
+                Some(("max-message-bytes", reason))
+            }
+            _ => None,
         }
     }
 

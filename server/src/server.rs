@@ -29,6 +29,13 @@ pub enum StartError {
     NoAddress,
     /// One of the addresses cannot be listened on.
     Listen(ListenError),
+    /// No server can work with the value of a setting.
+    Unusable {
+        /// The setting's name, as the command line has it.
+        setting: &'static str,
+        /// What is wrong with the value.
+        reason: String,
+    },
     /// [`Config::metrics`] cannot be listened on.
     Metrics {
         /// The address as given.
@@ -50,6 +57,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::NoAddress => f.write_str("no address to listen on"),
             StartError::Listen(error) => error.fmt(f),
+            StartError::Unusable { setting, reason } => write!(f, "{setting}: {reason}"),
             StartError::Metrics { address, error } => {
                 write!(f, "cannot answer HTTP at {address}: {error}")
             }
@@ -64,7 +72,9 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::NoAddress | StartError::Panicked { .. } => None,
+            StartError::NoAddress | StartError::Unusable { .. } | StartError::Panicked { .. } => {
+                None
+            }
             StartError::Listen(error) => error.source(),
             StartError::Metrics { error, .. } | StartError::Io(error) => Some(error),
         }
@@ -121,9 +131,7 @@ impl Server {
     /// # Errors
     /// Nothing is left behind: either all addresses are listened on or none.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        if config.listen.is_empty() {
-            return Err(StartError::NoAddress);
-        }
+        usable(&config)?;
         let acceptor = runtime()?;
         let bound = {
             let _within = acceptor.enter();
@@ -183,9 +191,7 @@ impl Server {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn check(config: &Config) -> Result<(), StartError> {
-        if config.listen.is_empty() {
-            return Err(StartError::NoAddress);
-        }
+        usable(config)?;
         for address in &config.listen {
             Listener::check(address, config)?;
         }
@@ -225,8 +231,12 @@ impl Server {
     /// Has the server go by `config`: its own bounds for connections from now on, the bounds of what all
     /// share, and who may connect, at once: a connection that would not get now what it has is closed.
     /// [`listen`](Config::listen), [`threads`](Config::threads) and
-    /// [`limits`](Config::limits) stay as they are until the next start; if they differ, the log says so.
+    /// [`limits`](Config::limits) stay as they are until the next start; if they differ, the log says so, as it
+    /// does if nothing changes because no server can work with `config`.
     pub fn reload(&self, config: Config) {
+        if let Some((setting, reason)) = config.unusable() {
+            return warn!(error = %format_args!("{setting}: {reason}"), "not reloaded");
+        }
         let before = self.shared.config();
         let differ = [
             ("addresses", config.listen != before.listen),
@@ -287,6 +297,17 @@ impl Drop for Server {
             // A thread that panicked has nothing left to stop.
             let _ = thread.join();
         }
+    }
+}
+
+/// Whether a server can work with `config`, wherever it listens.
+fn usable(config: &Config) -> Result<(), StartError> {
+    if config.listen.is_empty() {
+        return Err(StartError::NoAddress);
+    }
+    match config.unusable() {
+        Some((setting, reason)) => Err(StartError::Unusable { setting, reason }),
+        None => Ok(()),
     }
 }
 

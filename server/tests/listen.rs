@@ -305,7 +305,7 @@ fn serve_ends_with_an_error_when_a_thread_of_the_server_panics() {
 #[test]
 fn a_server_whose_standard_error_is_closed_goes_on_serving() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_killick"))
-        .args(["serve", "--listen", "tcp:127.0.0.1:0", "--max-connections", "0"])
+        .args(["serve", "--listen", "tcp:127.0.0.1:0", "--max-connections", "1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -315,6 +315,7 @@ fn a_server_whose_standard_error_is_closed_goes_on_serving() {
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     stdout.read_line(&mut line).expect("a line");
     let address = line.trim().strip_prefix("listening on tcp:").expect("an address").to_owned();
+    let _only = TcpStream::connect(&address).expect("connected");
     let answers: Vec<_> = (0..3)
         .map(|_| {
             let mut answer = Vec::new();

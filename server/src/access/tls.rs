@@ -58,9 +58,13 @@ impl Tls {
     /// A server that shows `identity`, and takes clients with a certificate of its authorities.
     ///
     /// # Errors
-    /// rustls does not take it.
+    /// rustls does not take it, or its certificate is not for servers.
     pub fn new(identity: &Identity) -> Result<Self, TlsError> {
         let refused = |error: &dyn fmt::Display| TlsError(error.to_string());
+        if identity.chain().first().is_some_and(|certificate| !is_for_servers(certificate)) {
+            let why = "the certificate is one of a client, not of a server: 'killick cert host' makes those";
+            return Err(TlsError(why.into()));
+        }
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
         let authorities = identity.authorities().clone();
         let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider.clone())
@@ -98,6 +102,16 @@ impl Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Tls").field(&self.fingerprint).finish()
+    }
+}
+
+/// Whether clients take a certificate of a server: one that says what it is for says that.
+fn is_for_servers(certificate: &[u8]) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return true };
+    match parsed.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.any || usage.value.server_auth,
+        // What cannot be read is for rustls to judge.
+        Ok(None) | Err(_) => true,
     }
 }
 

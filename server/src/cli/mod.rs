@@ -45,9 +45,11 @@ mod value;
 mod walk;
 mod watch;
 
+use std::any::TypeId;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,7 +64,7 @@ use error::{CliError, Exit};
 use output::Output;
 use signal::Interrupt;
 use target::Target;
-use text::{one_line, shortened};
+use text::{one_line, plain, shortened};
 
 /// The environment variable with the address to connect to.
 const VARIABLE: &str = "KILLICK_ADDR";
@@ -361,11 +363,38 @@ fn variable(error: &clap::Error, arguments: &[OsString]) -> Option<(String, Stri
     (!arguments.iter().any(is_flag)).then(|| (shown.clone(), variable.to_owned()))
 }
 
+/// What among the arguments, or in the environment, is not UTF-8 and should be: paths of files need not.
+fn not_utf8(arguments: &[OsString]) -> Option<String> {
+    let mut command = command();
+    command.build();
+    let mut all =
+        command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
+    let is_bad = |variable: &OsStr| env::var_os(variable).is_some_and(|set| set.to_str().is_none());
+    let variable = all.find_map(|argument| {
+        let is_path = argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+        argument.get_env().filter(|variable| !is_path && is_bad(variable))
+    });
+    let bad = arguments.iter().find(|argument| argument.to_str().is_none());
+    match (variable, bad) {
+        (Some(variable), None) => {
+            Some(format!("{} in the environment", variable.to_string_lossy()))
+        }
+        (_, Some(bad)) => Some(format!("'{}' among the arguments", shortened(bad.as_bytes()))),
+        (None, None) => None,
+    }
+}
+
 /// Answers arguments that make no command: help and version to stdout, errors to stderr.
 fn refuse(error: &clap::Error, arguments: &[OsString]) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Done;
+    }
+    if error.kind() == ErrorKind::InvalidUtf8
+        && let Some(what) = not_utf8(arguments)
+    {
+        let _ = writeln!(std::io::stderr(), "killick: {what} is not UTF-8");
+        return Exit::Usage;
     }
     let mut text = error.render().to_string();
     for (_, value) in error.context() {
@@ -388,7 +417,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> Exit {
         ErrorKind::ValueValidation => {
             format!(
                 "killick: {}\n",
-                one_line(without_prefix(&text).split("\n\n").next().unwrap_or(""))
+                plain(&one_line(without_prefix(&text).split("\n\n").next().unwrap_or("")))
             )
         }
         _ => format!("killick: {}", without_prefix(&text)),
@@ -409,6 +438,9 @@ fn wait(text: &str) -> Result<Wait, String> {
         "ms" => 1e-3,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
+        _ if number.is_empty() => {
+            return Err(format!("'{unit}' is no time; there are 500ms, 2s, 1m, and plain seconds"));
+        }
         _ => return Err(format!("no unit of time: '{unit}'; there are ms, s and m")),
     };
     let number: f64 = number.parse().map_err(|_| "not a number with a unit of time".to_owned())?;

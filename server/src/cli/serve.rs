@@ -1,9 +1,10 @@
 //! `killick serve`: the server, in the foreground.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use killick_server::{Config, Server, default_address};
+use killick_server::{Config, Server, StartError, default_address};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use serde_json::json;
@@ -13,8 +14,9 @@ use tracing::warn;
 use super::error::CliError;
 use super::log::{Level, Log};
 use super::output::Output;
-use super::settings::Settings;
+use super::settings::{BadValue, Settings};
 use super::signal::Interrupt;
+use super::text::distance;
 
 const AFTER_HELP: &str = "\
 Prints a line for each address as soon as it listens; the log goes to stderr. SIGINT (Ctrl-C) or
@@ -75,12 +77,17 @@ impl Serve {
             self.settings.set_level(Level::Off);
         }
         let mut output = Output::new(json);
+        let misspelt = misspelt();
         if self.check_config {
-            let settings = self.settings()?;
-            // The files that it names are read as well.
-            Server::check(&config(settings.clone())?)
-                .map_err(|error| CliError::failed("serve", error))?;
-            output.bytes(settings.to_toml()?.as_bytes())?;
+            let told = self.told()?;
+            for (variable, nearest) in misspelt {
+                // That nobody reads it is no reason to fail.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "killick: warning: {variable} is no setting: did you mean {nearest}?"
+                );
+            }
+            output.bytes(told.settings.to_toml()?.as_bytes())?;
             return output.flush();
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,10 +99,12 @@ impl Serve {
             let hang_up = signal(SignalKind::hangup());
             (Interrupt::listen()?, hang_up.map_err(|error| CliError::failed("signals", error))?)
         };
-        let settings = self.settings()?;
+        let Told { settings, config } = self.told()?;
         let (level, format) = settings.log();
         let log = Log::start(level, format)?;
-        let config = config(settings)?;
+        for (variable, nearest) in misspelt {
+            warn!(variable, nearest, "a variable in the environment is no setting");
+        }
         allow_files(config.max_connections);
         let server = Server::start(config).map_err(|error| CliError::failed("serve", error))?;
         for address in server.addresses() {
@@ -127,12 +136,44 @@ impl Serve {
         end
     }
 
-    /// What the command line, the environment and the file say.
-    fn settings(&self) -> Result<Settings, CliError> {
-        match &self.config {
-            Some(path) => Ok(self.settings.or(&Settings::read(path)?)),
-            None => Ok(self.settings.clone()),
+    /// What the command line, the environment and the file say, and what that comes to: the files that it
+    /// names are read as well.
+    fn told(&self) -> Result<Told, CliError> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?;
+        let settings = match &file {
+            Some(file) => self.settings.or(&file.settings),
+            None => self.settings.clone(),
+        };
+        // What is wrong in the file is told with its place there.
+        let in_file = |key: &str| file.as_ref().and_then(|file| file.place(key, &self.settings));
+        let mut config =
+            settings.clone().config().map_err(
+                |BadValue { key, why, is_usage }| match is_usage {
+                    true => CliError::usage(key, why),
+                    false => CliError::failed(in_file(key).unwrap_or_else(|| key.to_owned()), why),
+                },
+            )?;
+        if config.listen.is_empty() {
+            let address = default_address();
+            let address = address.map_err(|error| CliError::failed("default address", error))?;
+            config.listen.push(address);
         }
+        Server::check(&config).map_err(|error| {
+            let place = match &error {
+                StartError::Listen(_) => in_file("listen"),
+                StartError::Metrics { .. } => in_file("metrics"),
+                StartError::Unusable { setting, .. } => in_file(setting),
+                _ => None,
+            };
+            match (place, &error) {
+                (Some(place), StartError::Unusable { reason, .. }) => {
+                    CliError::failed(place, reason)
+                }
+                (Some(place), error) => CliError::failed(place, error),
+                (None, error) => CliError::failed("serve", error),
+            }
+        })?;
+        Ok(Told { settings, config })
     }
 
     /// Has the server go on with what the file says now, or as before if that is nothing sensible.
@@ -147,10 +188,9 @@ impl Serve {
             warn!(error = %format_args!("{} is not a regular file", path.display()), "not reloaded");
             return tell(&[NotifyState::Ready]);
         }
-        let told = self.settings().and_then(|settings| Ok((settings.log(), config(settings)?)));
-        match told {
-            Ok(((level, _), config)) => {
-                log.set_level(level);
+        match self.told() {
+            Ok(Told { settings, config }) => {
+                log.set_level(settings.log().0);
                 server.reload(config);
             }
             Err(error) => warn!(%error, "not reloaded"),
@@ -159,14 +199,31 @@ impl Serve {
     }
 }
 
-/// What a server is told by `settings`.
-fn config(settings: Settings) -> Result<Config, CliError> {
-    let mut config = settings.config()?;
-    if config.listen.is_empty() {
-        let address = default_address();
-        config.listen.push(address.map_err(|error| CliError::failed("default address", error))?);
-    }
-    Ok(config)
+/// What a server is told.
+struct Told {
+    settings: Settings,
+    config: Config,
+}
+
+/// How far a variable's name may be from a setting's to be taken for a misspelt one: others have theirs.
+const NEAR: usize = 2;
+
+/// The variables of the environment that are no settings and look like some, and those.
+fn misspelt() -> Vec<(String, String)> {
+    let serve = Serve::augment_args(clap::Command::new("serve"));
+    let settings: Vec<_> =
+        serve.get_arguments().filter_map(|argument| argument.get_env()).collect();
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let unknown = names.filter(|name| !settings.contains(&name.as_os_str()));
+    let nearest = |name: String| {
+        let apart = settings.iter().filter_map(|setting| setting.to_str());
+        let apart = apart.map(|setting| (distance(&name, setting), setting));
+        let (_, nearest) = apart.min().filter(|(apart, _)| *apart <= NEAR)?;
+        let nearest = nearest.to_owned();
+        Some((name, nearest))
+    };
+    let unknown = unknown.filter_map(|name| name.into_string().ok());
+    unknown.filter(|name| name.starts_with("KILLICK_")).filter_map(nearest).collect()
 }
 
 /// File descriptors that a server uses besides those of its connections.

@@ -17,6 +17,7 @@ use toml::de::DeTable;
 
 use super::error::CliError;
 use super::log::{Format, Level};
+use super::text::{plain, system};
 use super::wait;
 
 /// One name for each setting: `max-nodes` in the file, `--max-nodes` as a flag, and in the environment
@@ -35,6 +36,7 @@ pub(super) struct Settings {
         hide_env = true,
         value_delimiter = ','
     )]
+    #[serde(default, deserialize_with = "written::list")]
     listen: Option<Vec<Listen>>,
 
     /// How the server shows itself at tls: addresses: a folder with its key.pem, its cert.pem, and the
@@ -64,6 +66,7 @@ pub(super) struct Settings {
         hide_env = true,
         value_delimiter = ','
     )]
+    #[serde(default, deserialize_with = "written::list")]
     allow_uid: Option<Vec<u32>>,
 
     /// A group, by number, whose processes may; may be given several times.
@@ -76,6 +79,7 @@ pub(super) struct Settings {
         hide_env = true,
         value_delimiter = ','
     )]
+    #[serde(default, deserialize_with = "written::list")]
     allow_gid: Option<Vec<u32>>,
 
     /// Answer HTTP at this loopback address: /metrics for Prometheus, /health for those who watch over the
@@ -208,8 +212,8 @@ pub(super) struct Settings {
 }
 
 /// A time as it is written: `500ms`, `2s`, `1m` or plain seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(into = "String")]
 struct Time(Duration);
 
 impl FromStr for Time {
@@ -217,14 +221,6 @@ impl FromStr for Time {
 
     fn from_str(text: &str) -> Result<Self, String> {
         wait(text)?.0.map(Time).ok_or_else(|| "it has to be longer than 0".to_owned())
-    }
-}
-
-impl TryFrom<String> for Time {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 
@@ -244,17 +240,21 @@ impl fmt::Display for Time {
 }
 
 /// An address as it is written.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-struct Listen(#[serde(with = "written")] Address);
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Listen(#[serde(serialize_with = "written::serialize")] Address);
 
-/// What is text in a file. As a field, and not by `try_from`, so that an error has the place of its entry
-/// in a list, and not that of the list.
+/// What is text in a file, or what may stand there instead of it. All errors come from visitors, so that they
+/// have the place of an entry in a list, and not that of the list.
 mod written {
-    use std::fmt::Display;
+    use std::fmt::{self, Display};
+    use std::marker::PhantomData;
     use std::str::FromStr;
 
-    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::de::value::SeqAccessDeserializer;
+    use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
     use serde::ser::Serializer;
+
+    use super::{Listen, Time};
 
     pub(super) fn serialize<S: Serializer>(
         value: &impl Display,
@@ -263,12 +263,75 @@ mod written {
         serializer.collect_str(value)
     }
 
-    pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    /// Reads text, or a number as it is written, and what is `expected`.
+    struct Written<T> {
+        expected: &'static str,
+        value: PhantomData<T>,
+    }
+
+    impl<T: FromStr<Err: Display>> Visitor<'_> for Written<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.expected)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Listen {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let expected = "an address in quotes, as in \"tcp:127.0.0.1:2016\"";
+            deserializer.deserialize_str(Written { expected, value: PhantomData })
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Time {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let expected = "a time, as in \"500ms\", \"2s\" or \"1m\", or seconds";
+            deserializer.deserialize_any(Written { expected, value: PhantomData })
+        }
+    }
+
+    /// Reads a list, or its only entry without brackets.
+    pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
     where
         D: Deserializer<'de>,
-        T: FromStr<Err: Display>,
+        T: Deserialize<'de>,
     {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        struct List<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list, as in [a, b], or its only entry")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
+                T::deserialize(text.into_deserializer()).map(|one| vec![one])
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Vec<T>, E> {
+                T::deserialize(number.into_deserializer()).map(|one| vec![one])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, all: A) -> Result<Vec<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(all))
+            }
+        }
+
+        deserializer.deserialize_any(List(PhantomData)).map(Some)
     }
 }
 
@@ -286,11 +349,12 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The path that the setting `name` has. It is UTF-8, as a file of settings has to be able to hold it.
-fn text<'a>(name: &str, path: &'a Option<PathBuf>) -> Result<Option<&'a Path>, CliError> {
+/// The path that the setting `key` has. It is UTF-8, as a file of settings has to be able to hold it.
+fn text<'a>(key: &'static str, path: &'a Option<PathBuf>) -> Result<Option<&'a Path>, BadValue> {
     match path.as_deref() {
         Some(path) if path.to_str().is_none() => {
-            Err(CliError::usage(name, format!("'{}' is not UTF-8", path.display())))
+            let why = format!("'{}' is not UTF-8", path.display());
+            Err(BadValue { key, why, is_usage: true })
         }
         path => Ok(path),
     }
@@ -307,17 +371,67 @@ fn key_at(file: &str, at: usize) -> Option<String> {
     (!between.contains('\n')).then(|| key.get_ref().to_string())
 }
 
+/// The line of byte `at`, from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text[..at].matches('\n').count()
+}
+
+/// A file of settings.
+pub(super) struct File {
+    path: PathBuf,
+    text: String,
+    pub(super) settings: Settings,
+}
+
+impl File {
+    /// Where in it the setting `key` stands, if that is not set by `others`, which go first.
+    pub(super) fn place(&self, key: &str, others: &Settings) -> Option<String> {
+        let (table, _) = DeTable::parse_recoverable(&self.text);
+        let (name, _) = table.get_ref().iter().find(|(name, _)| name.get_ref() == key)?;
+        let line = line_of(&self.text, name.span().start);
+        (!others.has(key)).then(|| format!("{}:{line}: {key}", self.path.display()))
+    }
+}
+
+/// What is wrong with the value of a setting.
+pub(super) struct BadValue {
+    pub(super) key: &'static str,
+    pub(super) why: String,
+    /// Whether it is wrong however things stand.
+    pub(super) is_usage: bool,
+}
+
+/// The settings that have no default, or one that follows from others, with what they may be.
+const UNSET: [(&str, &str); 9] = [
+    ("listen", "[\"unix:/run/killick/killick.sock\"]"),
+    ("tls-identity", "\"/etc/killick/host\""),
+    ("authorized", "\"/etc/killick/authorized\""),
+    ("allow-uid", "[1000]"),
+    ("allow-gid", "[1000]"),
+    ("metrics", "\"127.0.0.1:9102\""),
+    ("max-handshakes", "512"),
+    ("max-message-bytes", "4194304"),
+    ("idle-timeout", "\"1m\""),
+];
+
 impl Settings {
     /// What the file at `path` says.
-    pub(super) fn read(path: &Path) -> Result<Self, CliError> {
-        let at = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|error| CliError::failed(&at, error))?;
-        toml::from_str(&text).map_err(|error| {
+    pub(super) fn read(path: &Path) -> Result<File, CliError> {
+        let at = path.display();
+        let text = fs::read_to_string(path)
+            .map_err(|error| CliError::failed(format!("--config {at}"), system(&error)))?;
+        let settings = toml::from_str(&text).map_err(|error| {
             let at_byte = error.span().map_or(0, |span| span.start).min(text.len());
-            let line = 1 + text[..at_byte].matches('\n').count();
             let key = key_at(&text, at_byte).map(|key| format!("{key}: ")).unwrap_or_default();
-            CliError::failed(format!("{at}:{line}"), format!("{key}{}", error.message()))
-        })
+            let (line, why) = (line_of(&text, at_byte), plain(error.message()));
+            CliError::failed(format!("{at}:{line}"), format!("{key}{why}"))
+        })?;
+        Ok(File { path: path.to_owned(), text, settings })
+    }
+
+    /// Whether the setting with this name is set.
+    fn has(&self, key: &str) -> bool {
+        self.fields().contains_key(key)
     }
 
     pub(super) fn set_level(&mut self, level: Level) {
@@ -358,26 +472,32 @@ impl Settings {
     }
 
     /// How the server shows itself over TLS.
-    fn tls(&self) -> Result<Option<Tls>, CliError> {
-        let Some(folder) = text("tls-identity", &self.tls_identity)? else { return Ok(None) };
-        let failed = |error: &dyn fmt::Display| CliError::failed("tls-identity", error);
+    fn tls(&self) -> Result<Option<Tls>, BadValue> {
+        let key = "tls-identity";
+        let Some(folder) = text(key, &self.tls_identity)? else { return Ok(None) };
+        let failed =
+            |error: &dyn fmt::Display| BadValue { key, why: error.to_string(), is_usage: false };
         let identity = Identity::load(folder).map_err(|error| failed(&error))?;
         let tls = Tls::new(&identity);
         tls.map(Some).map_err(|error| failed(&format!("{}: {error}", folder.display())))
     }
 
     /// Which keys are let in there.
-    fn authorized(&self, limits: &Limits) -> Result<Authorized, CliError> {
-        let path = text("authorized", &self.authorized)?;
-        let Some(path) = path else { return Ok(Authorized::default()) };
-        Authorized::read(path, limits).map_err(|error| CliError::failed("authorized", error))
+    fn authorized(&self, limits: &Limits) -> Result<Authorized, BadValue> {
+        let key = "authorized";
+        let Some(path) = text(key, &self.authorized)? else { return Ok(Authorized::default()) };
+        Authorized::read(path, limits).map_err(|error| BadValue {
+            key,
+            why: error.to_string(),
+            is_usage: false,
+        })
     }
 
     /// What they come to, with the defaults for what is not set but the address.
     ///
     /// # Errors
     /// A file that they name is not what it should be.
-    pub(super) fn config(self) -> Result<Config, CliError> {
+    pub(super) fn config(self) -> Result<Config, BadValue> {
         let default = Config::default();
         let limits = default.limits;
         let limits = Limits {
@@ -494,10 +614,14 @@ impl Settings {
         }
     }
 
-    /// As a file, with the defaults for what is not set.
+    /// As a file, with the defaults for what is not set, and as a comment what has none.
     pub(super) fn to_toml(&self) -> Result<String, CliError> {
         let all = self.or(&Settings::defaults());
-        toml::to_string(&all).map_err(|error| CliError::failed("check-config", error))
+        let mut text =
+            toml::to_string(&all).map_err(|error| CliError::failed("check-config", error))?;
+        let unset = UNSET.into_iter().filter(|(key, _)| !all.has(key));
+        text.extend(unset.map(|(key, example)| format!("# {key} = {example}\n")));
+        Ok(text)
     }
 
     /// Has the help of a command that takes settings tell the defaults.
@@ -538,9 +662,25 @@ mod tests {
         let second = Settings { max_nodes: Some(2), max_calls: Some(3), ..Settings::default() };
         let both = first.or(&second);
         assert_eq!((both.max_nodes, both.max_calls, both.max_depth), (Some(1), Some(3), None));
-        let config = both.config().expect("no files");
+        let config = both.config().ok().expect("no files");
         assert_eq!((config.limits.nodes, config.max_calls), (1, 3));
         assert_eq!(config.limits.depth, Config::default().limits.depth);
+    }
+
+    #[test]
+    fn what_is_not_set_is_shown_as_a_comment_that_could_be_set() {
+        let text = Settings::default().to_toml().expect("text");
+        let all = Settings::augment_args(Command::new("serve"));
+        for argument in all.get_arguments() {
+            let key = argument.get_id().as_str().replace('_', "-");
+            let is_there = text
+                .lines()
+                .any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+            assert!(is_there, "{key}: {text}");
+        }
+        let all = text.replace("# ", "");
+        let read = toml::from_str::<Settings>(&all).expect("settings");
+        assert!(UNSET.iter().all(|(key, _)| read.has(key)), "{all}");
     }
 
     #[test]

@@ -37,6 +37,48 @@ pub(crate) fn one_line(message: &str) -> String {
     shown(joined.collect::<Vec<_>>().join(" ").as_bytes())
 }
 
+/// What the parsers of numbers, addresses and files say in Rust's own words, and in those of people.
+const PLAIN: [(&str, &str); 14] = [
+    ("invalid digit found in string", "a whole number is expected"),
+    ("cannot parse integer from empty string", "a whole number is expected"),
+    ("number too large to fit in target type", "the number is too large"),
+    ("number would be zero for non-zero type", "it has to be more than 0"),
+    ("invalid socket address syntax", "an address is expected, as in 127.0.0.1:9102"),
+    ("expected a nonzero usize", "expected a whole number above 0"),
+    ("expected usize", "expected a whole number of 0 or more"),
+    ("expected u32", "expected a whole number from 0 to 4294967295"),
+    ("expected path string", "expected a path in quotes"),
+    ("expected socket address", "expected an address in quotes, as in \"127.0.0.1:9102\""),
+    ("wanted string or table", "expected a word in quotes"),
+    ("unknown variant", "unknown word"),
+    ("floating point", "fraction"),
+    (" as i128", ""),
+];
+
+/// An error without the words that only programmers know.
+pub(crate) fn plain(message: &str) -> String {
+    PLAIN.iter().fold(message.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// The operating system's words, without the number that Rust adds.
+pub(crate) fn system(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// How many characters have to be put in, taken out or replaced for `one` to become `other`.
+pub(crate) fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (above, a) in (0..).zip(one.chars()) {
+        let mut diagonal: usize = std::mem::replace(&mut row[0], above + 1);
+        for (left, b) in (0..).zip(other.chars()) {
+            let here = (diagonal + usize::from(a != b)).min(row[left] + 1).min(row[left + 1] + 1);
+            diagonal = std::mem::replace(&mut row[left + 1], here);
+        }
+    }
+    row[row.len() - 1]
+}
+
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -128,6 +170,19 @@ mod tests {
         let short = shortened(&long);
         assert!(short.starts_with("aaa") && short.ends_with("zzz (1000 bytes)"), "{short}");
         assert_eq!(shortened(b"a/b"), "a/b");
+    }
+
+    #[test]
+    fn words_are_as_far_apart_as_their_characters_differ() {
+        for (one, other, apart) in
+            [("", "", 0), ("", "ab", 2), ("node", "nodes", 1), ("lgo", "log", 2), ("max", "mix", 1)]
+        {
+            assert_eq!(
+                (distance(one, other), distance(other, one)),
+                (apart, apart),
+                "{one} {other}"
+            );
+        }
     }
 
     #[test]

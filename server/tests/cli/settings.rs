@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::process::Signal;
 
-use super::support::{Server, eventually, program, run, serving, signal};
+use super::support::{Server, at, eventually, program, run, serving, signal};
 
 fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> super::support::Ran {
     let mut command = program();
@@ -52,9 +52,24 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
     for (text, place, words) in [
         ("# one\nmax-nodes = \"many\"\n", "2: max-nodes:", "invalid type"),
         ("max-nodes = -1\n", "1: max-nodes:", "-1"),
-        ("threads = 0\n", "1: threads:", "zero"),
+        ("threads = 0\n", "1: threads:", "a whole number above 0"),
         ("\n\nmax-knots = 1\n", "3: max-knots:", "max-nodes"),
-        ("write-timeout = \"soon\"\n", "1: write-timeout:", "no unit of time"),
+        ("write-timeout = \"soon\"\n", "1: write-timeout:", "'soon' is no time"),
+        ("write-timeout = \"5h\"\n", "1: write-timeout:", "no unit of time"),
+        ("write-timeout = true\n", "1: write-timeout:", "\"500ms\""),
+        ("max-nodes = 1.5\n", "1: max-nodes:", "expected a whole number of 0 or more"),
+        ("listen = 5\n", "1: listen:", "begins with none of"),
+        ("listen = true\n", "1: listen:", "a list"),
+        ("metrics = \"here\"\n", "1: metrics:", "127.0.0.1:9102"),
+        ("log = \"loud\"\n", "1: log:", "unknown word `loud`"),
+        ("max-nodes = 1\nmax-connections = 0\n", "2: max-connections:", "nobody in"),
+        ("max-calls = 0\n", "1: max-calls:", "nobody call"),
+        ("threads = 100000\n", "1: threads:", "1024"),
+        ("max-message-bytes = 1\n", "1: max-message-bytes:", "1024"),
+        ("\nmetrics = \"0.0.0.0:1\"\n", "2: metrics:", "loopback"),
+        ("\nlisten = \"tcp:0.0.0.0:1\"\n", "2: listen:", "not a loopback address"),
+        ("\nauthorized = \"/nowhere/at/all\"\n", "2: authorized:", "/nowhere/at/all"),
+        ("\ntls-identity = \"/nowhere\"\n", "2: tls-identity:", "/nowhere/key.pem"),
         ("listen = [\"nowhere\"]\n", "1: listen:", "nowhere"),
         ("listen = [\n  \"unix:/a\",\n  \"nowhere\",\n]\n", "3: listen:", "nowhere"),
         ("threads = 1\nallow-uid = [\n  1,\n  -2,\n]\n", "4: allow-uid:", "-2"),
@@ -70,9 +85,10 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
         assert!(line.contains(words), "{text:?}: {line}");
     }
     let ran = checked(&["--config", "/nowhere/killick.toml"], &[]);
-    assert!(ran.error(1).starts_with("killick: /nowhere/killick.toml: "), "{ran:?}");
+    let line = "killick: --config /nowhere/killick.toml: No such file or directory";
+    assert_eq!(ran.error(1), line);
     let ran = checked(&[], &[("KILLICK_MAX_NODES", "many")]);
-    let error = "invalid value 'many' for KILLICK_MAX_NODES in the environment: ";
+    let error = "invalid value 'many' for KILLICK_MAX_NODES in the environment: a whole number";
     assert!(ran.error(2).contains(error), "{ran:?}");
     for (variable, value) in [
         ("KILLICK_LISTEN", "unix:/a,nowhere"),
@@ -83,12 +99,59 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
         let said = ran.stderr.contains(&format!(" for {variable} in the environment"));
         assert!(said && ran.code == Some(2), "{ran:?}");
     }
+    let mut serve = program();
+    serve.args(["serve", "--check-config"]);
+    let ran = run(serve.env("KILLICK_THREADS", OsStr::from_bytes(b"\xff")), b"");
+    assert_eq!(ran.error(2), "killick: KILLICK_THREADS in the environment is not UTF-8");
+    let mut serve = program();
+    let ran = run(serve.args(["serve", "--threads"]).arg(OsStr::from_bytes(b"\xff")), b"");
+    assert_eq!(ran.error(2), "killick: '\\xff' among the arguments is not UTF-8");
     // The flag goes first, so that the fault is its own.
     for flag in [&["--max-nodes", "few"][..], &["--max-nodes=few"]] {
         let ran = checked(flag, &[("KILLICK_MAX_NODES", "many")]);
         assert!(ran.error(2).contains("invalid value 'few' for '--max-nodes <N>'"), "{ran:?}");
     }
     assert_eq!(checked(&["-v", "-q"], &[]).code, Some(2));
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_told_with_the_nearest_that_is() {
+    let others = [("KILLICK_CONNECT", "x"), ("KILLICK_FD", "3"), ("KILLICK_PYTHON", "x")];
+    checked(&[], &others).ok();
+    let ran = checked(&[], &[("KILLICK_MAX_NODE", "5")]);
+    let line =
+        "killick: warning: KILLICK_MAX_NODE is no setting: did you mean KILLICK_MAX_NODES?\n";
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), line));
+}
+
+#[test]
+fn a_file_may_say_what_a_flag_may() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("killick.toml");
+    fs::write(
+        &file,
+        "listen = \"unix:/a\"\nallow-uid = 7\ndrain-timeout = 5\nread-timeout = 0.5\n",
+    )
+    .unwrap();
+    let ran = checked(&["--config", file.to_str().unwrap()], &[]);
+    for line in [
+        "listen = [\"unix:/a\"]",
+        "allow-uid = [7]",
+        "drain-timeout = \"5s\"",
+        "read-timeout = \"500ms\"",
+        "# metrics = \"127.0.0.1:9102\"",
+    ] {
+        assert!(ran.ok().lines().any(|told| told == line), "{line}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_certificate_of_a_client_is_none_for_a_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    at(folder.path(), &["ca", "new", "--out", "ca"]).ok();
+    at(folder.path(), &["cert", "client", "alice", "--ca", "ca", "--out", "alice"]).ok();
+    let ran = at(folder.path(), &["serve", "--check-config", "--tls-identity", "alice"]);
+    assert!(ran.error(1).contains("alice: the certificate is one of a client"), "{ran:?}");
 }
 
 #[test]
@@ -264,7 +327,7 @@ fn the_unit_file_calls_the_program_as_it_is() {
     let arguments: Vec<_> = start.split(' ').skip(1).collect();
     let ran = run(program().args(&arguments).arg("--check-config"), b"");
     // All of it is understood; the file is not there.
-    assert!(ran.error(1).starts_with("killick: /etc/killick.toml: "), "{ran:?}");
+    assert!(ran.error(1).starts_with("killick: --config /etc/killick.toml: "), "{ran:?}");
     assert_eq!(unit(text, "Type"), ["notify"]);
     assert_eq!(unit(text, "NoNewPrivileges"), ["yes"]);
 }
