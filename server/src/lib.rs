@@ -17,7 +17,8 @@
 //!  owners      the values that die with a connection
 //!  bridge      capabilities that clients host: kept by their worker, called from any other through a
 //!              proxy of ours; knows nothing of anchors, which `cap` tells it of
-//!  stats       what is counted of connections and calls; `metrics` tells it by HTTP
+//!  stats       what is counted of connections and calls; `metrics` tells it by HTTP; `refusals`: of those
+//!              that are not served
 //!  net         the stream below the messages: back-pressure, time limits, closing
 //! ```
 //! A node lives as long as a client holds a capability to it: the release of the last one, or the
@@ -51,6 +52,7 @@ mod metrics;
 mod net;
 mod owners;
 mod place;
+mod refusals;
 mod server;
 mod service;
 mod session;

@@ -18,6 +18,7 @@ use tracing::warn;
 use crate::access::{Credentials, Place, Who, socket_mode};
 use crate::config::Config;
 use crate::net;
+use crate::refusals::Refusal;
 use crate::shared::{Permit, Shared};
 use crate::stats::Limit;
 use killick_client::Address;
@@ -377,20 +378,21 @@ fn take_in(
     if let Socket::Unix(_, who) = &socket
         && let Err(refused) = who.grant(&config)
     {
-        shared.count_refused();
-        return warn!(peer, reason = %refused, "connection refused");
+        return shared.refusals.note(Refusal::Stranger, &peer, &refused);
     }
     let Some(permit) = Permit::take(shared) else {
         let limit = config.max_connections;
         let reason = format!("the server already has its limit of {limit} connections");
-        return refuse(socket, &peer, &reason, Limit::Connections, shared);
+        let limit = (Limit::Connections, Refusal::Full);
+        return refuse(socket, &peer, &reason, limit, shared);
     };
     let place = match &socket {
         Socket::Tls(_, address) => match Place::take(shared, *address) {
             None => {
                 let limit = config.handshakes();
                 let reason = format!("more than the limit of {limit} TLS handshakes are under way");
-                return refuse(socket, &peer, &reason, Limit::Handshakes, shared);
+                let limit = (Limit::Handshakes, Refusal::Handshakes);
+                return refuse(socket, &peer, &reason, limit, shared);
             }
             place => place,
         },
@@ -402,11 +404,16 @@ fn take_in(
 
 /// Tells a client that the server is full, by its `limit`, in the protocol's own words, and closes. Before a
 /// handshake there are no words for it.
-fn refuse(socket: Socket, peer: &str, words: &str, limit: Limit, shared: &Shared) {
+fn refuse(
+    socket: Socket,
+    peer: &str,
+    words: &str,
+    (limit, kind): (Limit, Refusal),
+    shared: &Shared,
+) {
     shared.hits.count(limit);
-    shared.count_refused();
     let reason = format!("{words}{limit}");
-    warn!(peer, %reason, "connection refused");
+    shared.refusals.note(kind, peer, &reason);
     let message = net::abort(&reason);
     // It fits the buffer of a fresh socket; if it does not, the client learns less.
     let _ = match socket {

@@ -245,7 +245,7 @@ impl Collector for Scrape {
                 "Connections that were served",
                 shared.all_connections() as f64,
             ),
-            ("refused_connections", "Connections that were not", shared.refused() as f64),
+            ("refused_connections", "Connections that were not", shared.refusals.count() as f64),
             ("read_bytes", "Bytes read from clients", read as f64),
             ("written_bytes", "Bytes written to clients", written as f64),
             ("cpu_seconds", "Processor time of the process", system::cpu_micros() as f64 / 1e6),

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::access::{Granted, Places};
 use crate::channels::{ChannelRoom, Channels};
 use crate::config::Config;
+use crate::refusals::Refusals;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
 use crate::wire::Stored;
 use crate::worker::Letter;
@@ -44,8 +45,7 @@ pub(crate) struct Shared {
     pub(crate) calls: Vec<Calls>,
     pub(crate) queues: Vec<Queues>,
     pub(crate) hits: Hits,
-    /// Connections that were not served.
-    refused: AtomicU64,
+    pub(crate) refusals: Refusals,
     /// How each worker is told of its clients' values.
     pub(crate) notes: Vec<UnboundedSender<Letter>>,
 }
@@ -94,7 +94,7 @@ impl Shared {
             calls: (0..workers).map(|_| Calls::default()).collect(),
             queues: (0..workers).map(|_| Queues::default()).collect(),
             hits: Hits::default(),
-            refused: AtomicU64::new(0),
+            refusals: Refusals::default(),
             notes,
             config: ArcSwap::from_pointee(config),
         };
@@ -164,17 +164,6 @@ impl Shared {
     pub(crate) fn stored_bytes(&self) -> usize {
         // Relaxed: a count for people to read.
         self.stored.load(Ordering::Relaxed)
-    }
-
-    /// How many connections were not served.
-    pub(crate) fn refused(&self) -> u64 {
-        // Relaxed, here and below: a count for people to read.
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    /// Counts a connection that is not served.
-    pub(crate) fn count_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many values there are of those that take the [stored bytes](Self::stored_bytes).

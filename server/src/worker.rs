@@ -19,7 +19,6 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::warn;
 
 use crate::access::{Admitted, HandshakeError, Place, Secured, Who, handshake};
 use crate::bridge::Inbox;
@@ -28,6 +27,7 @@ use crate::connection;
 use crate::hub::{Changes, Hub, changes};
 use crate::listen::{Incoming, Socket};
 use crate::owners::Note;
+use crate::refusals::Refusal;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::system;
@@ -323,8 +323,7 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
         }
     };
     if let Err(why) = served.await {
-        worker.shared().count_refused();
-        warn!(peer, reason = %why, "connection refused");
+        worker.shared().refusals.note(Refusal::Unproven, &peer, &why);
     }
     drop(permit);
 }

@@ -291,9 +291,13 @@ fn serve_runs_until_it_is_told_to_stop() {
 fn serve_ends_with_an_error_when_a_thread_of_the_server_panics() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("killick.sock");
-    let config = Config { max_connections: 0, ..Config::for_test([Address::Unix(path.clone())]) };
-    // The acceptor refuses it, and logs that.
-    let ready = |_: &Server| drop(std::os::unix::net::UnixStream::connect(&path).expect("there"));
+    let config = Config { max_connections: 1, ..Config::for_test([Address::Unix(path.clone())]) };
+    let mut streams = Vec::new();
+    // The acceptor refuses the second, and logs that.
+    let ready = |_: &Server| {
+        streams
+            .extend((0..2).map(|_| std::os::unix::net::UnixStream::connect(&path).expect("there")));
+    };
     let shutdown = async { tokio::time::sleep(Duration::from_secs(3)).await };
     let log = log_to(Level::WARN, || -> Vec<u8> { panic!("this log panics") });
     let served = with_default(log, || killick_server::serve(config, ready, shutdown));

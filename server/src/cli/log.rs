@@ -21,7 +21,7 @@ pub(super) enum Level {
     Error,
     /// Connections that had to be closed or were refused as well, and whatever else is not as it should be.
     Warn,
-    /// What the server was told as well.
+    /// What the server was told as well, and that it starts and stops.
     Info,
     /// Connections that come, and that end in order, as well.
     Debug,

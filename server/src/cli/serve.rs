@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::error::CliError;
 use super::log::{Level, Log};
@@ -106,6 +106,7 @@ impl Serve {
             warn!(variable, nearest, "a variable in the environment is no setting");
         }
         allow_files(config.max_connections);
+        let threads = config.threads;
         let server = Server::start(config).map_err(|error| CliError::failed("serve", error))?;
         for address in server.addresses() {
             let address = address.to_string();
@@ -121,6 +122,8 @@ impl Serve {
             }
         }
         output.flush()?;
+        let addresses = server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>();
+        info!(addresses = addresses.join(", "), threads, "serving");
         tell(&[NotifyState::Ready]);
         let end = runtime.block_on(async {
             loop {
@@ -132,7 +135,9 @@ impl Serve {
             }
         });
         tell(&[NotifyState::Stopping]);
+        info!("stopping: no one else is let in, and what runs may end within drain-timeout");
         server.stop();
+        info!("stopped");
         end
     }
 

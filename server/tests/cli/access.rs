@@ -41,7 +41,13 @@ impl Secured {
         // It ends with the process.
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|l| lines.send(l)));
         let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
-        Secured { process, log, address, folder }
+        let secured = Secured { process, log, address, folder };
+        let line = secured.logged();
+        assert!(
+            line.contains(&format!("INFO serving addresses=\"{}\"", secured.address)),
+            "{line}"
+        );
+        secured
     }
 
     fn path(&self, name: &str) -> PathBuf {

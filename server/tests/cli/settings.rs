@@ -203,6 +203,7 @@ fn the_file_is_read_again_on_a_signal() {
     let mut serve = program();
     serve.args(["serve", "--listen", &address, "--config"]).arg(&file);
     let (mut server, _, mut log) = serving(&mut serve);
+    log.read_line(&mut String::new()).expect("that it serves");
     let mut next = |server: &std::process::Child| {
         signal(server, Signal::HUP);
         let mut line = String::new();
@@ -229,6 +230,9 @@ fn the_file_is_read_again_on_a_signal() {
     store().ok();
     signal(&server, Signal::TERM);
     assert!(server.wait().expect("ends").success());
+    let rest: Vec<_> = log.lines().map(|line| line.expect("text")).collect();
+    assert!(rest[0].contains(" INFO stopping: "), "{rest:?}");
+    assert!(rest[1].ends_with(" INFO stopped") && rest.len() == 2, "{rest:?}");
 }
 
 #[test]
@@ -249,6 +253,8 @@ fn the_log_is_json_if_wanted_and_says_as_much_as_it_is_told_to() {
         let ran = run(program().env("KILLICK_ADDR", &address).args(["load", "a"]), b"");
         assert!(ran.error(3).ends_with("load a: nothing there"), "{ran:?}");
     };
+    let serving = next();
+    assert_eq!((&serving["message"], &serving["level"]), (&"serving".into(), &"INFO".into()));
     // No line: a connection that ends in order is for `debug`.
     load();
     fs::write(&file, "log = \"debug\"\nlog-format = \"json\"\n").unwrap();
