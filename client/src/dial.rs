@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::meaning::meaning;
 use crate::{Address, Identity};
 
 /// A stream to a server.
@@ -64,7 +65,8 @@ pub async fn dial(address: &Address, identity: Option<&Identity>) -> io::Result<
             let identity = identity.ok_or_else(|| bad(Box::<Error>::from(NoIdentity)))?;
             let name = server_name(at).map_err(|error| bad(error.into()))?;
             let connector = TlsConnector::from(identity.client().clone());
-            let stream = connector.connect(name, connect(at).await?).await?;
+            let connected = connector.connect(name, connect(at).await?).await;
+            let stream = connected.map_err(explained)?;
             Ok(Kind::Tls(Box::new(stream)).into())
         }
     }
@@ -85,6 +87,14 @@ impl Stream {
 }
 
 type Error = dyn std::error::Error + Send + Sync;
+
+/// An error of a handshake, with what it means to whoever has the files.
+fn explained(error: io::Error) -> io::Error {
+    match meaning(&error.to_string(), "the server's", "your") {
+        Some(means) => io::Error::new(error.kind(), format!("{means} ({error})")),
+        None => error,
+    }
+}
 
 /// Connects to the socket at `path`. Where TCP waits for room among those that are to be accepted, a Unix
 /// socket says [`WouldBlock`](io::ErrorKind::WouldBlock), and nothing tells when there is some.

@@ -17,6 +17,7 @@ use futures::AsyncRead;
 
 use crate::dial::end_is_an_end;
 use crate::identity::Fingerprint;
+use crate::meaning::meaning;
 
 /// What came first.
 #[derive(Default)]
@@ -113,8 +114,15 @@ impl fmt::Display for NotLetIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the server does not let in the key {}: ", self.key)?;
         match &self.alert {
-            Some(alert) => alert.fmt(f),
-            None => f.write_str("it broke off the connection"),
+            Some(alert) => {
+                if let Some(means) = meaning(&alert.to_string(), "the server's", "your") {
+                    write!(f, "{means}: ")?;
+                }
+                alert.fmt(f)
+            }
+            None => f.write_str(
+                "it broke off the connection: has its authorized file a line with this key?",
+            ),
         }
     }
 }

@@ -89,6 +89,7 @@
 mod address;
 mod dial;
 mod identity;
+mod meaning;
 mod options;
 
 // The protocol: the stream, one connection over it, the calls.
@@ -145,6 +146,7 @@ pub mod internal {
     pub use crate::dial::end_is_an_end;
     pub use crate::error::{is_remote, reason};
     pub use crate::granted::{no_half, put_limits, put_rights, read_limits, read_rights};
+    pub use crate::meaning::meaning;
 }
 
 /// Compiles what the README shows.

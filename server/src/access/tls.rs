@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use killick_client::internal::end_is_an_end;
+use killick_client::internal::{end_is_an_end, meaning};
 use killick_client::{Fingerprint, Identity};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -151,7 +151,13 @@ impl fmt::Display for HandshakeError {
             }
             HandshakeError::NotTls => f.write_str("what came is not TLS"),
             HandshakeError::NoKey => f.write_str("the certificate shows no key"),
-            HandshakeError::Failed(error) => write!(f, "TLS handshake: {error}"),
+            HandshakeError::Failed(error) => {
+                write!(f, "TLS handshake: {error}")?;
+                match meaning(&error.to_string(), "the client's", "this server's") {
+                    Some(means) => write!(f, ": {means}"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

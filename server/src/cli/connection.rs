@@ -14,7 +14,7 @@ use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use killick::Right;
-use killick_client::internal::no_half;
+use killick_client::internal::{meaning, no_half};
 use killick_client::{Address, Identity, dial};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::anchor_capnp::anchor::loader::load_results;
@@ -165,12 +165,16 @@ impl Connection {
     fn kept_out(&self, error: &capnp::Error) -> Option<String> {
         let identity = self.identity.as_ref().filter(|_| !self.answered.get())?;
         let why = match error.kind {
-            capnp::ErrorKind::Disconnected => "it closed the connection".to_owned(),
+            capnp::ErrorKind::Disconnected => {
+                "it closed the connection; has its authorized file a line with this key?".to_owned()
+            }
             _ => reason(error),
         };
         let told = error.kind == capnp::ErrorKind::Disconnected || why.contains("fatal alert");
         let (address, key) = (&self.address, identity.fingerprint());
-        told.then(|| format!("{address} does not let in the key {key}: {why}"))
+        let means = meaning(&why, "the server's", "your").map(|means| format!("{means}: "));
+        let means = means.unwrap_or_default();
+        told.then(|| format!("{address} does not let in the key {key}: {means}{why}"))
     }
 
     /// The anchor that `target` is walked from.
@@ -311,7 +315,10 @@ pub(crate) fn why_unreachable(address: &Address, error: &io::Error) -> String {
     }
     // The operating system's words without the number that io::Error adds.
     let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut rest = text.chars();
+    let first = rest.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
+    let text = first + rest.as_str();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             format!("{text} (is a server running there? 'killick serve' starts one)")

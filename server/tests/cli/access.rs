@@ -228,11 +228,19 @@ fn a_tls_address_takes_an_identity_and_says_what_is_wrong_with_one() {
     let make = ["cert", "client", "mallory", "--ca", "ca2", "--out", "mallory"];
     at(secured.folder.path(), &make).ok();
     let ran = secured.run("mallory", &["load", "a"]);
-    assert!(ran.error(1).contains("invalid peer certificate"), "{ran:?}");
+    let foreign = "certificate is of another authority than the one with the same name in";
+    let expected = format!("the server's {foreign} your ca.pem (invalid peer certificate: BadSig");
+    assert!(ran.error(1).contains(&expected), "{ran:?}");
+    let log = secured.logged();
+    assert!(log.contains(&format!("this server's {foreign} the client's ca.pem")), "{log}");
     // One that trusts the right authority, and shows a certificate of the wrong one.
     fs::copy(secured.path("ca/ca.pem"), secured.path("mallory/ca.pem")).expect("copied");
     let ran = secured.run("mallory", &["load", "a"]);
     assert!(ran.error(1).contains("does not let in the key "), "{ran:?}");
+    let expected = format!("your {foreign} the server's ca.pem: received fatal alert");
+    assert!(ran.error(1).contains(&expected), "{ran:?}");
+    let log = secured.logged();
+    assert!(log.contains(&format!("the client's {foreign} this server's ca.pem")), "{log}");
     assert_eq!(run(program().args(["serve", "--identity", "x"]), b"").code, Some(2));
 }
 

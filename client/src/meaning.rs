@@ -1,0 +1,62 @@
+//! What the words mean that a TLS handshake ends with, for those who have the files.
+
+/// The certificate of `peer` ("the server's") is not taken by `own` ("your") authorities.
+const JUDGED: [(&str, &str); 2] = [
+    ("UnknownIssuer", "is of no authority in"),
+    ("BadSignature", "is of another authority than the one with the same name in"),
+];
+
+/// The other side says so of one's own.
+const ALERTS: [(&str, &str); 2] = [
+    ("UnknownCA", "is of no authority in"),
+    ("DecryptError", "is of another authority than the one with the same name in"),
+];
+
+/// What the end of a handshake with `words` means, if it takes words to say: to whom the other side is `peer`,
+/// as in "the server's", and this one is `own`, as in "your".
+pub fn meaning(words: &str, peer: &str, own: &str) -> Option<String> {
+    let find = |table: &[(&str, &'static str)], start: &str| {
+        let rest = words.split_once(start)?.1;
+        table.iter().find(|(name, _)| rest.starts_with(name)).map(|(_, means)| *means)
+    };
+    if let Some(means) = find(&JUDGED, "invalid peer certificate: ") {
+        return Some(format!("{peer} certificate {means} {own} ca.pem"));
+    }
+    let alert = "received fatal alert: ";
+    if let Some(means) = find(&ALERTS, alert) {
+        return Some(format!("{own} certificate {means} {peer} ca.pem"));
+    }
+    let others = [
+        ("CertificateExpired", "is not valid at this time"),
+        ("UnsupportedCertificate", "is not one for this side"),
+    ];
+    find(&others, alert).map(|means| format!("{own} certificate {means}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_told_with_whose_it_is_and_by_which_file() {
+        let told = |words| meaning(words, "the server's", "your");
+        for (words, means) in [
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "the server's certificate is of no authority in your ca.pem",
+            ),
+            (
+                "received fatal alert: UnknownCA",
+                "your certificate is of no authority in the server's ca.pem",
+            ),
+            (
+                "received fatal alert: CertificateExpired",
+                "your certificate is not valid at this time",
+            ),
+        ] {
+            assert_eq!(told(words).as_deref(), Some(means));
+        }
+        assert_eq!(told("received fatal alert: InternalError"), None);
+        assert_eq!(told("connection refused"), None);
+    }
+}
