@@ -7,6 +7,7 @@
 //! | `ca` | an authority, and the certificates that it makes |
 //! | `value` | values between the command line and the wire |
 //! | `lines` | the lines of a file or of standard input |
+//! | `terminal` | its size, and the key that ends what is shown on it |
 //! | `output`, `text` | standard output, and bytes and numbers as people read them |
 //! | `error` | the one line and the exit code that a command ends with |
 
@@ -38,6 +39,7 @@ mod signal;
 mod store;
 mod swap;
 mod target;
+mod terminal;
 mod text;
 mod top;
 mod tree;

@@ -11,12 +11,13 @@ use super::connection::Connection;
 use super::error::CliError;
 use super::info::HostInfo;
 use super::signal::Interrupt;
+use super::terminal::{Keys, Size, typed};
 use super::text::{bytes, columns, duration, grouped, shown};
 use super::{Context, wait};
 
 const AFTER_HELP: &str = "\
-On a terminal the picture is drawn anew each time; elsewhere one follows the other. The busiest
-connections come first. 'cpu' is processor time per second: 200% is two cores.
+On a terminal the picture is drawn anew each time, as much of it as fits, and 'q' ends it; elsewhere one
+follows the other. The busiest connections come first. 'cpu' is processor time per second: 200% is two cores.
 
 Examples:
   killick top
@@ -30,7 +31,7 @@ pub(super) struct Top {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = pause)]
     interval: Duration,
 
-    /// How many looks to take; without it they go on until SIGINT (Ctrl-C) or SIGTERM.
+    /// How many looks to take; without it they go on until 'q', SIGINT (Ctrl-C) or SIGTERM.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 
@@ -145,6 +146,13 @@ impl<'a> Change<'a> {
     }
 }
 
+/// The lines of a picture that are not of connections, with the one that says how to end it and the one
+/// that the cursor stands in.
+const OTHER_LINES: usize = 9;
+
+/// What the picture on a terminal ends with.
+const LAST_LINE: &str = "q or Ctrl-C ends this";
+
 /// Has a terminal forget what it shows.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
@@ -152,21 +160,28 @@ impl Top {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let mut interrupt = Interrupt::listen()?;
         let Context { connection, output, .. } = context;
+        let is_picture = output.is_terminal() && !output.is_json();
+        let mut keys = if is_picture { Keys::listen() } else { None };
         let mut before = Look::take(connection).await?;
         let mut taken = 0;
         while self.count.is_none_or(|count| taken < count) {
             tokio::select! {
                 () = tokio::time::sleep(self.interval) => {}
                 () = interrupt.received() => return Ok(()),
+                () = typed(&mut keys, b'q') => return Ok(()),
             }
             let now = Look::take(connection).await?;
             let change = Change::between(&before, &now);
             if output.is_json() {
                 output.line(change.json())?;
+            } else if is_picture {
+                let size = Size::of_stdout();
+                let most = size.rows.saturating_sub(OTHER_LINES).min(self.clients);
+                let lines = size.fit(change.text(most), LAST_LINE).join("\n");
+                output.line(format!("{CLEAR}{lines}"))?;
             } else {
                 let lines = change.text(self.clients).join("\n");
-                let clear = if output.is_terminal() { CLEAR } else { "" };
-                output.line(format!("{clear}{lines}\n"))?;
+                output.line(format!("{lines}\n"))?;
             }
             output.flush()?;
             before = now;
