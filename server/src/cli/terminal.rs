@@ -58,7 +58,7 @@ impl Keys {
         let (type_one, typed) = unbounded_channel();
         // It ends with the program, or with the terminal.
         std::thread::spawn(move || {
-            let keys = io::stdin().bytes().map_while(Result::ok);
+            let keys = io::stdin().lock().bytes().map_while(Result::ok);
             keys.map_while(|key| type_one.send(key).ok()).for_each(drop);
         });
         Some(Keys { before, typed })
