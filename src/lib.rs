@@ -83,8 +83,9 @@ pub mod testing;
 
 pub use anchor::Anchor;
 pub use authority::{
-    Allowance, Authority, Charge, Denied, Grant, Kept, Narrow, NarrowError, NarrowStoreError,
-    NarrowWatch, Resource, Revocable, Revoked, Right, Rights, UnknownRight,
+    Allowance, Authority, Charge, Denied, Grant, Kept, Narrow, NarrowError, NarrowLoader,
+    NarrowStoreAtError, NarrowStoreError, NarrowStorer, NarrowWait, NarrowWatch, Resource,
+    Revocable, Revoked, Right, Rights, UnknownRight,
 };
 pub use cell::{Loaded, Loader, StoreAtError, StoreError, StoreErrorKind, Storer};
 pub use limits::Limits;

@@ -1,9 +1,10 @@
 //! An anchor that only shows.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::anchor::Anchor;
-use crate::cell::Loaded;
+use crate::cell::{Loaded, Loader};
 use crate::ls::Names;
 use crate::path::PathError;
 use crate::watch::{Wait, Watch, WatchChildren};
@@ -13,7 +14,7 @@ use crate::watch::{Wait, Watch, WatchChildren};
 /// be taken back: for that there is [`Narrow`](crate::Narrow).
 ///
 /// It keeps its node, as an anchor does, and what is reached through it is read-only as well. Every method
-/// is the one of that name of `Anchor`.
+/// is the one of that name of `Anchor`, but for [`loader`](Self::loader).
 ///
 /// # Examples
 /// ```
@@ -67,6 +68,16 @@ impl<V: Send + Sync + 'static> ReadOnly<V> {
         self.0.names()
     }
 
+    /// [`Anchor::ls_after`].
+    pub fn ls_after(&self, after: impl AsRef<[u8]>, limit: usize) -> Vec<Self> {
+        self.0.ls_after(after, limit).into_iter().map(ReadOnly).collect()
+    }
+
+    /// [`Anchor::names_after`].
+    pub fn names_after(&self, after: impl AsRef<[u8]>, limit: usize) -> Names {
+        self.0.names_after(after, limit)
+    }
+
     /// [`Anchor::child_count`].
     pub fn child_count(&self) -> usize {
         self.0.child_count()
@@ -80,6 +91,31 @@ impl<V: Send + Sync + 'static> ReadOnly<V> {
     /// [`Anchor::load`].
     pub fn load(&self) -> Loaded<V> {
         self.0.load()
+    }
+
+    /// [`Anchor::load_with`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn load_with<R>(&self, read: impl FnOnce(Option<&V>, u64) -> R) -> R {
+        self.0.load_with(read)
+    }
+
+    /// The right to read this cell, a handle of its own: the first half of [`Anchor::cell`].
+    pub fn loader(&self) -> Loader<V> {
+        Loader::new(self.0.clone())
+    }
+
+    /// [`Anchor::load_at_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_at_with<R>(
+        &self,
+        path: impl AsRef<[u8]>,
+        read: impl FnOnce(Option<&V>, u64) -> R,
+    ) -> Result<R, PathError> {
+        self.0.load_at_with(path, read)
     }
 
     /// [`Anchor::load_at`].
@@ -126,6 +162,12 @@ impl<V: Send + Sync + 'static> PartialEq for ReadOnly<V> {
 }
 
 impl<V: Send + Sync + 'static> Eq for ReadOnly<V> {}
+
+impl<V: Send + Sync + 'static> Hash for ReadOnly<V> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl<V: Send + Sync + 'static> fmt::Debug for ReadOnly<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Resource, Right};
-use crate::cell::StoreError;
+use crate::cell::{StoreAtError, StoreError};
+use crate::path::PathError;
+use crate::walk::WalkError;
 
 /// Why an authority does not allow something. Nothing was done.
 ///
@@ -89,6 +91,15 @@ pub enum NarrowError<E> {
     Failed(E),
 }
 
+impl NarrowError<WalkError> {
+    pub(super) fn from_path(error: NarrowError<PathError>) -> Self {
+        match error {
+            NarrowError::Denied(denied) => NarrowError::Denied(denied),
+            NarrowError::Failed(error) => NarrowError::Failed(error.into()),
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for NarrowError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -143,3 +154,41 @@ impl<V> fmt::Display for NarrowStoreError<V> {
 }
 
 impl<V> std::error::Error for NarrowStoreError<V> {}
+
+/// Why [`Narrow::store_at`](crate::Narrow::store_at) stored nothing.
+pub enum NarrowStoreAtError<V> {
+    /// It is not allowed; with what was to be stored.
+    Denied(Denied, Option<V>),
+    /// It is allowed, and failed.
+    Failed(StoreAtError<V>),
+}
+
+impl<V> NarrowStoreAtError<V> {
+    /// What was to be stored: nothing is lost by an error.
+    pub fn into_value(self) -> Option<V> {
+        match self {
+            NarrowStoreAtError::Denied(_, value) => value,
+            NarrowStoreAtError::Failed(error) => error.into_value(),
+        }
+    }
+}
+
+impl<V> fmt::Debug for NarrowStoreAtError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NarrowStoreAtError::Denied(denied, _) => denied.fmt(f),
+            NarrowStoreAtError::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<V> fmt::Display for NarrowStoreAtError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NarrowStoreAtError::Denied(denied, _) => denied.fmt(f),
+            NarrowStoreAtError::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<V> std::error::Error for NarrowStoreAtError<V> {}

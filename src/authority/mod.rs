@@ -32,6 +32,7 @@
 mod allowance;
 mod denied;
 mod grant;
+mod halves;
 mod narrow;
 mod revocable;
 mod rights;
@@ -44,12 +45,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::anchor::Anchor;
 
 pub use allowance::{Allowance, Charge, Kept, Resource};
-pub use denied::{Denied, NarrowError, NarrowStoreError};
+pub use denied::{Denied, NarrowError, NarrowStoreAtError, NarrowStoreError};
 pub use grant::Grant;
+pub use halves::{NarrowLoader, NarrowStorer};
 pub use narrow::Narrow;
 pub use revocable::{Revocable, Revoked};
 pub use rights::{Right, Rights, UnknownRight};
-pub use watching::NarrowWatch;
+pub use watching::{NarrowWait, NarrowWatch};
 
 /// The most grants that one authority is made of: how often an anchor can be narrowed again.
 pub(crate) const MAX_GRANTS: usize = 16;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::{
-    Allowance, Authority, Denied, Grant, Kept, NarrowError, NarrowStoreError, NarrowWatch,
-    Resource, Revocable, Right, Rights,
+    Allowance, Authority, Denied, Grant, Kept, NarrowError, NarrowLoader, NarrowStoreAtError,
+    NarrowStoreError, NarrowStorer, NarrowWait, NarrowWatch, Resource, Revocable, Right, Rights,
 };
 use crate::anchor::Anchor;
-use crate::cell::Loaded;
+use crate::cell::{Loaded, StoreAtError};
 use crate::path::{self, PathError};
 use crate::sync::Guard;
 use crate::walk::WalkError;
@@ -184,8 +184,20 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     /// # Errors
     /// Denied.
     pub fn ls(&self) -> Result<Vec<Self>, Denied> {
+        self.listed(Anchor::ls)
+    }
+
+    /// A page of the children: [`Anchor::ls_after`]. Needs [`Right::Ls`].
+    ///
+    /// # Errors
+    /// Denied.
+    pub fn ls_after(&self, after: impl AsRef<[u8]>, limit: usize) -> Result<Vec<Self>, Denied> {
+        self.listed(|anchor| anchor.ls_after(after, limit))
+    }
+
+    fn listed(&self, list: impl FnOnce(&Anchor<V>) -> Vec<Anchor<V>>) -> Result<Vec<Self>, Denied> {
         self.with(Right::Ls.into(), |anchor| {
-            let children = anchor.ls();
+            let children = list(anchor);
             if !children.is_empty() {
                 self.check_depth(anchor, b"child")?;
             }
@@ -199,6 +211,18 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     /// Denied.
     pub fn names(&self) -> Result<crate::Names, Denied> {
         self.with(Right::Ls.into(), Anchor::names)
+    }
+
+    /// The names of a page of the children: [`Anchor::names_after`]. Needs [`Right::Ls`].
+    ///
+    /// # Errors
+    /// Denied.
+    pub fn names_after(
+        &self,
+        after: impl AsRef<[u8]>,
+        limit: usize,
+    ) -> Result<crate::Names, Denied> {
+        self.with(Right::Ls.into(), |anchor| anchor.names_after(after, limit))
     }
 
     /// Whether the cell holds a value. Needs [`Right::Ls`], as the list of the parent's children tells it.
@@ -217,12 +241,101 @@ impl<V: Send + Sync + 'static> Narrow<V> {
         self.with(Right::Ls.into(), Anchor::child_count)
     }
 
+    /// The halves of the cell: [`Anchor::cell`]. Needs no right: nothing stands for a half that is not
+    /// granted, that which reads by [`Right::Load`], and that which writes by [`Right::Store`].
+    ///
+    /// # Errors
+    /// [`Denied::Revoked`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Allowance, Denied, Limits, Right, Rights, Tree};
+    /// # let tree = Tree::new(Limits::default());
+    /// tree.root().store("sunny", false).unwrap();
+    /// let (narrow, grant) = tree.root().attenuate(Rights::READ, Allowance::default());
+    /// let (loader, storer) = narrow.cell()?;
+    /// assert!(storer.is_none()); // not granted
+    /// let loader = loader.expect("it is granted");
+    /// assert_eq!(loader.load()?.value.as_deref(), Some(&"sunny"));
+    /// grant.revoke();
+    /// assert_eq!(loader.load().unwrap_err(), Denied::Revoked);
+    /// # Ok::<(), Denied>(())
+    /// ```
+    #[allow(
+        clippy::type_complexity,
+        reason = "the pair that `Anchor::cell` gives, each if granted"
+    )]
+    pub fn cell(&self) -> Result<(Option<NarrowLoader<V>>, Option<NarrowStorer<V>>), Denied> {
+        self.require(Rights::NONE)?;
+        let has = |right| self.rights().contains(right).then(|| self.clone());
+        Ok((has(Right::Load).map(NarrowLoader::new), has(Right::Store).map(NarrowStorer::new)))
+    }
+
     /// What the cell holds: [`Anchor::load`]. Needs [`Right::Load`].
     ///
     /// # Errors
     /// Denied.
     pub fn load(&self) -> Result<Loaded<V>, Denied> {
         self.with(Right::Load.into(), Anchor::load)
+    }
+
+    /// Calls `read` with what the cell holds: [`Anchor::load_with`]. Needs [`Right::Load`]. Revocation
+    /// waits until `read` returns: do not revoke in it.
+    ///
+    /// # Errors
+    /// Denied; `read` is not called then.
+    pub fn load_with<R>(&self, read: impl FnOnce(Option<&V>, u64) -> R) -> Result<R, Denied> {
+        self.with(Right::Load.into(), |anchor| anchor.load_with(read))
+    }
+
+    /// What the cell at `path` holds: [`Anchor::load_at`]. Needs [`Right::Lookup`] and [`Right::Load`].
+    /// Takes no handle: nothing counts to [`Allowance::nodes`].
+    ///
+    /// # Errors
+    /// As there, or denied.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Allowance, Denied, Limits, NarrowError, PathError, Right, Rights, Tree};
+    /// # let tree = Tree::new(Limits::default());
+    /// tree.root().store_at("a/b", 5, true).unwrap();
+    /// let (narrow, _grant) = tree.root().attenuate(Rights::READ, Allowance::default());
+    /// assert_eq!(narrow.load_at("a/b")?.value.as_deref(), Some(&5));
+    /// let (blind, _grant) = tree.root().attenuate(Right::Lookup.into(), Allowance::default());
+    /// let refused = blind.load_at("a/b").unwrap_err();
+    /// assert_eq!(refused, NarrowError::Denied(Denied::Right(Right::Load)));
+    /// # Ok::<(), NarrowError<PathError>>(())
+    /// ```
+    pub fn load_at(&self, path: impl AsRef<[u8]>) -> Result<Loaded<V>, NarrowError<PathError>> {
+        self.read_at(path.as_ref(), |anchor, path| anchor.load_at(path))
+    }
+
+    /// Calls `read` with what the cell at `path` holds: [`Anchor::load_at_with`]. Needs
+    /// [`Right::Lookup`] and [`Right::Load`]. Revocation waits until `read` returns: do not revoke in it.
+    ///
+    /// # Errors
+    /// As there, or denied; `read` is not called then.
+    pub fn load_at_with<R>(
+        &self,
+        path: impl AsRef<[u8]>,
+        read: impl FnOnce(Option<&V>, u64) -> R,
+    ) -> Result<R, NarrowError<PathError>> {
+        self.read_at(path.as_ref(), |anchor, path| anchor.load_at_with(path, read))
+    }
+
+    fn read_at<R>(
+        &self,
+        path: &[u8],
+        read: impl FnOnce(&Anchor<V>, &[u8]) -> Result<R, PathError>,
+    ) -> Result<R, NarrowError<PathError>> {
+        self.with(Rights::from(Right::Lookup) | Right::Load.into(), |anchor| {
+            if let Err(denied) = self.check_depth(anchor, path) {
+                // A path that is none is told as that.
+                anchor.load_at_with(path, |_, _| ()).map_err(NarrowError::Failed)?;
+                return Err(denied.into());
+            }
+            read(anchor, path).map_err(NarrowError::Failed)
+        })?
     }
 
     /// Stores a value, or empties the cell if given `None`: [`Anchor::store`]. Needs [`Right::Store`].
@@ -236,6 +349,57 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     ) -> Result<u64, NarrowStoreError<V>> {
         let store = |anchor: &Anchor<V>, value| anchor.store(value, overwrite);
         self.change(Right::Store.into(), value.into(), store)
+    }
+
+    /// Stores at `path`: [`Anchor::store_at`]. Needs [`Right::Walk`] and [`Right::Store`]; for `None`,
+    /// which creates nothing, [`Right::Lookup`] instead of `Walk`. The handle that it takes meanwhile counts
+    /// to [`Allowance::nodes`]; what a value keeps, [`keep`](Self::keep) counts.
+    ///
+    /// # Errors
+    /// As there, or denied; with the value. No node that the call created is left.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Allowance, Limits, Right, Rights, Tree};
+    /// # let tree = Tree::new(Limits::default());
+    /// let rights = Rights::from(Right::Walk) | Right::Store.into();
+    /// let (inbox, _grant) = tree.root().walk("inbox")?.attenuate(rights, Allowance::default());
+    /// assert_eq!(inbox.store_at("today", "a letter", false).unwrap(), 1);
+    /// let refused = inbox.store_at("today", "another", false).unwrap_err();
+    /// assert_eq!(refused.into_value(), Some("another"));
+    /// let refused = inbox.store_at("today", None, true).unwrap_err();
+    /// assert_eq!(refused.to_string(), "the right 'lookup' is not granted");
+    /// # Ok::<(), killick::WalkError>(())
+    /// ```
+    pub fn store_at(
+        &self,
+        path: impl AsRef<[u8]>,
+        value: impl Into<Option<V>>,
+        overwrite: bool,
+    ) -> Result<u64, NarrowStoreAtError<V>> {
+        let value = value.into();
+        let reach = if value.is_some() { Right::Walk } else { Right::Lookup };
+        // Before a node is created for nothing.
+        let found = match self.require(Rights::from(reach) | Right::Store.into()) {
+            Err(denied) => Err(NarrowError::Denied(denied)),
+            Ok(()) if value.is_some() => self.walk(path).map(Some),
+            Ok(()) => self.lookup(path).map_err(NarrowError::from_path),
+        };
+        match found {
+            Ok(Some(there)) => there.store(value, overwrite).map_err(|error| match error {
+                NarrowStoreError::Denied(denied, value) => {
+                    NarrowStoreAtError::Denied(denied, value)
+                }
+                NarrowStoreError::Store(error) => {
+                    NarrowStoreAtError::Failed(StoreAtError::Store(error))
+                }
+            }),
+            Ok(None) => Ok(0),
+            Err(NarrowError::Denied(denied)) => Err(NarrowStoreAtError::Denied(denied, value)),
+            Err(NarrowError::Failed(error)) => {
+                Err(NarrowStoreAtError::Failed(StoreAtError::Walk(error, value)))
+            }
+        }
     }
 
     /// Stores if the cell is at revision `expected`: [`Anchor::compare_and_store`]. Needs
@@ -260,6 +424,20 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     pub fn swap(&self, value: impl Into<Option<V>>) -> Result<Loaded<V>, NarrowStoreError<V>> {
         let needed = Rights::from(Right::Load) | Right::Store.into();
         self.change(needed, value.into(), |anchor, value| anchor.swap(value))
+    }
+
+    /// Empties the cell, and tells what was there: [`Anchor::clear`]. Needs [`Right::Load`] and
+    /// [`Right::Store`]; who may not load empties it by [`store`](Self::store), of `None`.
+    ///
+    /// # Errors
+    /// Denied.
+    pub fn clear(&self) -> Result<Loaded<V>, Denied> {
+        self.with(Rights::from(Right::Load) | Right::Store.into(), Anchor::clear)
+    }
+
+    /// Empties the cell for somebody who need not know what was there: whether there was something.
+    pub(super) fn empty(&self) -> Result<bool, Denied> {
+        self.with(Right::Store.into(), |anchor| anchor.clear().value.is_some())
     }
 
     fn change<R>(
@@ -300,6 +478,28 @@ impl<V: Send + Sync + 'static> Narrow<V> {
             let charge = self.authority().charge(Resource::Watches, 1)?;
             NarrowWatch::new(self.authority().clone(), anchor.watch_children(), charge)
         })?
+    }
+
+    /// A future of the cell's value, once it holds one: [`Anchor::wait`]. Needs [`Right::Watch`] and
+    /// [`Right::Load`], also where there is a value. When it is revoked before, it resolves to that.
+    ///
+    /// # Errors
+    /// Denied; it counts to [`Allowance::watches`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick::{Allowance, Denied, Limits, Right, Rights, Tree};
+    /// # let tree = Tree::new(Limits::default());
+    /// let (reader, grant) = tree.root().attenuate(Rights::READ, Allowance::default());
+    /// let (first, second) = (reader.wait()?, reader.wait()?);
+    /// tree.root().store(1, true).unwrap();
+    /// assert_eq!(first.blocking()?.as_deref(), Some(&1));
+    /// grant.revoke();
+    /// assert_eq!(second.blocking().unwrap_err(), Denied::Revoked);
+    /// # Ok::<(), Denied>(())
+    /// ```
+    pub fn wait(&self) -> Result<NarrowWait<V>, Denied> {
+        self.watch().map(NarrowWait::new)
     }
 
     /// The same node with fewer rights, and within limits of its own: [`Anchor::attenuate`]. Of the

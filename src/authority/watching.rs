@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 
 use super::{Authority, Charge, Denied, Revocable, Revoked, lock};
+use crate::raw::value::Value;
+use crate::watch::{Watch, block};
 
 /// What is let go of when a grant is revoked.
 struct Watching<S> {
@@ -31,6 +33,16 @@ impl<S: Stream + Unpin + Send + 'static> NarrowWatch<S> {
         let watching = Watching { watch: Mutex::new(watch), _charge: charge };
         let watching = Revocable::new(authority, watching)?;
         Ok(NarrowWatch { revoked: watching.revoked(), watching, ended: false })
+    }
+}
+
+impl<S: Stream + Unpin> NarrowWatch<S> {
+    /// The next item, once there is one; nothing at the end.
+    ///
+    /// # Progress
+    /// Blocks the calling thread until then, and nobody else.
+    pub fn blocking_next(&mut self) -> Option<Result<S::Item, Denied>> {
+        block(|context| Pin::new(&mut *self).poll_next(context))
     }
 }
 
@@ -64,5 +76,42 @@ impl<S: Stream + Unpin> Stream for NarrowWatch<S> {
 impl<S> fmt::Debug for NarrowWatch<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NarrowWatch").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+/// A [`Wait`](crate::Wait) with an authority: resolves to the cell's value once it holds one, to nothing if
+/// the tree is dropped before, and to [`Denied::Revoked`] if one of the grants is revoked before. Made by
+/// [`Narrow::wait`](crate::Narrow::wait).
+#[must_use = "a future does nothing unless it is polled"]
+#[derive(Debug)]
+pub struct NarrowWait<V: Send + Sync + 'static>(NarrowWatch<Watch<V>>);
+
+impl<V: Send + Sync + 'static> NarrowWait<V> {
+    pub(super) fn new(watch: NarrowWatch<Watch<V>>) -> Self {
+        NarrowWait(watch)
+    }
+
+    /// What it resolves to.
+    ///
+    /// # Progress
+    /// Blocks the calling thread until then, and nobody else.
+    ///
+    /// # Errors
+    /// [`Denied::Revoked`].
+    pub fn blocking(mut self) -> Result<Option<Value<V>>, Denied> {
+        block(|context| Pin::new(&mut self).poll(context))
+    }
+}
+
+impl<V: Send + Sync + 'static> Future for NarrowWait<V> {
+    type Output = Result<Option<Value<V>>, Denied>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_next(context)).transpose()? {
+                Some(loaded) if loaded.value.is_none() => {}
+                last => return Poll::Ready(Ok(last.and_then(|loaded| loaded.value))),
+            }
+        }
     }
 }

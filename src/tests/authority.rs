@@ -10,8 +10,8 @@ use futures_core::Stream;
 
 use super::sizes;
 use crate::{
-    Allowance, Anchor, Charge, Denied, Grant, Kept, Limits, Narrow, NarrowError, PathError,
-    Resource, Right, Rights, Tree,
+    Allowance, Anchor, Charge, Denied, Grant, Kept, Limits, Narrow, NarrowError,
+    NarrowStoreAtError, PathError, Resource, Right, Rights, Tree,
 };
 
 fn tree() -> (Tree<u64>, Anchor<u64>) {
@@ -42,12 +42,18 @@ fn attempts(narrow: &Narrow<u64>) -> Vec<(&'static str, Rights, Option<Denied>)>
         Err(crate::NarrowStoreError::Denied(denied, _)) => Some(denied),
         _ => None,
     };
+    let store_at = |stored: Result<u64, NarrowStoreAtError<u64>>| match stored {
+        Err(NarrowStoreAtError::Denied(denied, _)) => Some(denied),
+        _ => None,
+    };
     let two = |one: Right, other: Right| Rights::from(one) | other.into();
     vec![
         ("walk", Right::Walk.into(), denied(narrow.walk("x"))),
         ("lookup", Right::Lookup.into(), denied(narrow.lookup("x"))),
         ("ls", Right::Ls.into(), narrow.ls().err()),
+        ("ls_after", Right::Ls.into(), narrow.ls_after("", 1).err()),
         ("names", Right::Ls.into(), narrow.names().err()),
+        ("names_after", Right::Ls.into(), narrow.names_after("", 1).err()),
         ("is_filled", Right::Ls.into(), narrow.is_filled().err()),
         ("child_count", Right::Ls.into(), narrow.child_count().err()),
         ("load", Right::Load.into(), narrow.load().err()),
@@ -58,6 +64,19 @@ fn attempts(narrow: &Narrow<u64>) -> Vec<(&'static str, Rights, Option<Denied>)>
             two(Right::Load, Right::Store),
             store(narrow.swap(1).map(|loaded| loaded.revision)),
         ),
+        ("load_with", Right::Load.into(), narrow.load_with(|_, _| ()).err()),
+        ("load_at", two(Right::Lookup, Right::Load), denied(narrow.load_at("x"))),
+        (
+            "load_at_with",
+            two(Right::Lookup, Right::Load),
+            denied(narrow.load_at_with("x", |_, _| ())),
+        ),
+        ("store_at", two(Right::Walk, Right::Store), store_at(narrow.store_at("y", 1, true))),
+        ("store_at of none", two(Right::Lookup, Right::Store), {
+            store_at(narrow.store_at("y", None, true))
+        }),
+        ("clear", two(Right::Load, Right::Store), narrow.clear().err()),
+        ("wait", two(Right::Watch, Right::Load), narrow.wait().err()),
         ("watch", two(Right::Watch, Right::Load), narrow.watch().err()),
         ("watch_children", two(Right::Watch, Right::Ls), narrow.watch_children().err()),
         ("attenuate", Right::Attenuate.into(), narrow.attenuate(Rights::ALL, unlimited()).err()),
@@ -76,6 +95,51 @@ fn every_set_of_rights_allows_what_it_says_and_names_what_is_missing() {
             assert_eq!(denied, missing.map(Denied::Right), "{name} with {rights}");
         }
     }
+}
+
+#[test]
+fn a_cell_has_no_half_that_is_not_granted() {
+    let (_tree, root) = tree();
+    for bits in 0..1 << Right::ALL.len() {
+        let has = |right: &Right| bits & (1 << *right as u32) != 0;
+        let (narrow, grant) =
+            root.attenuate(Right::ALL.into_iter().filter(has).collect(), unlimited());
+        let (loader, storer) = narrow.cell().unwrap();
+        assert_eq!((loader.is_some(), storer.is_some()), (has(&Right::Load), has(&Right::Store)));
+        if let Some(storer) = &storer {
+            storer.store(7, true).unwrap();
+            assert_eq!((storer.clear(), storer.clear()), (Ok(true), Ok(false)));
+        }
+        if let Some(loader) = &loader {
+            assert!(loader.load().unwrap().value.is_none());
+            let missing = (!has(&Right::Watch)).then_some(Denied::Right(Right::Watch));
+            assert_eq!(loader.watch().err(), missing);
+        }
+        grant.revoke();
+        assert_eq!(narrow.cell().err(), Some(Denied::Revoked));
+        assert!(loader.is_none_or(|loader| loader.load().err() == Some(Denied::Revoked)));
+        assert!(storer.is_none_or(|storer| storer.clear() == Err(Denied::Revoked)));
+    }
+}
+
+#[test]
+fn forms_without_a_handle_keep_the_depth_and_leave_no_node() {
+    let (tree, root) = tree();
+    let (narrow, grant) = root.attenuate(Rights::ALL, Allowance { depth: 1, ..unlimited() });
+    assert_eq!(narrow.store_at("a", 1, false).unwrap(), 1);
+    root.store_at("a/b", 2, false).unwrap();
+    let too_deep = |refused| matches!(refused, NarrowError::Denied(Denied::Exhausted { .. }));
+    assert!(too_deep(narrow.load_at("a/b").unwrap_err()));
+    assert!(too_deep(narrow.load_at_with("a/b", |_, _| unreachable!()).unwrap_err()));
+    let bad = PathError::DotDot { offset: 2 };
+    assert_eq!(narrow.load_at("a/../b").unwrap_err(), NarrowError::Failed(bad));
+    let refused = narrow.store_at("a/c", 3, true).unwrap_err();
+    assert!(matches!(refused, NarrowStoreAtError::Denied(Denied::Exhausted { .. }, Some(3))));
+    assert_eq!(narrow.store_at("nowhere", None, true).unwrap(), 0);
+    let (blind, _) = root.attenuate(Right::Walk.into(), unlimited());
+    assert_eq!(blind.store_at("new", 4, true).unwrap_err().into_value(), Some(4));
+    assert_eq!(tree.nodes(), 3, "the root, a, and a/b");
+    assert_eq!(grant.used(Resource::Nodes), 0, "no handle is left");
 }
 
 #[test]
