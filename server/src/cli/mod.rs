@@ -294,7 +294,12 @@ fn connected(
         }
         let mut context = Context { connection, output, timeout, patience };
         let done = command(&mut context).await;
-        context.output.flush().and(done)
+        let flushed = context.output.flush();
+        match done {
+            // The command says more than that its output failed.
+            Err(failed @ CliError::Failed { .. }) => Err(failed),
+            done => flushed.and(done),
+        }
     })
 }
 

@@ -8,16 +8,24 @@ use serde_json::json;
 use super::Context;
 use super::chan::end_at;
 use super::error::{CliError, is_remote, reason};
+use super::output::Output;
 use super::target::Target;
 use super::value::Value;
 
 /// What the server says when there is nothing to receive any more.
 const ENDED: &str = "the channel is closed and empty";
 
+/// What to say of a value that was received and could not be written.
+const LOST: &str = "; the value that was received is lost";
+
 const AFTER_HELP: &str = "\
 Values are shown as 'killick load' shows them, and each is received by one alone. It waits for each
-no longer than --timeout, 0 for ever; with --follow always for ever. A value that comes as this is
-interrupted may be lost.
+no longer than --timeout, 0 for ever; with --follow always for ever.
+
+A value is received at most once. It takes none for a reader that has gone, and ends when that goes. But
+one that has come is no longer in the channel, and is lost if it cannot be written: the reader went in
+that moment, the disk is full, or this is interrupted. The first two are told, with exit code 1. To have
+no more than so many, say --count: 'head' goes only after it has read what it wants.
 
 The channel is closed and empty: exit code 3; with --follow that is the end, and exit code 0.
 
@@ -72,11 +80,21 @@ impl Recv {
         what: &str,
         recver: &recver::Client<any_pointer::Owned>,
     ) -> Result<bool, CliError> {
+        let Context { connection, output, .. } = context;
+        if output.is_closed() {
+            return Err(CliError::OutputClosed);
+        }
         let received = recver.recv_request().send().promise;
-        let connection = &context.connection;
-        let received = match self.follow {
-            true => received.await,
-            false => connection.answer(what, async { Ok(received.await) }).await?,
+        let received = async {
+            match self.follow {
+                true => Ok(received.await),
+                false => connection.answer(what, async { Ok(received.await) }).await,
+            }
+        };
+        let received = tokio::select! {
+            biased;
+            received = received => received?,
+            () = output.closed() => return Err(CliError::OutputClosed),
         };
         let response = match received {
             Err(error) if is_remote(&error) && reason(&error) == ENDED => return Ok(false),
@@ -86,7 +104,17 @@ impl Recv {
         let value = response.get().and_then(|results| results.get_value());
         let value = value.and_then(|value| Value::read(value, self.data));
         let value = value.map_err(|error| CliError::call(what, &error))?;
-        let output = &mut context.output;
+        let lost = |error| match error {
+            CliError::OutputClosed => {
+                CliError::failed(what, format!("nobody reads it any more{LOST}"))
+            }
+            error => CliError::failed(what, format!("{error}{LOST}")),
+        };
+        self.show(&value, output).await.map_err(lost)?;
+        Ok(true)
+    }
+
+    async fn show(&self, value: &Value, output: &mut Output) -> Result<(), CliError> {
         if output.is_json() {
             let (path, value) = (self.path.canonical(), value.json().await);
             output.line(json!({"path": path, "value": value}))?;
@@ -96,7 +124,6 @@ impl Recv {
             value.show(output).await?;
         }
         // Who reads along has it at once.
-        output.flush()?;
-        Ok(true)
+        output.flush()
     }
 }

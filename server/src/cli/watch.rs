@@ -23,7 +23,7 @@ First what is there, then what is different, as it happens:
   filled a           a child holds a value now; 'emptied a' if it no longer does
 
 What is overtaken before it can be told is not told. With --json each change is a document on a line of
-its own. Ends with SIGINT (Ctrl-C) or SIGTERM. When the connection is lost it is made again, for as long
+its own. Ends with SIGINT (Ctrl-C) or SIGTERM, or when nobody reads what it tells. When the connection is lost it is made again, for as long
 as --timeout says, and what changed meanwhile is told.
 
 Examples:
@@ -99,6 +99,7 @@ impl Watch {
             let change = tokio::select! {
                 change = watch.next() => change.map_err(lost)?,
                 () = interrupt.received() => return Ok(()),
+                () = output.closed() => return Err(CliError::OutputClosed),
             };
             let value = self.value_of(&change).map_err(|error| CliError::call(&what, &error))?;
             match output.is_json() {

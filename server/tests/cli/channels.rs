@@ -151,3 +151,46 @@ fn who_waits_in_vain_is_told_after_its_time_and_has_sent_and_taken_nothing() {
     assert_eq!(server.run(&["recv", "inbox"]).ok(), "kept\n");
     assert_eq!(wait(&mut sending).code(), Some(0));
 }
+
+/// How many are connected besides the command that asks.
+fn others(server: &Server) -> usize {
+    server.run(&["clients", "--json"]).json().len() - 1
+}
+
+#[test]
+fn recv_takes_nothing_for_a_reader_that_has_gone() {
+    let server = Server::start();
+    server.run(&["chan", "make", "inbox", "--capacity", "2"]).ok();
+    server.run(&["send", "inbox", "first"]).ok();
+    let mut following = piped(&server, &["recv", "inbox", "--follow"]);
+    let mut lines = BufReader::new(following.stdout.take().expect("a pipe")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text"), "first");
+    // It waits for the second.
+    drop(lines);
+    assert_eq!(wait(&mut following).code(), Some(0));
+    let why = std::io::read_to_string(following.stderr.take().expect("a pipe")).expect("text");
+    assert_eq!(why, "");
+    eventually("it has gone", || others(&server) == 0);
+    server.run(&["send", "inbox", "second"]).ok();
+
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let late = server.command(&["recv", "inbox"]).stdout(writer).output().expect("to run");
+    assert_eq!((late.status.code(), late.stderr), (Some(0), Vec::new()));
+    assert_eq!(shown(&server, "inbox"), "1 of 2\n");
+    assert_eq!(server.run(&["recv", "inbox"]).ok(), "second\n");
+}
+
+#[test]
+fn a_value_that_was_received_and_cannot_be_written_is_told_as_lost() {
+    let server = Server::start();
+    server.run(&["chan", "make", "inbox", "--capacity", "2"]).ok();
+    server.run(&["send", "inbox", "x"]).ok();
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let mut command = server.command(&["recv", "inbox"]);
+    let output = command.stdout(full).output().expect("to run");
+    assert_eq!(output.status.code(), Some(1));
+    let why = String::from_utf8(output.stderr).expect("text");
+    assert!(why.starts_with("killick: recv inbox: write to stdout: "), "{why}");
+    assert!(why.ends_with("; the value that was received is lost\n"), "{why}");
+}

@@ -132,6 +132,17 @@ fn watch_ends_after_as_many_changes_as_it_was_told() {
 }
 
 #[test]
+fn watch_ends_with_whoever_reads_it() {
+    let server = Server::start();
+    let mut watch = Watching::start(&server, &["a"]);
+    assert_eq!(watch.line(), "empty 0");
+    let Watching { mut process, lines } = watch;
+    drop(lines);
+    assert_eq!(wait(&mut process).code(), Some(0));
+    eventually("what it watched goes", || server.nodes() == 1);
+}
+
+#[test]
 fn watch_goes_on_with_a_server_that_comes_back_and_ends_without_one() {
     let mut server = Server::start();
     server.run(&["store", "a", "before"]).ok();
