@@ -1,26 +1,31 @@
 //! `killick chan`: channels at paths; and what `send` and `recv` do to reach one.
 
 use capnp::any_pointer;
-use capnp::capability::{Client, FromClientHook};
+use capnp::capability::FromClientHook;
+use capnp::private::capability::ClientHook;
 use clap::{Args, Subcommand};
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 use serde_json::json;
 
 use super::Context;
 use super::error::CliError;
+use super::held::{Held, is_other};
 use super::target::Target;
-use super::value::Value;
+use super::value::RECEIVES;
 
 type Any = any_pointer::Owned;
 
 const AFTER_HELP: &str = "\
 'make' stores a channel, both of its ends, at the path, where it stays open until it is closed or the
-path cleared. 'killick send' and 'killick recv' take values in and out; each goes to one receiver.
+path cleared. With --send-end and --recv-end the two are stored apart: who finds one can do no more than
+that, and the channel ends when either is cleared and nobody has it. 'killick send' and 'killick recv'
+take values in and out; each goes to one receiver.
 
 Examples:
   killick chan make inbox --capacity 16
   killick send inbox 'hello'
   killick recv inbox
+  killick chan make --send-end inbox --recv-end mine/inbox --capacity 16
   killick chan show inbox
   killick chan close inbox && killick clear inbox";
 
@@ -39,13 +44,22 @@ enum Command {
     Close(Close),
 }
 
-/// Make a channel and store it at a path whose cell is empty.
+/// Make a channel and store it, or each of its ends, at paths whose cells are empty.
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 struct Make {
-    /// The anchor whose cell is to hold it; what is missing on the way is created.
+    /// The anchor whose cell is to hold it, with all rights; what is missing on the way is created.
     #[arg(value_parser = Target::parser())]
-    path: Target,
+    #[arg(required_unless_present_all(["send_end", "recv_end"]))]
+    path: Option<Target>,
+
+    /// Where to store the end that sends, and can do nothing else: an empty cell.
+    #[arg(long, value_name = "PATH", value_parser = Target::parser())]
+    send_end: Option<Target>,
+
+    /// Where to store the end that receives, and can do nothing else: an empty cell.
+    #[arg(long, value_name = "PATH", value_parser = Target::parser())]
+    recv_end: Option<Target>,
 
     /// How many values it holds. Without any, each send waits for a receiver.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -82,44 +96,74 @@ impl Chan {
 
 impl Make {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
-        let target = &self.path;
-        let what = format!("chan make {}", target.spelled());
-        let anchor = context.connection.walk(target).pipeline.get_anchor();
-        let mut made = anchor.new_chan_request();
-        made.get().set_capacity(self.capacity);
-        let made = made.send();
-        let storer = anchor.cell_request().send().pipeline.get_storer();
-        let mut store = storer.store_request();
-        let chan = made.pipeline.get_chan();
-        store.get().init_value().set_as_capability(chan.into_client_hook());
-        let stored = store.send().promise;
-        // Why there is none is the better error.
-        context.connection.walked(&what, target, made.promise).await?;
-        let stored = context.connection.answer(&what, stored).await?;
-        let results = stored.get().map_err(|error| CliError::call(&what, &error))?;
-        let (stored, revision) = (results.get_succeeded(), results.get_revision());
-        if context.output.is_json() {
-            let (path, capacity) = (target.canonical(), self.capacity);
-            context.output.line(json!({"path": path, "stored": stored, "capacity": capacity}))?;
+        // The command line has one of them.
+        let Some(first) = self.path.as_ref().or(self.send_end.as_ref()) else { return Ok(()) };
+        let what = format!("chan make {}", first.spelled());
+        let anchor = context.connection.walk(first).pipeline.get_anchor();
+        let mut request = anchor.new_chan_request();
+        request.get().set_capacity(self.capacity);
+        let made = context.connection.walked(&what, first, request.send().promise).await?;
+        let chan = made.get().and_then(|made| made.get_chan());
+        let chan = chan.map_err(|error| CliError::call(&what, &error))?;
+        let stored = self.store(context, chan).await;
+        if context.output.is_json() && matches!(stored, Ok(()) | Err(CliError::Nothing { .. })) {
+            let mut line = json!({"stored": stored.is_ok(), "capacity": self.capacity});
+            let ends =
+                [("path", &self.path), ("sendEnd", &self.send_end), ("recvEnd", &self.recv_end)];
+            for (name, target) in ends {
+                if let Some(target) = target {
+                    line[name] = json!(target.canonical());
+                }
+            }
+            context.output.line(line)?;
         }
-        match stored {
-            true => Ok(()),
-            false => {
-                let why = format!("not stored: the cell holds a value (revision {revision})");
-                Err(CliError::nothing(what, why))
+        stored
+    }
+
+    /// Stores what was made, at each path that was said, or nowhere.
+    async fn store(&self, context: &Context, chan: chan::Client<Any>) -> Result<(), CliError> {
+        let connection = &context.connection;
+        let mut ends: Vec<(&Target, Box<dyn ClientHook>)> = Vec::new();
+        if let Some(target) = &self.recv_end {
+            let end = chan.new_recver_request().send().pipeline.get_recver();
+            ends.push((target, end.into_client_hook()));
+        }
+        // After that which receives, so that whoever finds it does not send in vain.
+        if let Some(target) = &self.send_end {
+            let sends: send_closer::Client<Any> = chan.clone().cast_to();
+            let end = sends.new_sender_request().send().pipeline.get_sender();
+            ends.push((target, end.into_client_hook()));
+        }
+        if let Some(target) = &self.path {
+            ends.push((target, chan.into_client_hook()));
+        }
+        let mut stored = Vec::new();
+        for (target, end) in ends {
+            let what = format!("chan make {}", target.spelled());
+            match connection.store_new(&what, target, end).await {
+                Ok(revision) => stored.push((target, revision)),
+                Err(error) => {
+                    for (target, revision) in stored {
+                        connection.take_back(target, revision).await;
+                    }
+                    return Err(error);
+                }
             }
         }
+        Ok(())
     }
 }
 
 impl Show {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("chan show {}", self.path.spelled());
-        let chan: chan::Client<Any> = end_at(context, &what, &self.path).await?.cast_to();
+        let connection = &context.connection;
+        let held = Held::at(connection, &what, &self.path, "channel").await?;
+        let chan: chan::Client<Any> = held.cast_to();
         let length = chan.len_request().send().promise;
         let capacity = chan.capacity_request().send().promise;
-        let length = context.connection.answer(&what, length).await?;
-        let capacity = context.connection.answer(&what, capacity).await?;
+        let length = held.answer(connection, &what, length).await?;
+        let capacity = held.answer(connection, &what, capacity).await?;
         let call_error = |error| CliError::call(&what, &error);
         let length = length.get().map_err(call_error)?.get_len();
         let capacity = capacity.get().map_err(call_error)?.get_capacity();
@@ -134,9 +178,10 @@ impl Show {
 impl Close {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("chan close {}", self.path.spelled());
-        let closer: closer::Client = end_at(context, &what, &self.path).await?.cast_to();
-        let closed = closer.close_request().send().promise;
-        context.connection.answer(&what, closed).await?;
+        let connection = &context.connection;
+        let held = Held::at(connection, &what, &self.path, "end of a channel that closes").await?;
+        let closed = held.cast_to::<closer::Client>().close_request().send().promise;
+        held.answer(connection, &what, closed).await?;
         if context.output.is_json() {
             context.output.line(json!({"path": self.path.canonical(), "closed": true}))?;
         }
@@ -144,63 +189,48 @@ impl Close {
     }
 }
 
-/// What a cell holds, as an end of a channel. Which one it is, calls on it tell.
-pub(super) struct End(Client);
+/// An end of a channel that only sends.
+pub(super) const SENDS: &str = "end of a channel that sends";
 
-impl End {
-    fn cast_to<C: FromClientHook>(&self) -> C {
-        C::new(self.0.hook.clone())
-    }
-
-    /// The right to send and no other: who waits to send is no receiver.
-    pub(super) async fn into_sender(
-        self,
-        context: &Context,
-        what: &str,
-    ) -> Result<sender::Client<Any>, CliError> {
-        let wide: send_closer::Client<Any> = self.cast_to();
-        let narrow = async { wide.new_sender_request().send().promise.await?.get()?.get_sender() };
-        self.narrowed(context, what, narrow).await
-    }
-
-    /// The right to receive and no other: who waits to receive is no sender.
-    pub(super) async fn into_recver(
-        self,
-        context: &Context,
-        what: &str,
-    ) -> Result<recver::Client<Any>, CliError> {
-        let wide: chan::Client<Any> = self.cast_to();
-        let narrow = async { wide.new_recver_request().send().promise.await?.get()?.get_recver() };
-        self.narrowed(context, what, narrow).await
-    }
-
-    /// What `narrow` gives; this itself if it has no more than one right.
-    async fn narrowed<C: FromClientHook>(
-        &self,
-        context: &Context,
-        what: &str,
-        narrow: impl Future<Output = capnp::Result<C>>,
-    ) -> Result<C, CliError> {
-        match context.connection.answer(what, async { Ok(narrow.await) }).await? {
-            Ok(narrow) => Ok(narrow),
-            Err(error) if error.kind == capnp::ErrorKind::Unimplemented => Ok(self.cast_to()),
-            Err(error) => Err(context.connection.call_error(what, &error)),
-        }
-    }
-}
-
-/// The end of a channel at `target`.
-pub(super) async fn end_at(
+/// The right to send that the cell at `target` holds, and no other: who waits to send is no receiver.
+pub(super) async fn sender_at(
     context: &Context,
     what: &str,
     target: &Target,
-) -> Result<End, CliError> {
-    let response = context.connection.load(what, target).await?;
-    let results = response.get().map_err(|error| CliError::call(what, &error))?;
-    let value = Value::read(results.get_value(), false);
-    match value.map_err(|error| CliError::call(what, &error))? {
-        Value::Capability(capability) => Ok(End(capability)),
-        Value::Nothing => Err(CliError::nothing(what, "the cell is empty")),
-        _ => Err(CliError::failed(what, "the cell holds a value that is no channel")),
+) -> Result<sender::Client<Any>, CliError> {
+    let held = Held::at(&context.connection, what, target, SENDS).await?;
+    let wide: send_closer::Client<Any> = held.cast_to();
+    let narrow = async { wide.new_sender_request().send().promise.await?.get()?.get_sender() };
+    narrowed(&held, context, what, narrow).await
+}
+
+/// The right to receive that the cell at `target` holds, and no other: who waits to receive is no sender.
+pub(super) async fn recver_at(
+    context: &Context,
+    what: &str,
+    target: &Target,
+) -> Result<recver::Client<Any>, CliError> {
+    let held = Held::at(&context.connection, what, target, RECEIVES).await?;
+    let wide: chan::Client<Any> = held.cast_to();
+    let narrow = async { wide.new_recver_request().send().promise.await?.get()?.get_recver() };
+    narrowed(&held, context, what, narrow).await
+}
+
+/// What `narrow` gives; what is `held` itself if that has no more than one right.
+async fn narrowed<C: FromClientHook>(
+    held: &Held,
+    context: &Context,
+    what: &str,
+    narrow: impl Future<Output = capnp::Result<C>>,
+) -> Result<C, CliError> {
+    let connection = &context.connection;
+    match connection.answer(what, async { Ok(narrow.await) }).await? {
+        Ok(narrow) => Ok(narrow),
+        // An end that only sends does not say so: calls on it tell.
+        Err(error) if is_other(&error) => match held.other().await {
+            None => Ok(held.cast_to()),
+            other => Err(held.refused(what, other)),
+        },
+        Err(error) => Err(connection.call_error(what, &error)),
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use capnp::capability::{FromClientHook, Promise, RemotePromise, Response};
 use capnp::message::ReaderOptions;
+use capnp::private::capability::ClientHook;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -61,11 +62,9 @@ impl Connection {
         Ok(Connection { host, base, address, identity, timeout, answered, driver })
     }
 
-    /// Has relative paths start at the anchor that is stored at `target`.
-    pub(crate) async fn go_through(&mut self, target: &Target) -> Result<(), CliError> {
-        let what = format!("--through {}", target.spelled());
-        self.base = self.capability_at(&what, target, "anchor").await?;
-        Ok(())
+    /// Has relative paths start at this anchor.
+    pub(crate) fn go_through(&mut self, anchor: anchor::Client) {
+        self.base = anchor;
     }
 
     /// What the cell at `target` holds.
@@ -81,20 +80,38 @@ impl Connection {
         self.answer(what, async { loaded.await.map_err(no_half(Right::Load)) }).await
     }
 
-    /// The capability that the cell at `target` holds, which is to be a `kind`.
-    pub(crate) async fn capability_at<C: FromClientHook>(
+    /// Stores a capability in the cell at `target`, which has to be empty: the cell's revision after it.
+    pub(crate) async fn store_new(
         &self,
         what: &str,
         target: &Target,
-        kind: &str,
-    ) -> Result<C, CliError> {
-        let response = self.load(what, target).await?;
-        let value = response.get().map_err(|error| self.call_error(what, &error))?.get_value();
-        if value.is_null() {
-            return Err(CliError::nothing(what, "the cell is empty"));
+        capability: Box<dyn ClientHook>,
+    ) -> Result<u64, CliError> {
+        let anchor = self.walk(target).pipeline.get_anchor();
+        let mut request = anchor.cell_request().send().pipeline.get_storer().store_request();
+        request.get().init_value().set_as_capability(capability);
+        let sent = async {
+            let response = request.send().promise.await.map_err(no_half(Right::Store))?;
+            let results = response.get()?;
+            Ok((results.get_succeeded(), results.get_revision()))
+        };
+        match self.walked(what, target, sent).await? {
+            (true, revision) => Ok(revision),
+            (false, revision) => {
+                let why = format!("not stored: the cell holds a value (revision {revision})");
+                Err(CliError::nothing(what, why))
+            }
         }
-        let held = value.get_as_capability();
-        held.map_err(|_| CliError::failed(what, format!("no {kind} is stored there")))
+    }
+
+    /// Empties the cell at `target`, if nothing has happened there since it was at `revision`.
+    pub(crate) async fn take_back(&self, target: &Target, revision: u64) {
+        let (_, anchor) = self.lookup(target);
+        let storer = anchor.cell_request().send().pipeline.get_storer();
+        let mut request = storer.compare_and_store_request();
+        request.get().set_expected(revision);
+        // What cannot be taken back stays, and the error that led here is told.
+        let _ = self.answer("clear", request.send().promise).await;
     }
 
     pub(crate) fn host(&self) -> &host::Client {

@@ -4,13 +4,14 @@ use std::fmt::Write;
 
 use capnp::private::capability::ClientHook;
 use clap::{Args, Subcommand};
-use killick::{Allowance, Resource, Right, Rights};
-use killick_client::internal::{no_half, put_limits, put_rights, read_limits, read_rights};
+use killick::{Allowance, Resource, Rights};
+use killick_client::internal::{put_limits, put_rights, read_limits, read_rights};
 use killick_schema::api::anchor_capnp::anchor::grant;
 use serde_json::json;
 
 use super::Context;
 use super::error::CliError;
+use super::held::Held;
 use super::target::Target;
 
 const AFTER_HELP: &str = "\
@@ -133,11 +134,10 @@ impl Make {
         let (anchor, grant) = (sent.pipeline.get_anchor(), sent.pipeline.get_grant());
         context.connection.walked(&what, &self.path, sent.promise).await?;
         // First what can take it back. Of what is stored alone, nothing stays.
-        store(context, &self.revoker, grant.client.hook.clone()).await?;
+        let revoker = store(context, &self.revoker, grant.client.hook.clone()).await?;
         if let Err(error) = store(context, &self.at, anchor.client.hook).await {
             let _ = context.connection.answer(&what, grant.revoke_request().send().promise).await;
-            let (_, cell) = context.connection.lookup(&self.revoker);
-            let _ = context.connection.answer(&what, cell.swap_request().send().promise).await;
+            context.connection.take_back(&self.revoker, revoker).await;
             return Err(error);
         }
         if context.output.is_json() {
@@ -150,37 +150,27 @@ impl Make {
     }
 }
 
-/// Stores a capability in the cell at `target`, which has to be empty.
+/// Stores a capability in the cell at `target`, which has to be empty: the cell's revision after it.
 async fn store(
     context: &Context,
     target: &Target,
     hook: Box<dyn ClientHook>,
-) -> Result<(), CliError> {
+) -> Result<u64, CliError> {
     let what = format!("store {}", target.spelled());
-    let anchor = context.connection.walk(target).pipeline.get_anchor();
-    let mut request = anchor.cell_request().send().pipeline.get_storer().store_request();
-    request.get().init_value().set_as_capability(hook);
-    let sent = async {
-        let response = request.send().promise.await.map_err(no_half(Right::Store))?;
-        Ok(response.get()?.get_succeeded())
-    };
-    match context.connection.walked(&what, target, sent).await? {
-        true => Ok(()),
-        false => Err(CliError::nothing(what, "not stored: the cell holds a value")),
-    }
+    context.connection.store_new(&what, target, hook).await
 }
 
 /// The grant in the cell at `target`.
-async fn stored(context: &Context, what: &str, target: &Target) -> Result<grant::Client, CliError> {
-    context.connection.capability_at(what, target, "grant").await
+async fn stored(context: &Context, what: &str, target: &Target) -> Result<Held, CliError> {
+    Held::at(&context.connection, what, target, "grant").await
 }
 
 impl Show {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("grant show {}", self.path.spelled());
-        let grant = stored(context, &what, &self.path).await?;
-        let asked = grant.info_request().send().promise;
-        let response = context.connection.answer(&what, asked).await?;
+        let held = stored(context, &what, &self.path).await?;
+        let asked = held.cast_to::<grant::Client>().info_request().send().promise;
+        let response = held.answer(&context.connection, &what, asked).await?;
         let read = || {
             let info = response.get()?;
             let (limits, used) = (read_limits(info.get_limits()?), read_limits(info.get_used()?));
@@ -216,8 +206,9 @@ impl Show {
 impl Revoke {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("grant revoke {}", self.path.spelled());
-        let grant = stored(context, &what, &self.path).await?;
-        context.connection.answer(&what, grant.revoke_request().send().promise).await?;
+        let held = stored(context, &what, &self.path).await?;
+        let revoked = held.cast_to::<grant::Client>().revoke_request().send().promise;
+        held.answer(&context.connection, &what, revoked).await?;
         if context.output.is_json() {
             context.output.line(json!({"revoked": true}))?;
         }

@@ -22,6 +22,7 @@ mod connection;
 mod demo;
 mod error;
 mod grant;
+mod held;
 mod import;
 mod info;
 mod lines;
@@ -290,7 +291,9 @@ fn connected(
         let Server { address, identity, timeout, through } = server;
         let mut connection = Connection::open(address, identity, timeout).await?;
         if let Some(target) = &through {
-            connection.go_through(target).await?;
+            let what = format!("--through {}", target.spelled());
+            let anchor = held::anchor_at(&connection, &what, target).await?;
+            connection.go_through(anchor);
         }
         let mut context = Context { connection, output, timeout, patience };
         let done = command(&mut context).await;

@@ -6,11 +6,12 @@ use killick_schema::api::channel_capnp::recver;
 use serde_json::json;
 
 use super::Context;
-use super::chan::end_at;
+use super::chan::recver_at;
 use super::error::{CliError, is_remote, reason};
+use super::held::{is_other, unknown};
 use super::output::Output;
 use super::target::Target;
-use super::value::Value;
+use super::value::{RECEIVES, Value};
 
 /// What the server says when there is nothing to receive any more.
 const ENDED: &str = "the channel is closed and empty";
@@ -58,8 +59,7 @@ pub(super) struct Recv {
 impl Recv {
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("recv {}", self.path.spelled());
-        let end = end_at(context, &what, &self.path).await?;
-        let recver = end.into_recver(context, &what).await?;
+        let recver = recver_at(context, &what, &self.path).await?;
         let mut left = if self.follow { u64::MAX } else { self.count.unwrap_or(1) };
         while left > 0 {
             if !self.receive(context, &what, &recver).await? {
@@ -98,6 +98,7 @@ impl Recv {
         };
         let response = match received {
             Err(error) if is_remote(&error) && reason(&error) == ENDED => return Ok(false),
+            Err(error) if is_other(&error) => return Err(unknown(what, RECEIVES)),
             Err(error) => return Err(connection.call_error(what, &error)),
             Ok(response) => response,
         };

@@ -8,8 +8,9 @@ use killick_schema::api::channel_capnp::sender;
 use serde_json::json;
 
 use super::Context;
-use super::chan::end_at;
+use super::chan::{SENDS, sender_at};
 use super::error::CliError;
+use super::held::{is_other, unknown};
 use super::lines::{LONGEST, Lines};
 use super::target::Target;
 use super::text::bytes;
@@ -56,8 +57,7 @@ impl Send {
             true => None,
             false => Some(Content::read(&self.value, self.data)?),
         };
-        let end = end_at(context, &what, &self.path).await?;
-        let sender = end.into_sender(context, &what).await?;
+        let sender = sender_at(context, &what, &self.path).await?;
         let sent = match content {
             Some(content) => send(context, &what, &sender, &content).await.map(|()| 1),
             None => self.send_lines(context, &what, &sender).await,
@@ -101,5 +101,10 @@ async fn send(
 ) -> Result<(), CliError> {
     let mut request = sender.send_request();
     content.write(request.get().init_value()).map_err(|error| CliError::call(what, &error))?;
-    context.connection.answer(what, request.send().promise).await.map(drop)
+    let sent = request.send().promise;
+    match context.connection.answer(what, async { Ok(sent.await) }).await? {
+        Ok(_) => Ok(()),
+        Err(error) if is_other(&error) => Err(unknown(what, SENDS)),
+        Err(error) => Err(context.connection.call_error(what, &error)),
+    }
 }

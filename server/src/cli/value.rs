@@ -28,6 +28,9 @@ const LIST_BYTES: u64 = (1 << 29) - 2;
 /// How long a capability has to say what it is, before it counts as one that does not say.
 const KIND_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The end of a channel that only receives.
+pub(crate) const RECEIVES: &str = "end of a channel that receives";
+
 /// The most bytes of data that a terminal gets to see.
 const DUMPED: usize = 256;
 
@@ -215,7 +218,7 @@ fn dump(data: &[u8]) -> Vec<String> {
 
 /// Which interface of the schema a capability answers to, by calls that change nothing; nothing if
 /// to none, or not in time. Of the ends of a channel, one that only sends or closes does not say.
-async fn kind(capability: &capnp::capability::Client) -> Option<&'static str> {
+pub(crate) async fn kind(capability: &capnp::capability::Client) -> Option<&'static str> {
     let hook = || capability.hook.clone();
     let host = host::Client::new(hook()).info_request().send().promise;
     let loader = anchor::loader::Client::new(hook()).load_request().send().promise;
@@ -239,7 +242,7 @@ async fn kind(capability: &capnp::capability::Client) -> Option<&'static str> {
             ("grant", answers(&grant)),
             ("channel", answers(&chan)),
             ("end of a channel that sends and closes", answers(&ends)),
-            ("end of a channel that receives", answers(&recver)),
+            (RECEIVES, answers(&recver)),
         ];
         kinds.into_iter().find_map(|(kind, answers)| answers.then_some(kind))
     };

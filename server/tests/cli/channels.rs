@@ -120,9 +120,12 @@ fn a_channel_is_made_in_an_empty_cell_and_what_is_no_channel_is_told() {
     let made = server.run(&["chan", "make", "text"]);
     assert!(made.error(3).contains("not stored: the cell holds a value (revision 1)"), "{made:?}");
     assert_eq!(server.run(&["load", "text"]).ok(), "a text\n");
-    for arguments in [&["send", "text", "x"][..], &["recv", "text"], &["chan", "show", "text"]] {
-        let ran = server.run(arguments);
-        assert!(ran.error(1).ends_with(": the cell holds a value that is no channel"), "{ran:?}");
+    for (arguments, wanted) in USES {
+        let ran = server
+            .run(&[arguments, &["text"], &["x"][..usize::from(arguments == ["send"])]].concat());
+        let line =
+            format!("killick: {} text: the cell holds text, and no {wanted}", arguments.join(" "));
+        assert_eq!(ran.error(1), line);
     }
     assert!(server.run(&["recv", "nowhere"]).error(3).ends_with("nothing there"));
     assert_eq!(server.nodes(), 2, "nothing was created on the way");
@@ -193,4 +196,81 @@ fn a_value_that_was_received_and_cannot_be_written_is_told_as_lost() {
     let why = String::from_utf8(output.stderr).expect("text");
     assert!(why.starts_with("killick: recv inbox: write to stdout: "), "{why}");
     assert!(why.ends_with("; the value that was received is lost\n"), "{why}");
+}
+
+/// The commands that need an end of a channel, and which.
+const USES: [(&[&str], &str); 4] = [
+    (&["send"], "end of a channel that sends"),
+    (&["recv"], "end of a channel that receives"),
+    (&["chan", "show"], "channel"),
+    (&["chan", "close"], "end of a channel that closes"),
+];
+
+#[test]
+fn a_capability_of_another_kind_is_told_by_what_it_is() {
+    let server = Server::start();
+    let grant = ["grant", "make", "docs", "--at", "for/bob", "--revoker", "admin/bob"];
+    server.run(&grant).ok();
+    let ends = ["chan", "make", "--send-end", "in", "--recv-end", "out", "--capacity", "1"];
+    server.run(&ends).ok();
+    let use_of = |arguments: &[&str], path: &str| {
+        let value = &["x"][..usize::from(arguments == ["send"])];
+        let ran = server.run(&[arguments, &[path], value].concat());
+        let (what, why) = ran.error(1).split_once(": the cell holds ").expect("what it holds");
+        assert_eq!(what, format!("killick: {} {path}", arguments.join(" ")));
+        why.to_owned()
+    };
+    for (arguments, wanted) in USES {
+        assert_eq!(use_of(arguments, "for/bob"), format!("an anchor, and no {wanted}"));
+        assert_eq!(use_of(arguments, "admin/bob"), format!("a grant, and no {wanted}"));
+        if arguments != ["recv"] {
+            let found = format!("an end of a channel that receives, and no {wanted}");
+            assert_eq!(use_of(arguments, "out"), found);
+        }
+        if arguments != ["send"] {
+            // An end that sends does not say so.
+            let found = format!("a capability of another kind, and no {wanted}");
+            assert_eq!(use_of(arguments, "in"), found);
+        }
+    }
+    assert_eq!(use_of(&["grant", "show"], "for/bob"), "an anchor, and no grant");
+    let through = server.run(&["--through", "admin/bob", "ls"]);
+    let line = "killick: --through admin/bob: the cell holds a grant, and no anchor";
+    assert_eq!(through.error(1), line);
+}
+
+#[test]
+fn each_end_of_a_channel_is_stored_where_only_that_is_to_be_found() {
+    let server = Server::start();
+    let make = ["chan", "make", "--send-end", "inbox", "--recv-end", "mine/inbox", "--json"];
+    let made = server.run(&[&make[..], &["--capacity", "4"]].concat()).json().remove(0);
+    assert_eq!((&made["stored"], &made["path"]), (&true.into(), &serde_json::Value::Null));
+    assert_eq!((&made["sendEnd"], &made["recvEnd"]), (&"inbox".into(), &"mine/inbox".into()));
+    server.run(&["send", "inbox", "hello"]).ok();
+    assert_eq!(server.run(&["recv", "mine/inbox"]).ok(), "hello\n");
+    server.run(&["recv", "inbox"]).error(1);
+    server.run(&["chan", "close", "inbox"]).error(1);
+    server.run(&["send", "mine/inbox", "x"]).error(1);
+    // With the end that receives goes the channel.
+    server.run(&["clear", "mine/inbox"]).ok();
+    eventually("its end", || server.run(&["send", "inbox", "late"]).code == Some(1));
+    server.run(&["clear", "inbox"]).ok();
+
+    server.run(&["chan", "make", "whole", "--send-end", "in", "--capacity", "1"]).ok();
+    server.run(&["send", "in", "by the end"]).ok();
+    assert_eq!(server.run(&["recv", "whole"]).ok(), "by the end\n");
+}
+
+#[test]
+fn a_channel_of_which_one_end_cannot_be_stored_is_stored_nowhere() {
+    let server = Server::start();
+    server.run(&["store", "taken", "x"]).ok();
+    let made = server.run(&["chan", "make", "--send-end", "taken", "--recv-end", "a/b", "--json"]);
+    let line = "killick: chan make taken: not stored: the cell holds a value (revision 1)";
+    assert_eq!(made.error(3), line);
+    assert_eq!(made.json()[0]["stored"], false);
+    eventually("nothing is left", || server.nodes() == 2);
+    assert_eq!(server.run(&["load", "taken"]).ok(), "x\n");
+    let lone = server.run(&["chan", "make", "--send-end", "inbox"]);
+    assert_eq!(lone.code, Some(2), "{lone:?}");
 }

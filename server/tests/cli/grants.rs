@@ -86,16 +86,22 @@ fn a_grant_that_cannot_be_stored_leaves_nothing_behind() {
     for (at, revoker) in [("taken", "free"), ("free", "taken"), ("same", "same")] {
         let to = ["--at", at, "--revoker", revoker];
         let refused = server.run(&[&["grant", "make", "docs"], &to[..]].concat());
-        assert!(refused.error(3).ends_with("not stored: the cell holds a value"), "{refused:?}");
+        assert!(
+            refused.error(3).ends_with("not stored: the cell holds a value (revision 1)"),
+            "{refused:?}"
+        );
         assert_eq!(server.nodes(), nodes, "{at} {revoker}");
     }
     let bad = server.run(&["grant", "make", "x", "--at", "a", "--revoker", "b", "--rights", "fly"]);
     assert!(bad.error(2).contains("unknown right 'fly'"), "{bad:?}");
     let error = server.run(&["grant", "revoke", "taken"]);
-    assert!(error.error(1).ends_with("no grant is stored there"), "{error:?}");
+    assert!(error.error(1).ends_with(": the cell holds text, and no grant"), "{error:?}");
     server.run(&["grant", "show", "nowhere"]).error(3);
     assert!(
-        server.run(&["--through", "taken", "ls"]).error(1).ends_with("no anchor is stored there")
+        server
+            .run(&["--through", "taken", "ls"])
+            .error(1)
+            .ends_with("the cell holds text, and no anchor")
     );
     server.run(&["--through", "nowhere", "ls"]).error(3);
 }
