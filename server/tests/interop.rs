@@ -117,3 +117,31 @@ fn the_python_example_runs_over_tls_below_its_root() {
         assert_eq!(load(&loader).await.unwrap().0.as_deref(), Some("hello"));
     });
 }
+
+#[test]
+fn the_python_example_of_sharing_runs_and_leaves_nothing() {
+    let Some(python) = python() else { return };
+    let harness = Harness::start();
+    run(async {
+        let Address::Tcp(at) = harness.tcp() else { panic!("TCP") };
+        let (host, port) = at.rsplit_once(':').expect("a port");
+        let ran = tokio::process::Command::new(python)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .args(["server/examples/share.py", host, port])
+            .output()
+            .await
+            .expect("to run");
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success(), "{said} {}", String::from_utf8_lossy(&ran.stderr));
+        let lines = [
+            "watched sunny",
+            "it reads sunny",
+            "and no more: the right 'walk' is not granted",
+            "received hello",
+            "then revoked",
+        ];
+        assert!(said.lines().eq(lines), "{said}");
+        let peer = Peer::connect(harness.unix()).await;
+        eventually("all of it gone", async || peer.nodes().await == 1).await;
+    });
+}
