@@ -76,4 +76,10 @@ struct ClientInfo {
 
   hosted @9 :UInt32;
   # Capabilities that it hosts and somebody has a claim to.
+
+  watches @10 :UInt32;
+  # What its watches, and its calls that wait for a value, count as.
+
+  channels @11 :UInt32;
+  # Channels that it has made and that exist.
 }

@@ -451,7 +451,8 @@ impl Anchor {
     /// at no path until one of its ends is stored.
     ///
     /// # Errors
-    /// [`Error::Limit`] with [`Channels`](crate::Limit::Channels) or
+    /// [`Error::Limit`] with [`Channels`](crate::Limit::Channels),
+    /// [`ConnectionChannels`](crate::Limit::ConnectionChannels) or
     /// [`ChannelCapacity`](crate::Limit::ChannelCapacity).
     ///
     /// # Examples

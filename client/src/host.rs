@@ -56,6 +56,10 @@ pub struct ClientInfo {
     pub handles: u32,
     /// Capabilities that it hosts and somebody has a claim to.
     pub hosted: u32,
+    /// What its watches, and its calls that wait for a value, count as.
+    pub watches: u32,
+    /// Channels that it has made and that exist.
+    pub channels: u32,
 }
 
 pub(crate) async fn info(of: &host::Client) -> capnp::Result<HostInfo> {
@@ -99,6 +103,8 @@ impl ClientInfo {
             bytes_written: info.get_bytes_written(),
             handles: info.get_handles(),
             hosted: info.get_hosted(),
+            watches: info.get_watches(),
+            channels: info.get_channels(),
         })
     }
 }

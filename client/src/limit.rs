@@ -22,6 +22,8 @@ pub enum Limit {
     StoredBytes,
     /// The channels of the server.
     Channels,
+    /// The channels that one connection has made.
+    ConnectionChannels,
     /// How many values a channel may hold.
     ChannelCapacity,
     /// What one connection holds, or hosts.
@@ -43,7 +45,7 @@ pub enum Limit {
 }
 
 /// How each limit's message begins, and what it says further on.
-const MESSAGES: [(Limit, &str, &str); 21] = [
+const MESSAGES: [(Limit, &str, &str); 22] = [
     (Limit::NameBytes, "name of ", " exceeds the limit of "),
     (Limit::PathBytes, "path of ", " exceeds the limit of "),
     (Limit::Depth, "depth of ", " exceeds the limit of "),
@@ -54,6 +56,7 @@ const MESSAGES: [(Limit, &str, &str); 21] = [
     (Limit::ValueCapabilities, "value with ", " exceeds the limit of "),
     (Limit::StoredBytes, "", "values here would exceed their limit of "),
     (Limit::Channels, "the server already has its limit of ", " channels"),
+    (Limit::ConnectionChannels, "this connection already has its limit of ", " channels"),
     (Limit::ChannelCapacity, "channel of capacity ", " exceeds the limit of "),
     (Limit::ConnectionNodes, "this connection would hold more than its limit of ", " nodes"),
     (
@@ -101,6 +104,7 @@ impl Limit {
             | Limit::Nodes
             | Limit::StoredBytes
             | Limit::Channels
+            | Limit::ConnectionChannels
             | Limit::Capabilities
             | Limit::ConnectionNodes
             | Limit::ConnectionValues

@@ -67,6 +67,7 @@ fn channels_beyond_the_servers_limits_are_told() {
         client.new_chan(2).await.unwrap_err()
     };
     meets(Limit::Channels, |config| config.max_channels = 1, made);
+    meets(Limit::ConnectionChannels, |config| config.max_connection_channels = 1, made);
     meets(Limit::ChannelCapacity, |config| config.max_channel_capacity = 1, made);
 }
 

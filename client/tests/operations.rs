@@ -3,8 +3,8 @@
 mod support;
 
 use killick_client::schema::api::anchor_capnp::anchor::loader;
-use killick_client::{Client, Error, StoreErrorKind};
-use support::{Harness, over_both, run, tree_is_empty};
+use killick_client::{Client, Error, StoreErrorKind, What};
+use support::{Harness, eventually, over_both, run, tree_is_empty};
 
 #[test]
 fn clones_of_an_anchor_that_is_not_there_yet_are_the_same_and_others_are_not() {
@@ -225,6 +225,18 @@ fn info_and_clients_describe_the_server() {
         let [only] = &client.clients().await.unwrap()[..] else { panic!("one client") };
         assert_eq!((only.id, only.running), (1, 1));
         assert!(only.bytes_read > 0 && only.bytes_written > 0);
+        assert_eq!((only.watches, only.channels), (0, 0));
+        let chan = client.new_chan(1).await.unwrap();
+        let mut watch = client.watch_at("a", What::Value).unwrap();
+        watch.next().await.unwrap();
+        let [only] = &client.clients().await.unwrap()[..] else { panic!("one client") };
+        assert_eq!((only.watches, only.channels), (1, 1));
+        drop((chan, watch));
+        eventually("both gone", async || {
+            let only = client.clients().await.unwrap().remove(0);
+            (only.watches, only.channels) == (0, 0)
+        })
+        .await;
     });
 }
 

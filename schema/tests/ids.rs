@@ -258,6 +258,8 @@ fn fields_of_host_info_keep_their_places() {
         ("bytesWritten", 5),
         ("handles", 12),
         ("hosted", 13),
+        ("watches", 14),
+        ("channels", 15),
     ];
     assert_eq!(fields::<client_info::Owned>(), owned(&client));
 }

@@ -23,24 +23,54 @@ pub(crate) struct Channels {
     due: Notify,
 }
 
-/// A place among the channels that a server has at a time; free again when it is dropped.
+/// A place among so many channels; free again when it is dropped.
 #[derive(Debug)]
-pub(crate) struct ChannelRoom(Arc<AtomicUsize>);
+struct Place(Arc<AtomicUsize>);
 
-impl Drop for ChannelRoom {
+impl Place {
+    /// One of `limit` that `count` counts, if one is free.
+    fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let more = |channels: usize| (channels < limit).then_some(channels + 1);
+        // Relaxed: the count alone is decided by; it publishes nothing.
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Place(count.clone()))
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        // Relaxed: as in `Channels::room`.
+        // Relaxed: as in `take`.
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// A place among the channels that a server has at a time, and among those of whoever made it.
+#[derive(Debug)]
+pub(crate) struct ChannelRoom {
+    _all: Place,
+    _own: Place,
+}
+
+/// The channels that one connection has made and that exist, and how many those may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'a> {
+    pub(crate) count: &'a Arc<AtomicUsize>,
+    pub(crate) limit: usize,
+}
+
+impl Own<'_> {
+    /// Whether there may be no more.
+    pub(crate) fn is_full(self) -> bool {
+        // Relaxed: it is to tell which limit was met.
+        self.count.load(Ordering::Relaxed) >= self.limit
+    }
+}
+
 impl Channels {
-    /// Takes a place among `limit`, if one is free.
-    pub(crate) fn room(&self, limit: usize) -> Option<ChannelRoom> {
-        let more = |channels: usize| (channels < limit).then_some(channels + 1);
-        // Relaxed: the count alone is decided by; it publishes nothing.
-        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(ChannelRoom(self.count.clone()))
+    /// Takes a place among `limit` and among those of one connection, if one is free in both.
+    pub(crate) fn room(&self, limit: usize, own: Own<'_>) -> Option<ChannelRoom> {
+        let own = Place::take(own.count, own.limit)?;
+        Some(ChannelRoom { _all: Place::take(&self.count, limit)?, _own: own })
     }
 
     /// How many there are.

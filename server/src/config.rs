@@ -68,6 +68,8 @@ pub struct Config {
     pub max_stored_bytes: usize,
     /// The most channels at a time.
     pub max_channels: usize,
+    /// The most channels that one connection has made and that exist.
+    pub max_connection_channels: usize,
     /// The most values that the buffer of a channel may hold.
     pub max_channel_capacity: usize,
     /// The most capabilities inside one value.
@@ -129,6 +131,7 @@ impl Default for Config {
             max_stored_bytes: 1 << 30,
             // About 500 bytes each while empty; what is in them counts as stored.
             max_channels: 1 << 16,
+            max_connection_channels: 1 << 15,
             max_channel_capacity: 1 << 16,
             max_value_capabilities: 256,
             settle_timeout: Duration::from_secs(10),

@@ -28,6 +28,7 @@ use tracing::error;
 
 use crate::bridge::{Bound, Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
+use crate::channels;
 use crate::config::Config;
 use crate::end::End;
 use crate::net;
@@ -291,7 +292,8 @@ impl Session {
     /// Both ends of a new channel, which the client makes at `place`.
     ///
     /// # Errors
-    /// The buffer would be larger than it may, the server has its limit of channels, or it is not granted.
+    /// The buffer would be larger than it may, the server or the connection has its limit of channels, or
+    /// it is not granted.
     pub(crate) fn new_channel(&self, place: &Place, capacity: usize) -> Result<End, Error> {
         let limit = self.config().max_channel_capacity;
         if capacity > limit {
@@ -301,7 +303,13 @@ impl Session {
                 format!("channel of capacity {capacity} exceeds the limit of {limit}{name}");
             return Err(Error::failed(words));
         }
-        let room = self.shared().channel_room().ok_or_else(|| {
+        let limit = self.config().max_connection_channels;
+        let own = channels::Own { count: &self.stats.channels, limit };
+        let room = self.shared().channel_room(own).ok_or_else(|| {
+            if own.is_full() {
+                let words = format!("this connection already has its limit of {limit} channels");
+                return self.over(Limit::ConnectionChannels, words);
+            }
             let limit = self.shared().config().max_channels;
             let words = format!("the server already has its limit of {limit} channels");
             self.over(Limit::Channels, words)

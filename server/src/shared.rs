@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
 use crate::access::{Granted, Places};
-use crate::channels::{ChannelRoom, Channels};
+use crate::channels::{ChannelRoom, Channels, Own};
 use crate::config::Config;
 use crate::refusals::Refusals;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
@@ -154,10 +154,10 @@ impl Shared {
         Some(Room { stored: self.stored.clone(), bytes })
     }
 
-    /// Takes a place for a channel, if one is free.
-    pub(crate) fn channel_room(&self) -> Option<ChannelRoom> {
+    /// Takes a place for a channel, if one is free, also among those of one connection.
+    pub(crate) fn channel_room(&self, own: Own<'_>) -> Option<ChannelRoom> {
         let limit = self.config.load().max_channels;
-        self.channels.make_room(|| self.channels.room(limit))
+        self.channels.make_room(|| self.channels.room(limit, own))
     }
 
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.

@@ -51,6 +51,8 @@ pub(crate) struct Stats {
     pub(crate) hosted: Count,
     /// What its watches, and its calls that wait for a value, count as. Any thread may let go of one.
     pub(crate) watches: AtomicUsize,
+    /// The channels that it has made and that exist: also after its end.
+    pub(crate) channels: Arc<AtomicUsize>,
 }
 
 /// The open connections of a server. Its lock is taken when one comes or goes, and by those who look.
@@ -88,6 +90,7 @@ impl Clients {
             handles: Count::default(),
             hosted: Count::default(),
             watches: AtomicUsize::new(0),
+            channels: Arc::default(),
         });
         self.with(|table| table.open.insert(id, stats.clone()));
         stats
@@ -176,6 +179,7 @@ pub(crate) enum Limit {
     ValueCapabilities,
     StoredBytes,
     Channels,
+    ConnectionChannels,
     ChannelCapacity,
     Nodes,
     Children,
@@ -209,6 +213,7 @@ impl Limit {
         (Limit::ValueCapabilities, "max-value-capabilities"),
         (Limit::StoredBytes, "max-stored-bytes"),
         (Limit::Channels, "max-channels"),
+        (Limit::ConnectionChannels, "max-connection-channels"),
         (Limit::ChannelCapacity, "max-channel-capacity"),
         (Limit::Nodes, "max-nodes"),
         (Limit::Children, "max-children"),

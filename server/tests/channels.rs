@@ -517,6 +517,26 @@ fn there_are_no_more_channels_and_none_of_more_capacity_than_the_limits() {
 }
 
 #[test]
+fn one_connection_cannot_have_all_the_channels_that_there_may_be() {
+    let harness = Harness::with(|config| {
+        config.max_channels = 4;
+        config.max_connection_channels = 2;
+    });
+    run(async {
+        let peer = Peer::connect(harness.unix()).await;
+        let (first, _second) = (made(&peer, 1).await, made(&peer, 1).await);
+        let error = new_chan(&peer.anchor(), 0).await.err().expect("a third");
+        assert_eq!(error.kind, ErrorKind::Overloaded);
+        let words = "this connection already has its limit of 2 channels (max-connection-channels)";
+        assert!(error.to_string().ends_with(words), "{error}");
+        let other = Peer::connect(harness.unix()).await;
+        let _others = (made(&other, 1).await, made(&other, 1).await);
+        drop(first);
+        made(&peer, 1).await;
+    });
+}
+
+#[test]
 fn what_waits_in_channels_counts_as_stored_and_is_given_back() {
     let harness = Harness::with(|config| config.max_stored_bytes = 20_000);
     run(async {

@@ -13,7 +13,9 @@ use super::text::{bytes, columns, duration, grouped, shown};
 const AFTER_HELP: &str = "\
 Columns: the number of the connection; who it is; how long it has been open; the server's thread that
 serves it; calls made, and those of them that are not done; bytes read from it and written to it;
-capabilities that it holds, and those that it hosts and others can reach. This command is one of them.
+capabilities that it holds, and those that it hosts and others can reach; its watches, and calls that
+wait for a value, as they count to --max-watches; channels that it has made and that exist. This
+command is one of them.
 
 Examples:
   killick clients
@@ -37,11 +39,15 @@ pub(super) struct Client {
     pub(super) written: u64,
     pub(super) handles: u32,
     pub(super) hosted: u32,
+    pub(super) watches: u32,
+    pub(super) channels: u32,
 }
 
 /// The names of [`Client::row`]'s columns; those that begin with a space are numbers.
-pub(super) const COLUMNS: [&str; 10] =
-    ["id", "peer", " age", " thread", " calls", " running", " in", " out", " handles", " hosts"];
+pub(super) const COLUMNS: [&str; 12] = [
+    "id", "peer", " age", " thread", " calls", " running", " in", " out", " handles", " hosts",
+    " watches", " chans",
+];
 
 impl Client {
     /// All that are open, the oldest first.
@@ -62,6 +68,8 @@ impl Client {
                     written: client.get_bytes_written(),
                     handles: client.get_handles(),
                     hosted: client.get_hosted(),
+                    watches: client.get_watches(),
+                    channels: client.get_channels(),
                 });
             }
             Ok(clients)
@@ -81,11 +89,13 @@ impl Client {
             "bytesWritten": self.written,
             "handles": self.handles,
             "hosted": self.hosted,
+            "watches": self.watches,
+            "channels": self.channels,
         })
     }
 
     /// A row below [`COLUMNS`].
-    pub(super) fn row(&self) -> [String; 10] {
+    pub(super) fn row(&self) -> [String; 12] {
         [
             self.id.to_string(),
             shown(self.peer.as_bytes()),
@@ -97,6 +107,8 @@ impl Client {
             bytes(self.written),
             grouped(self.handles.into()),
             grouped(self.hosted.into()),
+            grouped(self.watches.into()),
+            grouped(self.channels.into()),
         ]
     }
 }

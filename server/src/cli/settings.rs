@@ -151,6 +151,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CHANNELS", hide_env = true)]
     max_channels: Option<usize>,
 
+    /// The most channels that one connection has made and that exist.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTION_CHANNELS", hide_env = true)]
+    max_connection_channels: Option<usize>,
+
     /// The most values that the buffer of a channel may hold.
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CHANNEL_CAPACITY", hide_env = true)]
     max_channel_capacity: Option<usize>,
@@ -454,7 +458,7 @@ impl Settings {
             listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, metrics,
             threads, max_connections, max_handshakes, max_capabilities, max_connection_nodes,
             max_connection_values, max_watches, max_calls, max_call_bytes, max_value_bytes,
-            max_message_bytes, max_stored_bytes, max_channels, max_channel_capacity,
+            max_message_bytes, max_stored_bytes, max_channels, max_connection_channels, max_channel_capacity,
             max_value_capabilities, max_nodes, max_children, max_depth, max_name_bytes,
             max_path_bytes, settle_timeout, write_timeout, read_timeout, idle_timeout,
             drain_timeout, log, log_format
@@ -532,6 +536,9 @@ impl Settings {
             max_message_bytes: self.max_message_bytes,
             max_stored_bytes: self.max_stored_bytes.unwrap_or(default.max_stored_bytes),
             max_channels: self.max_channels.unwrap_or(default.max_channels),
+            max_connection_channels: self
+                .max_connection_channels
+                .unwrap_or(default.max_connection_channels),
             max_channel_capacity: self.max_channel_capacity.unwrap_or(default.max_channel_capacity),
             max_value_capabilities: self
                 .max_value_capabilities
@@ -568,6 +575,7 @@ impl Settings {
             max_message_bytes,
             max_stored_bytes,
             max_channels,
+            max_connection_channels,
             max_channel_capacity,
             max_value_capabilities,
             settle_timeout,
@@ -597,6 +605,7 @@ impl Settings {
             max_message_bytes,
             max_stored_bytes: Some(max_stored_bytes),
             max_channels: Some(max_channels),
+            max_connection_channels: Some(max_connection_channels),
             max_channel_capacity: Some(max_channel_capacity),
             max_value_capabilities: Some(max_value_capabilities),
             max_nodes: Some(nodes),

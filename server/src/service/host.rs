@@ -1,6 +1,7 @@
 //! `Host`: the bootstrap capability, which is the anchor of this host, the root of its tree.
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::{
@@ -124,6 +125,10 @@ impl Server for HostService {
             info.set_bytes_written(client.written.get());
             info.set_handles(small(client.handles.get()));
             info.set_hosted(small(client.hosted.get()));
+            // Relaxed: numbers for people to read.
+            let count = |of: &AtomicUsize| small(of.load(Ordering::Relaxed) as u64);
+            info.set_watches(count(&client.watches));
+            info.set_channels(count(&client.channels));
         }
         Ok(())
     }

@@ -35,6 +35,17 @@ fn clients_lists_who_is_connected_and_what_they_hold() {
 }
 
 #[test]
+fn clients_tells_watches_and_channels() {
+    let server = Server::start();
+    let mut watching = server.begin(&["watch", "a"], "empty 0");
+    let clients = server.run(&["clients", "--json"]).json();
+    assert_eq!(clients.iter().map(|client| count(client, "watches")).sum::<u64>(), 1);
+    assert_eq!(clients.iter().map(|client| count(client, "channels")).sum::<u64>(), 0);
+    watching.kill().expect("to kill");
+    wait(&mut watching);
+}
+
+#[test]
 fn info_tells_the_bytes_of_values() {
     let server = Server::start();
     server.run(&["store", "a", &"x".repeat(1000)]).ok();
