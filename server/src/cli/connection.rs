@@ -35,8 +35,9 @@ type Found = Promise<Response<anchor::lookup_results::Owned>, capnp::Error>;
 /// An open connection.
 pub(crate) struct Connection {
     host: host::Client,
-    /// Where relative paths start.
+    /// Where relative paths start, and whether that was a stored anchor.
     base: anchor::Client,
+    through: bool,
     address: Address,
     identity: Option<Identity>,
     timeout: Option<Duration>,
@@ -59,12 +60,18 @@ impl Connection {
             .ok_or_else(|| CliError::failed(&what, no_answer(timeout)))?
             .map_err(|error| CliError::failed(&what, why_unreachable(&address, &error)))?;
         let (answered, base) = (Cell::new(false), as_anchor(&host));
-        Ok(Connection { host, base, address, identity, timeout, answered, driver })
+        let through = false;
+        Ok(Connection { host, base, through, address, identity, timeout, answered, driver })
     }
 
     /// Has relative paths start at this anchor.
     pub(crate) fn go_through(&mut self, anchor: anchor::Client) {
-        self.base = anchor;
+        (self.base, self.through) = (anchor, true);
+    }
+
+    /// Whether what is at `target` is reached by what somebody else may take back while this is connected.
+    pub(crate) fn is_granted(&self, target: &Target) -> bool {
+        self.through && target.start() == Start::Bootstrap
     }
 
     /// What the cell at `target` holds.

@@ -1,6 +1,6 @@
 //! Giving away a part of the tree, using it, and taking it back.
 
-use super::support::Server;
+use super::support::{Server, wait};
 
 #[test]
 fn a_part_is_given_used_within_its_limits_and_taken_back() {
@@ -104,4 +104,27 @@ fn a_grant_that_cannot_be_stored_leaves_nothing_behind() {
             .ends_with("the cell holds text, and no anchor")
     );
     server.run(&["--through", "nowhere", "ls"]).error(3);
+}
+
+#[test]
+fn walk_ends_when_what_it_holds_is_revoked() {
+    let server = Server::start();
+    for rights in ["walk", "all"] {
+        let to = ["--at", "for/bob", "--revoker", "admin/bob", "--rights", rights];
+        server.run(&[&["grant", "make", "docs"][..], &to].concat()).ok();
+        let walk = ["--through", "for/bob", "walk", "plan"];
+        let mut holding = server.begin(&walk, "holding plan");
+        // One who holds by his own right notices nothing.
+        let mut other = server.begin(&["walk", "docs/plan"], "holding docs/plan");
+        server.run(&["grant", "revoke", "admin/bob"]).ok();
+        assert_eq!(wait(&mut holding).code(), Some(1));
+        let why = std::io::read_to_string(holding.stderr.take().expect("a pipe")).expect("text");
+        assert_eq!(why, "killick: walk plan: revoked\n");
+        assert_eq!(server.run(&["ls", "docs"]).ok(), "plan\n");
+        other.kill().expect("to kill");
+        wait(&mut other);
+        for path in ["for/bob", "admin/bob"] {
+            server.run(&["clear", path]).ok();
+        }
+    }
 }
