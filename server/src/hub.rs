@@ -19,6 +19,8 @@ pub(crate) struct Hub(RefCell<HashMap<Node, Rc<Cell>>>);
 
 /// How many are told at once, before others run.
 const BATCH: usize = 64;
+/// A table for so many cells is never too large.
+const SMALL: usize = 64;
 
 /// A cell, and as many channels as those that wait for it fill.
 #[derive(Default)]
@@ -41,12 +43,23 @@ impl Cell {
 
     /// Tells those that wait. One that comes meanwhile looks by itself.
     async fn tell(&self) {
+        // Only here: nobody else counts on the places of the channels.
+        self.tidy();
         let mut index = 0;
         tokio::task::yield_now().await;
         while let Some(channel) = self.channel(index) {
             channel.send_replace(());
             tokio::task::yield_now().await;
             index += 1;
+        }
+    }
+
+    /// Forgets the channels that nobody waits at.
+    fn tidy(&self) {
+        let mut channels = self.0.borrow_mut();
+        channels.retain(|channel| channel.receiver_count() > 0);
+        if channels.len() < channels.capacity() / 4 {
+            channels.shrink_to_fit();
         }
     }
 
@@ -93,10 +106,23 @@ pub(crate) fn changes(hub: &Rc<Hub>, node: &Node) -> Changes {
             // Who comes, comes on this thread: nobody has, by now.
             () = cell.left() => {}
         }
-        let forgotten = hub.0.borrow_mut().remove_entry(&node);
+        let forgotten = hub.forget(&node);
         drop(forgotten);
     });
     changes
+}
+
+impl Hub {
+    #[allow(clippy::mutable_key_type, reason = "a node's identity, its key, never changes")]
+    fn forget(&self, node: &Node) -> Option<(Node, Rc<Cell>)> {
+        let mut cells = self.0.borrow_mut();
+        let forgotten = cells.remove_entry(node);
+        if cells.capacity() > SMALL && cells.len() < cells.capacity() / 8 {
+            let room = 2 * cells.len();
+            cells.shrink_to(room);
+        }
+        forgotten
+    }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -104,5 +130,26 @@ impl Hub {
     /// How many cells there are.
     pub(crate) fn len(&self) -> usize {
         self.0.borrow().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_that_nobody_waits_at_are_forgotten_and_all_others_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let cell = Cell::default();
+            let mut waiting: Vec<_> = (0..10 * BATCH).map(|_| cell.subscribe()).collect();
+            assert_eq!(cell.0.borrow().len(), 10);
+            // One at each of two channels stays.
+            let mut last = waiting.pop().expect("some");
+            waiting.truncate(1);
+            cell.tell().await;
+            assert!(waiting[0].changed().await && last.changed().await);
+            assert_eq!((cell.0.borrow().len(), cell.0.borrow().capacity()), (2, 2));
+        });
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Authority, Denied, lock};
+use super::{Authority, Denied, lock, shrink};
 use crate::raw::node::NodeRef;
 
 /// Something of which a grant may allow so much at a time.
@@ -183,7 +183,14 @@ impl Used {
                 return;
             }
             next = nodes.remove(&addr).and_then(|node| node.parent);
+            shrink(&mut nodes);
         }
+    }
+
+    /// For how many nodes there is memory.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        lock(&self.nodes).capacity()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::allowance::Used;
 use super::revocable::Revoke;
-use super::{Allowance, Denied, Resource, Rights, lock};
+use super::{Allowance, Denied, Resource, Rights, lock, shrink};
 
 /// What one call of [`Anchor::attenuate`](crate::Anchor::attenuate) or
 /// [`Narrow::attenuate`](crate::Narrow::attenuate) gave away: whoever has it can take that back, and see
@@ -142,8 +142,17 @@ impl Grant {
 
     /// Takes back [`enlist`](Self::enlist).
     pub(super) fn forget(&self, addr: usize) {
-        let known = lock(&self.0.holders).all.remove(&addr);
+        let mut holders = lock(&self.0.holders);
+        let known = holders.all.remove(&addr);
+        shrink(&mut holders.all);
+        drop(holders);
         drop(known);
+    }
+
+    /// For how many holders, and for how many nodes, there is memory.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> (usize, usize) {
+        (lock(&self.0.holders).all.capacity(), self.0.used.room())
     }
 
     pub(super) fn counts(&self) -> &Used {

@@ -38,6 +38,7 @@ mod revocable;
 mod rights;
 mod watching;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +56,9 @@ pub use watching::{NarrowWait, NarrowWatch};
 
 /// The most grants that one authority is made of: how often an anchor can be narrowed again.
 pub(crate) const MAX_GRANTS: usize = 16;
+
+/// A table for so many entries is never too large.
+const SMALL: usize = 64;
 
 /// The grants that something was reached by: what a [`Narrow`] has besides its anchor, for programs that
 /// offer more at their anchors, as the `killick` server offers channels. Keeps no node.
@@ -166,6 +170,14 @@ impl Eq for Authority {}
 impl Hash for Authority {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.grants.hash(state);
+    }
+}
+
+/// Gives memory back of a table that holds far less than it did once. What that costs is less than what
+/// the removals did that led there.
+fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > SMALL && table.len() < table.capacity() / 8 {
+        table.shrink_to(2 * table.len());
     }
 }
 

@@ -482,3 +482,16 @@ fn what_is_freed_is_given_back_exactly() {
     root.clear();
     assert_eq!(tree.nodes(), 1);
 }
+
+#[test]
+fn a_grant_that_many_held_by_takes_no_more_memory_than_before() {
+    let (_tree, root) = tree();
+    let (narrow, grant) = root.attenuate(Rights::ALL, Allowance { nodes: 1_000, ..unlimited() });
+    let mut held: Vec<_> = (0..1_000).map(|name| narrow.walk(name.to_string()).unwrap()).collect();
+    let (holders, nodes) = grant.room();
+    assert!(holders >= 1_000 && nodes >= 1_000);
+    held.truncate(1);
+    let (holders, nodes) = grant.room();
+    assert!(holders < 100 && nodes < 100, "room for {holders} and {nodes}");
+    assert_eq!((grant.holders(), grant.used(Resource::Nodes)), (2, 1));
+}
