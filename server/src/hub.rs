@@ -3,6 +3,9 @@
 //! Whoever stores tells each watch of the library's before his call is answered: here as many as there
 //! are workers, whatever the number of clients that wait. Their worker tells them, some at a time: in
 //! between others do what they have begun, such as to write that answer.
+//!
+//! Only for those who wait by no grant: what keeps a node by a grant, whoever revokes that lets go of himself,
+//! on whatever thread, and what is kept here only its worker could.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
