@@ -201,7 +201,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 26] = [
+    pub(crate) const ALL: [(Limit, &str); 27] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
