@@ -6,6 +6,8 @@
 @0xefb5a91f96d44de3;
 
 using Chan = import "channel.capnp".Chan;
+using import "process.capnp".Command;
+using import "process.capnp".Process;
 
 interface Anchor {
   # A counted handle to a node. The node lives as long as a client holds this capability, the node
@@ -38,6 +40,11 @@ interface Anchor {
 
   newChan @7 (capacity :UInt32) -> (chan :Chan(AnyPointer));
   # A new channel on this host. It is at no path until somebody stores one of its ends.
+
+  exec @8 (command :Command, anchor :Anchor) -> (process :Process);
+  # Starts a program on this host. Its process gets a connection whose bootstrap capability is `anchor`,
+  # and nothing else of the tree. The answer comes when the program runs, or could not be started. Only a
+  # `Host` can, if the server allows it, and an anchor that was narrowed to the right to.
 
   struct Child {
     anchor @0 :Anchor;
@@ -133,6 +140,9 @@ interface Anchor {
 
     attenuate @6 :Bool;
     # To hand on a part of this.
+
+    exec @7 :Bool;
+    # To start programs.
   }
 
   struct Limits {
@@ -149,6 +159,7 @@ interface Anchor {
 
     watches @3 :UInt64 = 0xffffffffffffffff;
     channels @4 :UInt64 = 0xffffffffffffffff;
+    processes @5 :UInt64 = 0xffffffffffffffff;
   }
 
   interface Grant {

@@ -45,6 +45,9 @@ struct HostInfo {
 
   storedBytes @10 :UInt64;
   # Bytes of the values in cells, and of those that were replaced and not yet reclaimed.
+
+  processes @11 :UInt32;
+  # Processes that it has started and that have not ended.
 }
 
 struct ClientInfo {

@@ -29,6 +29,7 @@ pub fn put_rights(asked: Rights, mut to: rights::Builder<'_>) {
     to.set_store(asked.contains(Right::Store));
     to.set_watch(asked.contains(Right::Watch));
     to.set_attenuate(asked.contains(Right::Attenuate));
+    to.set_exec(asked.contains(Right::Exec));
 }
 
 /// Reads rights.
@@ -41,6 +42,7 @@ pub fn read_rights(from: rights::Reader<'_>) -> Rights {
         (Right::Store, from.get_store()),
         (Right::Watch, from.get_watch()),
         (Right::Attenuate, from.get_attenuate()),
+        (Right::Exec, from.get_exec()),
     ];
     given.into_iter().filter_map(|(right, given)| given.then_some(right)).collect()
 }
@@ -53,6 +55,7 @@ pub fn put_limits(allowance: Allowance, mut to: limits::Builder<'_>) {
     to.set_value_bytes(allowance.value_bytes as u64);
     to.set_watches(allowance.watches as u64);
     to.set_channels(allowance.channels as u64);
+    to.set_processes(allowance.processes as u64);
 }
 
 /// Reads limits. What is more than there can be is none.
@@ -64,5 +67,6 @@ pub fn read_limits(from: limits::Reader<'_>) -> Allowance {
         value_bytes: limit(from.get_value_bytes()),
         watches: limit(from.get_watches()),
         channels: limit(from.get_channels()),
+        processes: limit(from.get_processes()),
     }
 }

@@ -5,6 +5,7 @@
 //! | `anchor.capnp` | [`Anchor`](api::anchor_capnp::anchor), its loader and its storer, watches, rights |
 //! | `channel.capnp` | [`Chan`](api::channel_capnp::chan) and its ends |
 //! | `host.capnp` | [`Host`](api::host_capnp::host): a connection's bootstrap capability |
+//! | `process.capnp` | [`Process`](api::process_capnp::process): what a host has started |
 //!
 //! The generated code is part of the package, so that building needs no `capnp` tool. After a change
 //! of a schema file, or of the version of `capnpc`, write it anew with
@@ -46,4 +47,8 @@ pub mod api {
     #[rustfmt::skip]
     #[allow(missing_docs, unreachable_pub, clippy::all)]
     pub mod host_capnp;
+
+    #[rustfmt::skip]
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod process_capnp;
 }

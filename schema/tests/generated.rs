@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const MODULES: [&str; 3] = ["anchor_capnp.rs", "channel_capnp.rs", "host_capnp.rs"];
+const MODULES: [&str; 4] =
+    ["anchor_capnp.rs", "channel_capnp.rs", "host_capnp.rs", "process_capnp.rs"];
 
 /// Runs `capnpc` over the schema files; the modules land in `output`.
 fn generate(output: &Path) {
@@ -14,6 +15,7 @@ fn generate(output: &Path) {
         .file(package.join("anchor.capnp"))
         .file(package.join("channel.capnp"))
         .file(package.join("host.capnp"))
+        .file(package.join("process.capnp"))
         .output_path(output)
         .run()
         .expect("capnp compiles the schema files");

@@ -17,6 +17,7 @@ use killick_schema::api::anchor_capnp::anchor::{
 };
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 use killick_schema::api::host_capnp::{client_info, host, host_info};
+use killick_schema::api::process_capnp::{byte_sink, byte_source, process};
 
 const ANCHOR: u64 = 0xe412_37e4_098e_d922;
 const CHILD: u64 = 0xc718_781c_b255_3199;
@@ -28,6 +29,8 @@ const SENDER: u64 = 0xe8bb_ed14_38ea_16ee;
 const RECVER: u64 = 0xdf05_a90d_671c_0c07;
 const SEND_CLOSER: u64 = 0xe9a7_d19a_7d14_e94e;
 const CHAN: u64 = 0x95c8_9fe7_d966_f751;
+
+const PROCESS: u64 = 0xda23_f0d3_a825_0633;
 
 /// The numbers of the calls made so far.
 #[derive(Default)]
@@ -118,6 +121,7 @@ fn file_and_type_ids_are_those_of_wetware() {
     for (source, id) in [
         (include_str!("../anchor.capnp"), "@0xefb5a91f96d44de3;"),
         (include_str!("../channel.capnp"), "@0x872a451f9aa74ebf;"),
+        (include_str!("../process.capnp"), "@0x9a51e53177277763;"),
     ] {
         assert_eq!(source.lines().find(|line| line.starts_with('@')), Some(id));
     }
@@ -132,6 +136,8 @@ fn file_and_type_ids_are_those_of_wetware() {
     assert_eq!(recver::Client::<any_pointer::Owned>::TYPE_ID, RECVER);
     assert_eq!(send_closer::Client::<any_pointer::Owned>::TYPE_ID, SEND_CLOSER);
     assert_eq!(chan::Client::<any_pointer::Owned>::TYPE_ID, CHAN);
+
+    assert_eq!(process::Client::TYPE_ID, PROCESS);
 }
 
 #[test]
@@ -145,8 +151,9 @@ fn anchor_methods_are_called_by_their_numbers() {
         let _ = anchor.watch_request().send().promise.await;
         let _ = anchor.attenuate_request().send().promise.await;
         let _ = anchor.new_chan_request().send().promise.await;
+        let _ = anchor.exec_request().send().promise.await;
     });
-    assert_eq!(calls, (0..8).map(|number| (ANCHOR, number)).collect::<Vec<_>>());
+    assert_eq!(calls, (0..9).map(|number| (ANCHOR, number)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -204,6 +211,29 @@ fn channel_methods_are_called_by_their_numbers() {
 }
 
 #[test]
+fn process_methods_are_called_by_their_numbers() {
+    let calls = recorded::<process::Client>(async |process| {
+        let source: byte_source::Client = process.client.clone().cast_to();
+        let sink: byte_sink::Client = process.client.clone().cast_to();
+        let _ = process.wait_request().send().promise.await;
+        let _ = process.kill_request().send().promise.await;
+        let _ = process.status_request().send().promise.await;
+        let _ = process.signal_request().send().promise.await;
+        let _ = process.stdin_request().send().promise.await;
+        let _ = process.stdout_request().send().promise.await;
+        let _ = process.stderr_request().send().promise.await;
+        let _ = process.bootstrap_request().send().promise.await;
+        let _ = source.read_request().send().promise.await;
+        let _ = sink.write_request().send().promise.await;
+        let _ = sink.close_request().send().promise.await;
+    });
+    let (source, sink) = (byte_source::Client::TYPE_ID, byte_sink::Client::TYPE_ID);
+    let process = (0..8).map(|number| (PROCESS, number));
+    let expected = process.chain([(source, 0), (sink, 0), (sink, 1)]);
+    assert_eq!(calls, expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn host_methods_are_called_by_their_numbers() {
     let calls = recorded::<host::Client>(async |host| {
         let _ = host.root_request().send().promise.await;
@@ -245,6 +275,7 @@ fn fields_of_host_info_keep_their_places() {
         ("cpuMicros", 6),
         ("calls", 7),
         ("storedBytes", 8),
+        ("processes", 11),
     ];
     assert_eq!(fields::<host_info::Owned>(), owned(&info));
     let client = [
@@ -279,10 +310,10 @@ fn fields_of_changes_rights_and_limits_keep_their_places() {
     ];
     assert_eq!(fields::<change::Owned>(), owned(&told));
     assert_eq!(fields::<change::entry::Owned>(), owned(&[("name", 0), ("filled", 0)]));
-    let names = ["walk", "lookup", "ls", "load", "store", "watch", "attenuate"];
+    let names = ["walk", "lookup", "ls", "load", "store", "watch", "attenuate", "exec"];
     let expected: Vec<_> = names.into_iter().zip(0..).collect();
     assert_eq!(fields::<rights::Owned>(), owned(&expected));
-    let names = ["nodes", "depth", "valueBytes", "watches", "channels"];
+    let names = ["nodes", "depth", "valueBytes", "watches", "channels", "processes"];
     let expected: Vec<_> = names.into_iter().zip(0..).collect();
     assert_eq!(fields::<limits::Owned>(), owned(&expected));
 }

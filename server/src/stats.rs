@@ -130,7 +130,7 @@ impl Clients {
 
 /// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
 /// and those to no method of ours.
-pub(crate) const METHODS: [&str; 32] = [
+pub(crate) const METHODS: [&str; 33] = [
     "ls",
     "walk",
     "cell",
@@ -139,6 +139,7 @@ pub(crate) const METHODS: [&str; 32] = [
     "watch",
     "attenuate",
     "newChan",
+    "exec",
     "load",
     "wait",
     "store",

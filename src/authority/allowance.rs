@@ -22,16 +22,19 @@ pub enum Resource {
     Watches,
     /// Channels: nothing that the tree knows of, but what those do who make them at anchors.
     Channels,
+    /// Processes: as with channels.
+    Processes,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Resource; 5] = [
+    pub const ALL: [Resource; 6] = [
         Resource::Nodes,
         Resource::Depth,
         Resource::ValueBytes,
         Resource::Watches,
         Resource::Channels,
+        Resource::Processes,
     ];
 
     /// Its name, as it is written in settings.
@@ -42,6 +45,7 @@ impl Resource {
             Resource::ValueBytes => "value-bytes",
             Resource::Watches => "watches",
             Resource::Channels => "channels",
+            Resource::Processes => "processes",
         }
     }
 }
@@ -54,6 +58,7 @@ impl fmt::Display for Resource {
             Resource::ValueBytes => "bytes of values",
             Resource::Watches => "watches",
             Resource::Channels => "channels",
+            Resource::Processes => "processes",
         })
     }
 }
@@ -73,12 +78,21 @@ pub struct Allowance {
     pub watches: usize,
     /// Channels, as far as those who make them count them.
     pub channels: usize,
+    /// Processes, as far as those who start them count them.
+    pub processes: usize,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
         let all = usize::MAX;
-        Allowance { nodes: all, depth: all, value_bytes: all, watches: all, channels: all }
+        Allowance {
+            nodes: all,
+            depth: all,
+            value_bytes: all,
+            watches: all,
+            channels: all,
+            processes: all,
+        }
     }
 }
 
@@ -91,6 +105,7 @@ impl Allowance {
             Resource::ValueBytes => self.value_bytes,
             Resource::Watches => self.watches,
             Resource::Channels => self.channels,
+            Resource::Processes => self.processes,
         }
     }
 
@@ -103,6 +118,7 @@ impl Allowance {
             Resource::ValueBytes => &mut self.value_bytes,
             Resource::Watches => &mut self.watches,
             Resource::Channels => &mut self.channels,
+            Resource::Processes => &mut self.processes,
         } = limit;
         self
     }

@@ -23,11 +23,14 @@ pub enum Right {
     Watch,
     /// To hand on a part of what one has.
     Attenuate,
+    /// To start programs: nothing that the tree knows of, but what those do who start them at anchors.
+    /// Not among [`Rights::ALL`].
+    Exec,
 }
 
 impl Right {
-    /// All of them.
-    pub const ALL: [Right; 7] = [
+    /// All that there are.
+    pub const ALL: [Right; 8] = [
         Right::Walk,
         Right::Lookup,
         Right::Ls,
@@ -35,6 +38,7 @@ impl Right {
         Right::Store,
         Right::Watch,
         Right::Attenuate,
+        Right::Exec,
     ];
 
     /// Its name, as it is written and read.
@@ -47,6 +51,7 @@ impl Right {
             Right::Store => "store",
             Right::Watch => "watch",
             Right::Attenuate => "attenuate",
+            Right::Exec => "exec",
         }
     }
 }
@@ -66,7 +71,8 @@ pub struct UnknownRight(
 
 impl fmt::Display for UnknownRight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown right '{}': there are {}", self.0, Rights::ALL)
+        let all: Rights = Right::ALL.into_iter().collect();
+        write!(f, "unknown right '{}': there are {all}", self.0)
     }
 }
 
@@ -82,7 +88,7 @@ impl FromStr for Right {
 }
 
 /// A set of [`Right`]s. Written and read as their names with commas between; `all`, `none` and `read` are
-/// read as well.
+/// read as well, as the constants of these names.
 ///
 /// # Examples
 /// ```
@@ -102,8 +108,8 @@ pub struct Rights(u8);
 impl Rights {
     /// None.
     pub const NONE: Rights = Rights(0);
-    /// All.
-    pub const ALL: Rights = Rights((1 << Right::ALL.len()) - 1);
+    /// All that the tree knows of: without [`Exec`](Right::Exec), which has to be named to be given.
+    pub const ALL: Rights = Rights((1 << Right::Exec as u8) - 1);
     /// All that show and change nothing: [`Lookup`](Right::Lookup), [`Ls`](Right::Ls),
     /// [`Load`](Right::Load) and [`Watch`](Right::Watch).
     pub const READ: Rights = Rights(

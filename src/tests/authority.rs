@@ -236,12 +236,12 @@ fn limits_of_a_part_come_out_of_those_of_the_whole() {
     assert_eq!(huge, exhausted(Resource::ValueBytes, 10));
     drop((bytes, beside));
     let used = |grant: &Grant| Resource::ALL.map(|resource| grant.used(resource));
-    assert_eq!(used(&inner), [2, 0, 0, 0, 0]);
+    assert_eq!(used(&inner), [2, 0, 0, 0, 0, 0]);
 
     let watch = held.watch().unwrap();
     assert_eq!(whole.watch_children().map(drop), exhausted(Resource::Watches, 1));
     drop((watch, held, part));
-    assert_eq!((used(&inner), used(&outer)), ([0; 5], [0; 5]));
+    assert_eq!((used(&inner), used(&outer)), ([0; Resource::ALL.len()], [0; Resource::ALL.len()]));
 }
 
 #[test]
@@ -477,7 +477,7 @@ fn what_is_freed_is_given_back_exactly() {
     seen.append(&mut hands.grants);
     drop(hands);
     for grant in seen {
-        assert_eq!(Resource::ALL.map(|resource| grant.used(resource)), [0; 5]);
+        assert_eq!(Resource::ALL.map(|resource| grant.used(resource)), [0; Resource::ALL.len()]);
     }
     root.clear();
     assert_eq!(tree.nodes(), 1);

@@ -195,7 +195,7 @@ impl Server for Dispatch {
 const INTERFACES: [(u64, usize); 11] = {
     type Any = any_pointer::Owned;
     [
-        (anchor_api::Client::TYPE_ID, 8),
+        (anchor_api::Client::TYPE_ID, 9),
         (anchor_api::loader::Client::TYPE_ID, 2),
         (anchor_api::storer::Client::TYPE_ID, 2),
         (anchor_api::watch::Client::TYPE_ID, 1),
