@@ -8,6 +8,7 @@ use killick::Grant;
 use crate::bridge;
 use crate::end::End;
 use crate::place::Place;
+use crate::process::{Hand, Which};
 use crate::session::Session;
 use crate::watching::Watching;
 use crate::wire::Stored;
@@ -34,13 +35,17 @@ pub(crate) enum Own {
     Watch(Arc<Watching>),
     /// An end of a channel.
     Channel(End),
+    /// A process that was started.
+    Process(Hand),
+    /// A stream of one.
+    Stream(Hand, Which),
 }
 
 impl Own {
     /// The most nodes, the root apart, that are kept alive by holding it.
     pub(crate) fn nodes(&self) -> usize {
         match self {
-            Own::Host | Own::Grant(_) | Own::Channel(_) => 0,
+            Own::Host | Own::Grant(_) | Own::Channel(_) | Own::Process(_) | Own::Stream(..) => 0,
             Own::Cluster(place) | Own::Anchor(place) | Own::Loader(place) | Own::Storer(place) => {
                 place.nodes()
             }
@@ -71,6 +76,8 @@ impl fmt::Debug for Own {
             Own::Grant(grant) => grant.fmt(f),
             Own::Watch(watching) => write!(f, "Watch({:?})", watching.place()),
             Own::Channel(end) => end.fmt(f),
+            Own::Process(hand) => hand.fmt(f),
+            Own::Stream(hand, which) => write!(f, "{which} of {hand:?}"),
         }
     }
 }

@@ -23,13 +23,13 @@ pub(crate) struct Channels {
     due: Notify,
 }
 
-/// A place among so many channels; free again when it is dropped.
+/// A place among so many channels, or processes; free again when it is dropped.
 #[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Place {
     /// One of `limit` that `count` counts, if one is free.
-    fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+    pub(crate) fn take(count: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let more = |channels: usize| (channels < limit).then_some(channels + 1);
         // Relaxed: the count alone is decided by; it publishes nothing.
         count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;

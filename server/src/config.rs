@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use killick::Limits;
 
 use crate::access::{Authorized, Tls};
+use crate::process::Allowed;
 use killick_client::Address;
 
 /// Everything that a server is told when it starts.
@@ -25,6 +27,12 @@ pub struct Config {
     pub allow_uids: Vec<u32>,
     /// The groups, by number, whose processes may: those of whom it is the effective group.
     pub allow_gids: Vec<u32>,
+    /// The programs that clients may have started who may do everything, and those who were granted the right
+    /// [`Exec`](killick::Right::Exec): none by default. They run as the server's user.
+    pub allow_exec: Vec<Allowed>,
+    /// The program that starts them, whose `main` calls [`launch`](crate::launch): `killick` itself does.
+    /// Without one, none is started.
+    pub launcher: Option<PathBuf>,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// Where to answer HTTP with metrics and health: a loopback address; nowhere by default.
@@ -72,6 +80,8 @@ pub struct Config {
     pub max_connection_channels: usize,
     /// The most values that the buffer of a channel may hold.
     pub max_channel_capacity: usize,
+    /// The most processes at a time that it has started.
+    pub max_processes: usize,
     /// The most capabilities inside one value.
     pub max_value_capabilities: usize,
     /// How long to wait for a capability that is still a promise when it is stored.
@@ -107,6 +117,8 @@ impl Default for Config {
             authorized: Authorized::default(),
             allow_uids: Vec::new(),
             allow_gids: Vec::new(),
+            allow_exec: Vec::new(),
+            launcher: None,
             handshake_timeout: Duration::from_secs(10),
             metrics: None,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -133,6 +145,8 @@ impl Default for Config {
             max_channels: 1 << 16,
             max_connection_channels: 1 << 15,
             max_channel_capacity: 1 << 16,
+            // Each is a connection too.
+            max_processes: 256,
             max_value_capabilities: 256,
             settle_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),

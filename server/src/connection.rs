@@ -6,6 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use capnp::capability::Client;
@@ -21,7 +22,8 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::access::{Admitted, Who};
+use crate::access::{Admitted, Child, Who};
+use crate::bridge::{Peer, settle};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
@@ -48,12 +50,18 @@ enum End {
     Idle,
     /// The client may not have any more what it was given.
     Revoked,
+    /// The process whose connection it was has ended, and something that it left behind has not.
+    Outlived,
     /// The RPC system failed inside.
     Panicked,
 }
 
 /// The bootstrap capability: the host, or an anchor and nothing else.
 fn bootstrap(session: &Rc<Session>, client: &Admitted) -> Result<Client, Error> {
+    if let Some(child) = &client.child {
+        session.belongs_to(&child.process);
+        return session.client(&Cap::Own(child.anchor.clone()));
+    }
     let (shared, grant) = (session.shared(), &client.grant);
     let given = match client.who {
         Who::Key(key) => shared.granted.give(&shared.tree, key, grant),
@@ -129,7 +137,7 @@ impl End {
             End::Overflowed => Some(Limit::CallBytes),
             End::Trickled => Some(Limit::ReadTimeout),
             End::Idle => Some(Limit::IdleTimeout),
-            End::Broken(_) | End::Orderly | End::Revoked | End::Panicked => None,
+            End::Broken(_) | End::Orderly | End::Revoked | End::Outlived | End::Panicked => None,
         }
     }
 
@@ -161,6 +169,7 @@ impl End {
             End::Idle => {
                 format!("sent nothing for {:?}", config.idle_timeout.unwrap_or_default())
             }
+            End::Outlived => "its process has ended".into(),
             End::Revoked => "its access was revoked".into(),
             End::Panicked => "internal error".into(),
         };
@@ -209,7 +218,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 type Begun<S> = (net::Gate<S>, Rc<net::Calls>, JoinHandle<Result<(), Error>>, Disconnector<Side>);
 
 /// Begins the RPC system of one connection: what watches over it, and what ends it.
-fn begin<S>(stream: S, root: Client, session: &Rc<Session>) -> Begun<S>
+fn begin<S>(stream: S, root: Client, child: Option<&Child>, session: &Rc<Session>) -> Begun<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -222,9 +231,25 @@ where
     let bounds = (words, max_output(session.config()));
     let (gate, network) =
         net::Network::new(stream, bounds, calls.clone(), stats, move || ending.ends());
-    let rpc = RpcSystem::new(Box::new(network), Some(root));
+    let network = if child.is_some() { network.asking() } else { network };
+    let mut rpc = RpcSystem::new(Box::new(network), Some(root));
+    if let Some(child) = child {
+        ask(child, rpc.bootstrap(Side::Client), session);
+    }
     let disconnector = rpc.get_disconnector();
     (gate, calls, tokio::task::spawn_local(rpc), disconnector)
+}
+
+/// Has what a process exports, `bootstrap`, told to those who ask for it, once it is known.
+fn ask(child: &Child, bootstrap: Client, session: &Rc<Session>) {
+    let (process, session) = (Arc::downgrade(&child.process), session.clone());
+    tokio::task::spawn_local(async move {
+        let settled = settle(&*session, bootstrap.hook).await;
+        let known = settled.and_then(|hook| session.import(hook));
+        if let Some(process) = process.upgrade() {
+            process.exports(known);
+        }
+    });
 }
 
 /// Runs the RPC system of one connection to its end.
@@ -238,7 +263,7 @@ async fn drive<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (gate, calls, mut rpc, disconnector) = begin(stream, root, session);
+    let (gate, calls, mut rpc, disconnector) = begin(stream, root, client.child.as_ref(), session);
     let config = session.config();
     let end = tokio::select! {
         ended = &mut rpc => ended_by_itself(ended, calls.cause()),
@@ -256,6 +281,7 @@ where
         () = gate.idle(config.idle_timeout) => {
             return say_good_bye(session, &gate, &calls, (rpc, disconnector), End::Idle).await;
         }
+        () = outlived(client) => cut_off(config, &gate, &calls, rpc, End::Outlived).await,
         _ = stop.wait_for(|stopped| *stopped) => {
             let _ = timeout(config.drain_timeout, session.drained()).await;
             return say_good_bye(session, &gate, &calls, (rpc, disconnector), End::Orderly).await;
@@ -265,6 +291,17 @@ where
     let _ = timeout(END_TIMEOUT, disconnector).await;
     end
 }
+
+/// Resolves when the process whose connection this is has ended, and there was time to read what it had
+/// written. What it left behind may have the connection open still.
+async fn outlived(client: &Admitted) {
+    let Some(child) = &client.child else { return std::future::pending().await };
+    Box::pin(child.process.ended()).await;
+    Box::pin(tokio::time::sleep(OUTLIVED)).await;
+}
+
+/// How long a connection lasts at most after its process.
+const OUTLIVED: Duration = Duration::from_millis(500);
 
 /// What it means that the RPC system has ended, and disconnected for `cause`. It does not end with
 /// that if the client, told of it, has gone.
@@ -359,7 +396,8 @@ mod tests {
             // As TLS does, it writes when it has much, or when it is told to.
             let server = tokio::io::BufStream::new(server);
             let (_stop, mut stopped) = watch::channel(false);
-            let admitted = Admitted { who: Who::Local, grant: Grant::host(), peer: "test".into() };
+            let (grant, peer) = (Grant::host(), "test".into());
+            let admitted = Admitted { who: Who::Local, grant, peer, child: None };
             let session = run(server, &admitted, &worker, &mut stopped);
             let asks = async {
                 client.write_all(&question).await.expect("sent");

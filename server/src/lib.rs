@@ -14,6 +14,7 @@
 //!              `channels`: all of a server, and an end to those that are out of everybody's reach
 //!  wire        the only translator: text to path, value to and from message, error to error
 //!  watching    what a watch is told of, and was told last; `hub` wakes those that wait for one cell
+//!  process     programs that are started for clients, each with a connection of its own
 //!  owners      the values that die with a connection
 //!  bridge      capabilities that clients host: kept by their worker, called from any other through a
 //!              proxy of ours; knows nothing of anchors, which `cap` tells it of
@@ -52,6 +53,7 @@ mod metrics;
 mod net;
 mod owners;
 mod place;
+mod process;
 mod refusals;
 mod server;
 mod service;
@@ -74,6 +76,7 @@ pub use killick_client::{
     Address, AddressError, Fingerprint, FingerprintError, Identity, IdentityError, default_address,
 };
 pub use listen::ListenError;
+pub use process::{Allowed, AllowedError, launch};
 pub use server::{Server, StartError, serve};
 pub use shutdown::stop_signal;
 pub use simulated::{Filled, Held, Simulated};

@@ -9,5 +9,8 @@ mod cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    cli::run(std::env::args_os())
+    match killick_server::launch() {
+        Some(code) => code,
+        None => cli::run(std::env::args_os()),
+    }
 }

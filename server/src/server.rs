@@ -297,6 +297,7 @@ impl Drop for Server {
             // A thread that panicked has nothing left to stop.
             let _ = thread.join();
         }
+        self.shared.reaper.stop();
     }
 }
 

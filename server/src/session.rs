@@ -13,7 +13,7 @@
 //! connection's, whatever objects are left, and lets go of what the client hosts, so that nothing
 //! depends on the RPC system having let go of everything.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -34,6 +34,7 @@ use crate::end::End;
 use crate::net;
 use crate::owners::Cells;
 use crate::place::Place;
+use crate::process::{Lifetime, Process};
 use crate::service::Object;
 use crate::shared::Shared;
 use crate::stats::{Limit, OUTCOMES, Stats};
@@ -63,6 +64,10 @@ pub(crate) struct Session {
     ends: Notify,
     /// The cells whose value dies with this connection.
     cells: Cells,
+    /// The process whose connection it is.
+    process: OnceCell<Arc<Process>>,
+    /// Processes that end with this connection.
+    processes: RefCell<Vec<std::sync::Weak<Process>>>,
     idle: Notify,
     /// Of the running calls, those that wait for what may never happen.
     resting: Cell<usize>,
@@ -134,6 +139,8 @@ impl Session {
             ending: RefCell::default(),
             ends: Notify::new(),
             cells: Cells::default(),
+            process: OnceCell::new(),
+            processes: RefCell::default(),
             idle: Notify::new(),
             resting: Cell::new(0),
             turns: Semaphore::new(1),
@@ -167,7 +174,7 @@ impl Session {
         &self.worker
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.worker.shared()
     }
 
@@ -325,6 +332,40 @@ impl Session {
         Ok(end)
     }
 
+    /// A place for one process more.
+    ///
+    /// # Errors
+    /// The server has its limit of those.
+    pub(crate) fn process_room(&self) -> Result<channels::Place, Error> {
+        let limit = self.config().max_processes;
+        channels::Place::take(&self.shared().processes, limit).ok_or_else(|| {
+            let words = format!("the server already has its limit of {limit} processes");
+            self.over(Limit::Processes, words)
+        })
+    }
+
+    /// This is the connection of `process`.
+    pub(crate) fn belongs_to(&self, process: &Arc<Process>) {
+        // Said once, when the connection begins.
+        let _ = self.process.set(process.clone());
+    }
+
+    /// Has `process`, which the client has started, end with whatever it has to. Whether that has not ended.
+    pub(crate) fn is_parent_of(&self, process: &Arc<Process>) -> bool {
+        if process.lifetime() == Lifetime::Connection {
+            let mut processes = self.processes.borrow_mut();
+            if processes.len() == processes.capacity() {
+                processes.retain(|process| process.strong_count() > 0);
+            }
+            processes.push(Arc::downgrade(process));
+            drop(processes);
+            if self.is_ending() {
+                return false;
+            }
+        }
+        self.process.get().is_none_or(|parent| parent.adopt(process))
+    }
+
     fn count_handles(&self) {
         self.stats.handles.set(self.objects.borrow().len() as u64);
     }
@@ -430,9 +471,10 @@ impl Session {
     /// Empties the cells whose value dies with this connection: it is at its end, and owns nothing any
     /// more. Lets others run in between.
     async fn disown(&self) {
-        self.origin.close();
         self.worker.remove_session(self.id());
-        in_turns(self.cells.take(), |node| self.worker.owner_left(&node, self.id())).await;
+        let processes = self.processes.take();
+        processes.iter().filter_map(std::sync::Weak::upgrade).for_each(|process| process.kill());
+        self.worker.disown(&self.origin, &self.cells).await;
     }
 
     /// The connection has ended: empties the cells whose value dies with it, drops every anchor that
@@ -465,7 +507,7 @@ fn nodes(cap: &Cap) -> usize {
 const CLOSE_BATCH: usize = 64;
 
 /// Lets go of all that a connection held, and lets others run in between.
-async fn in_turns<T>(all: impl IntoIterator<Item = T>, mut let_go: impl FnMut(T)) {
+pub(crate) async fn in_turns<T>(all: impl IntoIterator<Item = T>, mut let_go: impl FnMut(T)) {
     for (count, one) in (1..).zip(all) {
         let_go(one);
         if count % CLOSE_BATCH == 0 {

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::access::{Granted, Places};
 use crate::channels::{ChannelRoom, Channels, Own};
 use crate::config::Config;
+use crate::process::Reaper;
 use crate::refusals::Refusals;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
 use crate::wire::Stored;
@@ -40,6 +41,9 @@ pub(crate) struct Shared {
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.
     stored: Arc<AtomicUsize>,
     pub(crate) channels: Channels,
+    /// The processes that it has started and that have not ended.
+    pub(crate) processes: Arc<AtomicUsize>,
+    pub(crate) reaper: Reaper,
     pub(crate) clients: Clients,
     /// The calls that each worker has served.
     pub(crate) calls: Vec<Calls>,
@@ -90,6 +94,8 @@ impl Shared {
             last_connection: AtomicU64::new(0),
             stored: Arc::default(),
             channels: Channels::default(),
+            processes: Arc::default(),
+            reaper: Reaper::default(),
             clients: Clients::default(),
             calls: (0..workers).map(|_| Calls::default()).collect(),
             queues: (0..workers).map(|_| Queues::default()).collect(),
@@ -228,6 +234,15 @@ impl Permit {
         let open = shared.connections.fetch_add(1, Ordering::Relaxed);
         let shares = shared.shares.iter().map(|share| share.load(Ordering::Relaxed));
         let (worker, _) = shares.enumerate().min_by_key(|&(_, share)| share).unwrap_or_default();
+        shared.shares[worker].fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { shared: shared.clone(), worker };
+        (open < limit).then_some(permit)
+    }
+
+    /// Takes a place at the worker of that number, if one is free.
+    pub(crate) fn take_at(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
+        let limit = shared.config().max_connections;
+        let open = shared.connections.fetch_add(1, Ordering::Relaxed);
         shared.shares[worker].fetch_add(1, Ordering::Relaxed);
         let permit = Permit { shared: shared.clone(), worker };
         (open < limit).then_some(permit)

@@ -89,7 +89,8 @@ impl Simulated {
         let served = self.served.replace(self.served.get() + 1);
         let (stop, mut stopped) = watch::channel(false);
         self.stops.borrow_mut().insert(served, stop);
-        let client = Admitted { who: Who::Local, grant: Grant::host(), peer: peer.to_owned() };
+        let client =
+            Admitted { who: Who::Local, grant: Grant::host(), peer: peer.to_owned(), child: None };
         connection::run(stream, &client, &self.workers[permit.worker()], &mut stopped).await;
         self.stops.borrow_mut().remove(&served);
         drop(permit);

@@ -130,7 +130,7 @@ impl Clients {
 
 /// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
 /// and those to no method of ours.
-pub(crate) const METHODS: [&str; 33] = [
+pub(crate) const METHODS: [&str; 44] = [
     "ls",
     "walk",
     "cell",
@@ -162,6 +162,17 @@ pub(crate) const METHODS: [&str; 33] = [
     "newRecver",
     "len",
     "capacity",
+    "processWait",
+    "kill",
+    "status",
+    "signal",
+    "stdin",
+    "stdout",
+    "stderr",
+    "bootstrap",
+    "read",
+    "write",
+    "closeSink",
     "forwarded",
     "unknown",
 ];
@@ -182,6 +193,7 @@ pub(crate) enum Limit {
     Channels,
     ConnectionChannels,
     ChannelCapacity,
+    Processes,
     Nodes,
     Children,
     Depth,
@@ -202,7 +214,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All of them, in their order, with the names of their settings.
-    pub(crate) const ALL: [(Limit, &str); 27] = [
+    pub(crate) const ALL: [(Limit, &str); 28] = [
         (Limit::Connections, "max-connections"),
         (Limit::Capabilities, "max-capabilities"),
         (Limit::ConnectionNodes, "max-connection-nodes"),
@@ -216,6 +228,7 @@ impl Limit {
         (Limit::Channels, "max-channels"),
         (Limit::ConnectionChannels, "max-connection-channels"),
         (Limit::ChannelCapacity, "max-channel-capacity"),
+        (Limit::Processes, "max-processes"),
         (Limit::Nodes, "max-nodes"),
         (Limit::Children, "max-children"),
         (Limit::Depth, "max-depth"),
@@ -283,8 +296,14 @@ pub(crate) struct Queues {
 }
 
 /// Those of all methods; its worker changes them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Calls(pub(crate) [Method; METHODS.len()]);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Calls(std::array::from_fn(|_| Method::default()))
+    }
+}
 
 impl Calls {
     /// Counts a call of `method`, an index of [`METHODS`], that took `time` and ended with `outcome`, an

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use capnp::private::capability::ClientHook;
 use capnp::{Error, any_pointer};
 use killick::{
     Authority, Charge, Denied, Kept, NarrowError, PathError, Resource, StoreError, WalkError,
@@ -89,6 +90,7 @@ pub(crate) async fn take_value(
     };
     let hosts = parcel.caps().filter_map(|cap| match cap {
         Cap::Own(Own::Watch(watching)) => Some(watching.origin()),
+        Cap::Own(Own::Process(hand) | Own::Stream(hand, _)) => hand.owner(),
         Cap::Own(_) => None,
         Cap::Foreign(token) => Some(token.origin()),
     });
@@ -117,14 +119,21 @@ fn unpack(
     pointer: any_pointer::Builder<'_>,
 ) -> Result<(), Error> {
     let Some(granted) = granted else { return parcel.unpack(session, pointer) };
-    parcel.unpack_each(pointer, |cap| match cap {
-        Cap::Own(own) => match narrowed(session, granted, own)? {
-            Ok(own) => session.export(&Cap::Own(own)),
-            // It alone is of no use: the rest of the value is.
-            Err(why) => Ok(capnp_rpc::new_broken_cap(denied(why)).hook),
-        },
-        Cap::Foreign(_) => session.export(cap),
-    })
+    parcel.unpack_each(pointer, |cap| come_to(session, Some(granted), cap))
+}
+
+/// What `cap` is for the client of `session`, who came to it by what was `granted`, or with all rights.
+pub(crate) fn come_to(
+    session: &Rc<Session>,
+    granted: Option<&Authority>,
+    cap: &Cap,
+) -> Result<Box<dyn ClientHook>, Error> {
+    let (Some(granted), Cap::Own(own)) = (granted, cap) else { return session.export(cap) };
+    match narrowed(session, granted, own)? {
+        Ok(own) => session.export(&Cap::Own(own)),
+        // It alone is of no use: the rest of the value is.
+        Err(why) => Ok(capnp_rpc::new_broken_cap(denied(why)).hook),
+    }
 }
 
 /// What `own` is for the client of `session`, who came to it by what was `granted`. What tells of the host is
@@ -146,6 +155,8 @@ fn narrowed(
             watching.through(granted, session.seat()?).map(Arc::new).map(Own::Watch)
         }
         Own::Channel(end) => end.through(granted).map(Own::Channel),
+        Own::Process(hand) => hand.through(granted).map(Own::Process),
+        Own::Stream(hand, which) => hand.through(granted).map(|hand| Own::Stream(hand, *which)),
     })
 }
 
@@ -318,6 +329,11 @@ pub(crate) fn no_such_host(name: &[u8], host_id: u64) -> Error {
 /// The error of a call that would read or write the cluster's anchor.
 pub(crate) fn cluster_has_no_cell() -> Error {
     Error::failed("the cluster's anchor has no cell: its children are the hosts, no more".into())
+}
+
+/// The error of a call that would start a process at the cluster's anchor.
+pub(crate) fn cluster_starts_nothing() -> Error {
+    Error::failed("the cluster's anchor starts no processes: the hosts do".into())
 }
 
 /// The error of a watch of neither the value nor the children.

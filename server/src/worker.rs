@@ -12,11 +12,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use killick_client::Fingerprint;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -26,9 +27,9 @@ use crate::cap::{Home, Node, Origin, Own};
 use crate::connection;
 use crate::hub::{Changes, Hub, changes};
 use crate::listen::{Incoming, Socket};
-use crate::owners::Note;
+use crate::owners::{Cells, Note};
 use crate::refusals::Refusal;
-use crate::session::Session;
+use crate::session::{Session, in_turns};
 use crate::shared::Shared;
 use crate::system;
 
@@ -37,11 +38,18 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     number: usize,
     sessions: RefCell<HashMap<u64, Weak<Session>>>,
+    /// The cells of owners that are no connections.
+    others: RefCell<HashMap<u64, Rc<Cells>>>,
+    /// What is to be run besides connections; nothing before the worker runs, and once it stops.
+    tasks: RefCell<Option<UnboundedSender<Task>>>,
     home: Home,
     hub: Rc<Hub>,
     tidy: Notify,
     left: Notify,
 }
+
+/// What a worker runs until it is done, and is told when the server stops.
+type Task = Box<dyn FnOnce(watch::Receiver<bool>) -> LocalBoxFuture<'static, ()>>;
 
 /// What a worker is told, or asked, by other threads.
 pub(crate) enum Letter {
@@ -69,6 +77,8 @@ impl Worker {
             shared,
             number,
             sessions,
+            others: RefCell::default(),
+            tasks: RefCell::default(),
             home,
             hub: Rc::default(),
             tidy: Notify::new(),
@@ -77,7 +87,7 @@ impl Worker {
         (Rc::new(worker), Inboxes { home: inbox, notes })
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -143,10 +153,38 @@ impl Worker {
 
     fn noted(&self, owner: u64, node: Node, revision: u64, own: bool) {
         let session = self.sessions.borrow().get(&owner).and_then(Weak::upgrade);
-        match session {
-            Some(session) => session.cells().note(node, revision, own),
+        if let Some(session) = session {
+            return session.cells().note(node, revision, own);
+        }
+        let other = self.others.borrow().get(&owner).cloned();
+        match other {
+            Some(cells) => cells.note(node, revision, false),
             None => self.owner_left(&node, owner),
         }
+    }
+
+    /// The cells with values that die with `origin`, which is no connection, until they are
+    /// [disowned](Self::disown).
+    pub(crate) fn own_cells(&self, origin: &Origin) -> Rc<Cells> {
+        let cells = Rc::<Cells>::default();
+        self.others.borrow_mut().insert(origin.id(), cells.clone());
+        cells
+    }
+
+    /// Empties the cells whose value dies with `origin`, which has ended. Lets others run in between.
+    pub(crate) async fn disown(&self, origin: &Origin, cells: &Cells) {
+        origin.close();
+        self.others.borrow_mut().remove(&origin.id());
+        in_turns(cells.take(), |node| self.owner_left(&node, origin.id())).await;
+    }
+
+    /// Runs a task besides the connections, and like one: the worker does not end before it does. Whether it
+    /// does not stop.
+    pub(crate) fn spawn(
+        &self,
+        task: impl FnOnce(watch::Receiver<bool>) -> LocalBoxFuture<'static, ()> + 'static,
+    ) -> bool {
+        self.tasks.borrow().as_ref().is_some_and(|tasks| tasks.send(Box::new(task)).is_ok())
     }
 
     /// The connection `owner` has ended: empties `node`'s cell if its value was the connection's.
@@ -276,6 +314,8 @@ pub(crate) fn run(
 ) {
     runtime.block_on(async {
         let (worker, inboxes) = Worker::new(shared, number, notes);
+        let (tasks, mut asked) = unbounded_channel();
+        worker.tasks.replace(Some(tasks));
         let house = worker.clone();
         let mut house = tokio::task::spawn_local(async move { house.keep_house(inboxes).await });
         let mut sessions = JoinSet::new();
@@ -287,10 +327,15 @@ pub(crate) fn run(
                     }
                     None => break,
                 },
+                Some(task) = asked.recv() => drop(sessions.spawn_local(task(stop.clone()))),
                 Some(_) = sessions.join_next() => {}
                 // A panic of this worker's own: without it, nothing would be let go of.
                 Err(error) = &mut house => std::panic::resume_unwind(error.into_panic()),
             }
+        }
+        worker.tasks.take();
+        while let Ok(task) = asked.try_recv() {
+            sessions.spawn_local(task(stop.clone()));
         }
         while sessions.join_next().await.is_some() {}
         house.abort();
@@ -370,6 +415,6 @@ where
 {
     // What it is now: a handshake takes its time.
     let grant = who.grant(&worker.shared().config()).map_err(|refused| refused.to_string())?;
-    connection::run(stream, &Admitted { who, grant, peer }, worker, stop).await;
+    connection::run(stream, &Admitted { who, grant, peer, child: None }, worker, stop).await;
     Ok(())
 }

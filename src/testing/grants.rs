@@ -106,7 +106,8 @@ impl Grants {
     }
 
     fn rights(&self, grants: &BTreeSet<usize>) -> Rights {
-        grants.iter().fold(Rights::ALL, |all, &grant| all & self.grants[grant].rights)
+        let all: Rights = Right::ALL.into_iter().collect();
+        grants.iter().fold(all, |all, &grant| all & self.grants[grant].rights)
     }
 
     /// Why what needs `needed` is refused, if it is.

@@ -6,6 +6,9 @@
 //! | loopback TCP | nothing: whoever is on this machine | the host |
 //! | TLS | the key that it proves to have ([`tls`]) | what its line in [`authorized`] says: the host, an anchor, or some rights to it within limits ([`granted`]) |
 //!
+//! A process that the server has started ([`process`](crate::process)) gets what whoever asked for it chose,
+//! over a connection that nobody else can have.
+//!
 //! The bootstrap capability is the authority: there is no other check behind it. Who gets the host reaches
 //! all of it and what tells of it; who gets an anchor reaches what is below that, as there is no way up.
 //! Who gets nothing is closed, with one line in the log.
@@ -20,6 +23,7 @@ mod tls;
 mod unix;
 
 use std::fmt;
+use std::sync::Arc;
 
 use killick_client::Fingerprint;
 
@@ -31,7 +35,9 @@ pub(crate) use tls::{HandshakeError, Secured, handshake};
 pub use tls::{Tls, TlsError};
 pub(crate) use unix::{Credentials, socket_mode};
 
+use crate::cap::Own;
 use crate::config::Config;
+use crate::process::Process;
 use crate::shared::Shared;
 
 /// Who a client is, as far as that is known for certain.
@@ -43,6 +49,8 @@ pub(crate) enum Who {
     Local,
     /// The holder of a key.
     Key(Fingerprint),
+    /// A process that the server has started, over the connection that it got.
+    Child,
 }
 
 /// Why a client gets nothing.
@@ -55,7 +63,7 @@ impl fmt::Display for Refused {
             Who::Process(Credentials { user, group }) => {
                 write!(f, "neither user {user} nor group {group} is allowed")
             }
-            Who::Local => f.write_str("not allowed"),
+            Who::Local | Who::Child => f.write_str("not allowed"),
             Who::Key(key) => write!(f, "no line for {key} in the authorized file"),
         }
     }
@@ -71,7 +79,8 @@ impl Who {
                     .allowed(rustix::process::geteuid().as_raw(), users, groups)
                     .then(Grant::host)
             }
-            Who::Local => Some(Grant::host()),
+            // What a process gets is another's decision.
+            Who::Local | Who::Child => Some(Grant::host()),
             Who::Key(key) => config.authorized.grant(key),
         };
         granted.ok_or(Refused(*self))
@@ -84,6 +93,15 @@ pub(crate) struct Admitted {
     pub(crate) grant: Grant,
     /// Who it is, for people to read.
     pub(crate) peer: String,
+    /// The process that it is, if the server has started it.
+    pub(crate) child: Option<Child>,
+}
+
+/// A process that the server has started.
+pub(crate) struct Child {
+    /// What it gets as its bootstrap capability.
+    pub(crate) anchor: Own,
+    pub(crate) process: Arc<Process>,
 }
 
 impl Admitted {

@@ -148,7 +148,7 @@ pub(crate) fn host_is_gone() -> Error {
 const MAX_RESOLUTIONS: usize = 32;
 
 /// Waits until `hook`, which the client of `peer` hosts, is no longer a promise.
-async fn settle<P: Peer>(
+pub(crate) async fn settle<P: Peer>(
     peer: &P,
     hook: Box<dyn ClientHook>,
 ) -> Result<Box<dyn ClientHook>, Error> {

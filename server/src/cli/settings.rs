@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Command};
 use killick::Limits;
-use killick_server::{Address, Authorized, Config, Identity, Tls};
+use killick_server::{Address, Allowed, AllowedError, Authorized, Config, Identity, Tls};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use toml::de::DeTable;
@@ -81,6 +81,21 @@ pub(super) struct Settings {
     )]
     #[serde(default, deserialize_with = "written::list")]
     allow_gid: Option<Vec<u32>>,
+
+    /// A program that clients may have started, by its absolute path; a folder, with '/' at its end, for all
+    /// below it; or '*' for every one. May be given several times; without it, none is started.
+    ///
+    /// Clients who have the whole host may, and those who were granted the right 'exec'. What they start runs
+    /// as this server's user, and can do what that user can: an interpreter that is allowed runs anything.
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        env = "KILLICK_ALLOW_EXEC",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "written::list")]
+    allow_exec: Option<Vec<Program>>,
 
     /// Answer HTTP at this loopback address: /metrics for Prometheus, /health for those who watch over the
     /// process.
@@ -158,6 +173,10 @@ pub(super) struct Settings {
     /// The most values that the buffer of a channel may hold.
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CHANNEL_CAPACITY", hide_env = true)]
     max_channel_capacity: Option<usize>,
+
+    /// The most processes at a time that it has started.
+    #[arg(long, value_name = "N", env = "KILLICK_MAX_PROCESSES", hide_env = true)]
+    max_processes: Option<usize>,
 
     /// The most capabilities inside one value.
     #[arg(long, value_name = "N", env = "KILLICK_MAX_VALUE_CAPABILITIES", hide_env = true)]
@@ -247,6 +266,18 @@ impl fmt::Display for Time {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Listen(#[serde(serialize_with = "written::serialize")] Address);
 
+/// Programs as they are written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Program(#[serde(serialize_with = "written::serialize")] Allowed);
+
+impl FromStr for Program {
+    type Err = AllowedError;
+
+    fn from_str(text: &str) -> Result<Self, AllowedError> {
+        text.parse().map(Program)
+    }
+}
+
 /// What is text in a file, or what may stand there instead of it. All errors come from visitors, so that they
 /// have the place of an entry in a list, and not that of the list.
 mod written {
@@ -258,7 +289,7 @@ mod written {
     use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
     use serde::ser::Serializer;
 
-    use super::{Listen, Time};
+    use super::{Listen, Program, Time};
 
     pub(super) fn serialize<S: Serializer>(
         value: &impl Display,
@@ -296,6 +327,13 @@ mod written {
     impl<'de> Deserialize<'de> for Listen {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             let expected = "an address in quotes, as in \"tcp:127.0.0.1:2016\"";
+            deserializer.deserialize_str(Written { expected, value: PhantomData })
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Program {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let expected = "a program in quotes, as in \"/usr/bin/python3\"";
             deserializer.deserialize_str(Written { expected, value: PhantomData })
         }
     }
@@ -406,12 +444,13 @@ pub(super) struct BadValue {
 }
 
 /// The settings that have no default, or one that follows from others, with what they may be.
-const UNSET: [(&str, &str); 9] = [
+const UNSET: [(&str, &str); 10] = [
     ("listen", "[\"unix:/run/killick/killick.sock\"]"),
     ("tls-identity", "\"/etc/killick/host\""),
     ("authorized", "\"/etc/killick/authorized\""),
     ("allow-uid", "[1000]"),
     ("allow-gid", "[1000]"),
+    ("allow-exec", "[\"/usr/bin/python3\"]"),
     ("metrics", "\"127.0.0.1:9102\""),
     ("max-handshakes", "512"),
     ("max-message-bytes", "4194304"),
@@ -455,10 +494,10 @@ impl Settings {
             };
         }
         first! {
-            listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, metrics,
+            listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, allow_exec, metrics,
             threads, max_connections, max_handshakes, max_capabilities, max_connection_nodes,
             max_connection_values, max_watches, max_calls, max_call_bytes, max_value_bytes,
-            max_message_bytes, max_stored_bytes, max_channels, max_connection_channels, max_channel_capacity,
+            max_message_bytes, max_stored_bytes, max_channels, max_connection_channels, max_channel_capacity, max_processes,
             max_value_capabilities, max_nodes, max_children, max_depth, max_name_bytes,
             max_path_bytes, settle_timeout, write_timeout, read_timeout, idle_timeout,
             drain_timeout, log, log_format
@@ -517,6 +556,13 @@ impl Settings {
             authorized: self.authorized(&limits)?,
             allow_uids: self.allow_uid.unwrap_or_default(),
             allow_gids: self.allow_gid.unwrap_or_default(),
+            allow_exec: self
+                .allow_exec
+                .into_iter()
+                .flatten()
+                .map(|Program(allowed)| allowed)
+                .collect(),
+            launcher: std::env::current_exe().ok(),
             handshake_timeout: time(self.handshake_timeout, default.handshake_timeout),
             listen: self.listen.into_iter().flatten().map(|Listen(address)| address).collect(),
             metrics: self.metrics,
@@ -540,6 +586,7 @@ impl Settings {
                 .max_connection_channels
                 .unwrap_or(default.max_connection_channels),
             max_channel_capacity: self.max_channel_capacity.unwrap_or(default.max_channel_capacity),
+            max_processes: self.max_processes.unwrap_or(default.max_processes),
             max_value_capabilities: self
                 .max_value_capabilities
                 .unwrap_or(default.max_value_capabilities),
@@ -559,6 +606,8 @@ impl Settings {
             authorized: _,
             allow_uids: _,
             allow_gids: _,
+            allow_exec: _,
+            launcher: _,
             handshake_timeout,
             metrics: _,
             threads,
@@ -577,6 +626,7 @@ impl Settings {
             max_channels,
             max_connection_channels,
             max_channel_capacity,
+            max_processes,
             max_value_capabilities,
             settle_timeout,
             write_timeout,
@@ -591,6 +641,7 @@ impl Settings {
             handshake_timeout: Some(Time(handshake_timeout)),
             allow_uid: None,
             allow_gid: None,
+            allow_exec: None,
             metrics: None,
             threads: Some(threads),
             max_connections: Some(max_connections),
@@ -607,6 +658,7 @@ impl Settings {
             max_channels: Some(max_channels),
             max_connection_channels: Some(max_connection_channels),
             max_channel_capacity: Some(max_channel_capacity),
+            max_processes: Some(max_processes),
             max_value_capabilities: Some(max_value_capabilities),
             max_nodes: Some(nodes),
             max_children: Some(children),

@@ -45,6 +45,8 @@ fn last(reason: &str, kind: exception::Type) -> Vec<u8> {
 /// that writes.
 pub(crate) struct Network<S> {
     link: Option<Link<S>>,
+    /// Whether it is the server that asks for the other side's bootstrap capability, first of all.
+    asks: bool,
     writes: Option<Promise<(), Error>>,
 }
 
@@ -65,7 +67,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Network<S> {
         let shutdown = Shutdown::default();
         let writes = Promise::from_future(write(stream.clone(), shutdown.clone(), end));
         let link = Link { stream, max_words, calls, shutdown, ends: Rc::new(ends), _ended: ended };
-        (gate, Network { link: Some(link), writes: Some(writes) })
+        (gate, Network { link: Some(link), asks: false, writes: Some(writes) })
+    }
+
+    /// The same, for a server that asks for the other side's bootstrap capability, first of all.
+    pub(crate) fn asking(self) -> Self {
+        Network { asks: true, ..self }
     }
 }
 
@@ -129,12 +136,12 @@ const COLLECT_TURNS: usize = 16;
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> VatNetwork<Side> for Network<S> {
     fn connect(&mut self, _: Side) -> Option<Box<dyn Connection<Side>>> {
-        // The server asks its clients for nothing: they have no bootstrap capability for it.
-        None
+        let link = self.link.take_if(|_| self.asks);
+        link.map(|link| Box::new(link) as Box<dyn Connection<Side>>)
     }
 
     fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, Error> {
-        match self.link.take() {
+        match self.link.take_if(|_| !self.asks) {
             Some(link) => Promise::ok(Box::new(link)),
             None => Promise::from_future(std::future::pending()),
         }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use capnp::Error;
 use killick::{Right, Rights};
 use killick_schema::api::anchor_capnp::anchor::{
-    AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, NewChanParams, NewChanResults, Server, SwapParams, SwapResults,
-    WalkParams, WalkResults, WatchParams, WatchResults, child,
+    AttenuateParams, AttenuateResults, CellParams, CellResults, ExecParams, ExecResults,
+    LookupParams, LookupResults, LsParams, LsResults, NewChanParams, NewChanResults, Server,
+    SwapParams, SwapResults, WalkParams, WalkResults, WatchParams, WatchResults, child,
 };
 
-use super::authority;
 use super::write::{If, Write};
+use super::{authority, process};
 use crate::cap::{Node, Own};
 use crate::place::{Place, while_granted};
 use crate::session::Session;
@@ -22,6 +22,8 @@ use crate::wire;
 pub(crate) struct AnchorService {
     pub(crate) session: Rc<Session>,
     pub(crate) place: Place,
+    /// Whether the client has the host, and not this anchor alone.
+    pub(crate) host: bool,
 }
 
 impl Server for AnchorService {
@@ -122,7 +124,7 @@ impl Server for AnchorService {
         params: AttenuateParams,
         mut results: AttenuateResults,
     ) -> Result<(), Error> {
-        let (place, grant) = authority::attenuate(&self.place, params)?;
+        let (place, grant) = authority::attenuate(&self.place, self.host, params)?;
         let mut results = results.get();
         results.set_anchor(self.session.own(Own::Anchor(place))?);
         results.set_grant(self.session.own(Own::Grant(grant))?);
@@ -151,6 +153,11 @@ impl Server for AnchorService {
         let end = self.session.new_channel(&self.place, capacity)?;
         results.get().set_chan(self.session.own(Own::Channel(end))?);
         Ok(())
+    }
+
+    async fn exec(self: Rc<Self>, params: ExecParams, results: ExecResults) -> Result<(), Error> {
+        let place = (!self.host).then_some(&self.place);
+        process::start(&self.session, place, params, results).await
     }
 }
 

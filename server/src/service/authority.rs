@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use capnp::Error;
-use killick::Grant;
+use killick::{Grant, Right};
 use killick_client::internal::{put_limits, put_rights, read_limits, read_rights};
 use killick_schema::api::anchor_capnp::anchor::AttenuateParams;
 use killick_schema::api::anchor_capnp::anchor::grant::{
@@ -47,9 +47,18 @@ impl Server for GrantService {
     }
 }
 
-/// Narrows `place` as a client asks for.
-pub(super) fn attenuate(place: &Place, params: AttenuateParams) -> Result<(Place, Grant), Error> {
+/// Narrows `place` as a client asks for. Who has all of it and not the `host` has no right to start programs
+/// that he could give.
+pub(super) fn attenuate(
+    place: &Place,
+    host: bool,
+    params: AttenuateParams,
+) -> Result<(Place, Grant), Error> {
     let params = params.get()?;
-    let (asked, limits) = (read_rights(params.get_rights()?), read_limits(params.get_limits()?));
+    let (mut asked, limits) =
+        (read_rights(params.get_rights()?), read_limits(params.get_limits()?));
+    if matches!(place, Place::Whole(_)) && !host {
+        asked = asked.iter().filter(|right| *right != Right::Exec).collect();
+    }
     place.attenuate(asked, limits).map_err(wire::denied)
 }

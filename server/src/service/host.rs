@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use capnp::Error;
 use killick_schema::api::anchor_capnp::anchor::{
-    self, AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, NewChanParams, NewChanResults, SwapParams, SwapResults, WalkParams,
-    WalkResults, WatchParams, WatchResults,
+    self, AttenuateParams, AttenuateResults, CellParams, CellResults, ExecParams, ExecResults,
+    LookupParams, LookupResults, LsParams, LsResults, NewChanParams, NewChanResults, SwapParams,
+    SwapResults, WalkParams, WalkResults, WatchParams, WatchResults,
 };
 use killick_schema::api::host_capnp::host::{
     ClientsParams, ClientsResults, InfoParams, InfoResults, RootParams, RootResults, Server,
@@ -26,7 +26,7 @@ impl HostService {
     /// The same host as an anchor alone.
     fn anchor(&self) -> Rc<AnchorService> {
         let (session, place) = (self.session.clone(), self.session.root());
-        Rc::new(AnchorService { session, place })
+        Rc::new(AnchorService { session, place, host: true })
     }
 }
 
@@ -71,6 +71,10 @@ impl anchor::Server for HostService {
         self.anchor().watch(params, results).await
     }
 
+    async fn exec(self: Rc<Self>, params: ExecParams, results: ExecResults) -> Result<(), Error> {
+        self.anchor().exec(params, results).await
+    }
+
     async fn new_chan(
         self: Rc<Self>,
         params: NewChanParams,
@@ -101,6 +105,9 @@ impl Server for HostService {
         info.set_cpu_micros(system::cpu_micros());
         info.set_calls(shared.clients.calls());
         info.set_stored_bytes(shared.stored_bytes() as u64);
+        // Relaxed: a count for people to read.
+        let processes = shared.processes.load(Ordering::Relaxed);
+        info.set_processes(u32::try_from(processes).unwrap_or(u32::MAX));
         Ok(())
     }
 

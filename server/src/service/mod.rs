@@ -8,6 +8,7 @@ mod authority;
 mod channel;
 mod host;
 mod loader;
+mod process;
 mod root;
 mod storer;
 mod watch;
@@ -25,9 +26,11 @@ use futures::FutureExt;
 use killick_schema::api::anchor_capnp::anchor as anchor_api;
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 use killick_schema::api::host_capnp::host as host_api;
+use killick_schema::api::process_capnp::{byte_sink, byte_source, process as process_api};
 
 use crate::bridge::{self, Peer};
 use crate::cap::{Cap, Own};
+use crate::process::Which;
 use crate::session::Session;
 use crate::stats::{Limit, METHODS};
 use crate::wire;
@@ -88,7 +91,7 @@ impl Object {
                     .dispatch_call(interface, method, params, results)
             }
             Cap::Own(Own::Anchor(place)) => {
-                let service = Rc::new(anchor::AnchorService { session, place });
+                let service = Rc::new(anchor::AnchorService { session, place, host: false });
                 anchor_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
@@ -114,6 +117,20 @@ impl Object {
             }
             Cap::Own(Own::Channel(end)) => {
                 channel::dispatch(session, end, (interface, method), params, results)
+            }
+            Cap::Own(Own::Process(hand)) => {
+                let service = Rc::new(process::ProcessService { session, hand });
+                process_api::Client::from_server(service)
+                    .dispatch_call(interface, method, params, results)
+            }
+            Cap::Own(Own::Stream(hand, which)) => {
+                let service = Rc::new(process::StreamService { session, hand, which });
+                match which {
+                    Which::Stdin => byte_sink::Client::from_server(service)
+                        .dispatch_call(interface, method, params, results),
+                    Which::Stdout | Which::Stderr => byte_source::Client::from_server(service)
+                        .dispatch_call(interface, method, params, results),
+                }
             }
             Cap::Foreign(token) => {
                 let method = (interface, method);
@@ -192,7 +209,7 @@ impl Server for Dispatch {
 }
 
 /// The interfaces of the schema, and how many methods each has, in the order of [`METHODS`].
-const INTERFACES: [(u64, usize); 11] = {
+const INTERFACES: [(u64, usize); 14] = {
     type Any = any_pointer::Owned;
     [
         (anchor_api::Client::TYPE_ID, 9),
@@ -206,6 +223,9 @@ const INTERFACES: [(u64, usize); 11] = {
         (<recver::Client<Any> as HasTypeId>::TYPE_ID, 3),
         (<send_closer::Client<Any> as HasTypeId>::TYPE_ID, 2),
         (<chan::Client<Any> as HasTypeId>::TYPE_ID, 4),
+        (process_api::Client::TYPE_ID, 8),
+        (byte_source::Client::TYPE_ID, 1),
+        (byte_sink::Client::TYPE_ID, 2),
     ]
 };
 

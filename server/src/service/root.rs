@@ -9,9 +9,9 @@ use std::sync::Arc;
 use capnp::Error;
 use killick::{PathError, Right};
 use killick_schema::api::anchor_capnp::anchor::{
-    AttenuateParams, AttenuateResults, CellParams, CellResults, LookupParams, LookupResults,
-    LsParams, LsResults, NewChanParams, NewChanResults, Server, SwapParams, SwapResults,
-    WalkParams, WalkResults, WatchParams, WatchResults,
+    AttenuateParams, AttenuateResults, CellParams, CellResults, ExecParams, ExecResults,
+    LookupParams, LookupResults, LsParams, LsResults, NewChanParams, NewChanResults, Server,
+    SwapParams, SwapResults, WalkParams, WalkResults, WatchParams, WatchResults,
 };
 
 use crate::cap::Own;
@@ -99,12 +99,16 @@ impl Server for RootService {
         Err(wire::cluster_has_no_cell())
     }
 
+    async fn exec(self: Rc<Self>, _: ExecParams, _: ExecResults) -> Result<(), Error> {
+        Err(wire::cluster_starts_nothing())
+    }
+
     async fn attenuate(
         self: Rc<Self>,
         params: AttenuateParams,
         mut results: AttenuateResults,
     ) -> Result<(), Error> {
-        let (host, grant) = authority::attenuate(&self.host, params)?;
+        let (host, grant) = authority::attenuate(&self.host, false, params)?;
         let mut results = results.get();
         results.set_anchor(self.session.own(Own::Cluster(host))?);
         results.set_grant(self.session.own(Own::Grant(grant))?);

@@ -1,0 +1,327 @@
+//! Starting a process: what a client has ordered is checked, launched, and watched over from then on.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use capnp::Error;
+use capnp::message::{Builder, HeapAllocator};
+use killick::{Authority, Charge, Resource};
+use killick_schema::api::process_capnp::command;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{oneshot, watch};
+
+use super::launcher::{DESCRIPTOR, LAUNCH};
+use super::reaper::{Begun, Leader};
+use super::{Ended, Exported, Hand, Lifetime, Process, Sink, Source, allowed};
+use crate::access::{Admitted, Child, Grant, Who};
+use crate::cap::Own;
+use crate::channels;
+use crate::config::Config;
+use crate::connection;
+use crate::session::Session;
+use crate::shared::Permit;
+use crate::wire;
+
+/// The longest word of the launcher about what went wrong.
+const WORD_BYTES: u64 = 4096;
+
+/// What a client wants to have started, checked.
+struct Order {
+    program: String,
+    file: PathBuf,
+    /// The command, for the launcher.
+    message: Builder<HeapAllocator>,
+    /// Whether stdin, stdout and stderr are pipes.
+    piped: [bool; 3],
+    lifetime: Lifetime,
+    keep: bool,
+}
+
+impl Order {
+    /// # Errors
+    /// Why it cannot be started, for people to read, after the program's name; an outer one means that the
+    /// command cannot be read.
+    fn read(command: command::Reader<'_>, config: &Config) -> Result<Result<Self, String>, Error> {
+        let program = command.get_program()?.to_str()?.to_owned();
+        let file = match check(command)? {
+            Some(why) => Err(why),
+            None => allowed::find(&program, &config.allow_exec),
+        };
+        let mut message = Builder::new_default();
+        message.set_root(command)?;
+        let piped =
+            |stream: Result<command::Stream, _>| Ok::<_, Error>(stream? == command::Stream::Piped);
+        let piped = [
+            piped(command.get_stdin())?,
+            piped(command.get_stdout())?,
+            piped(command.get_stderr())?,
+        ];
+        let lifetime = match command.get_lifetime()? {
+            command::Lifetime::Own => Lifetime::Own,
+            command::Lifetime::Reference => Lifetime::Reference,
+            command::Lifetime::Connection => Lifetime::Connection,
+        };
+        let keep = command.get_keep();
+        Ok(file.map(|file| Order { program, file, message, piped, lifetime, keep }))
+    }
+}
+
+/// What is wrong with the strings of a command.
+fn check(command: command::Reader<'_>) -> Result<Option<String>, Error> {
+    for (number, argument) in (1..).zip(command.get_args()?) {
+        if argument?.contains(&0) {
+            return Ok(Some(format!("its argument {number} has a zero byte")));
+        }
+    }
+    for variable in command.get_env()? {
+        let (name, value) = (variable.get_name()?, variable.get_value()?);
+        let shown = name.escape_ascii();
+        if name.is_empty() || name.contains(&b'=') || name.contains(&0) {
+            return Ok(Some(format!("'{shown}' is no name of a variable")));
+        }
+        if value.contains(&0) {
+            return Ok(Some(format!("its variable {shown} has a zero byte")));
+        }
+        if name == DESCRIPTOR.as_bytes() {
+            return Ok(Some(format!("its variable {shown} is the server's to set")));
+        }
+    }
+    let cwd = command.get_cwd()?;
+    Ok(match cwd {
+        [] | [b'/', ..] if !cwd.contains(&0) => None,
+        _ => Some(format!("its folder '{}' is no absolute path", cwd.escape_ascii())),
+    })
+}
+
+/// Both sides of what a process has: what stays here, and what it gets.
+struct Ends {
+    connection: UnixStream,
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    theirs: Theirs,
+}
+
+struct Theirs {
+    connection: UnixStream,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Ends {
+    fn new([stdin, stdout, stderr]: [bool; 3]) -> io::Result<Self> {
+        let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+        let ends = |piped: bool| match piped {
+            true => pipe_with(PipeFlags::CLOEXEC).map(|(out, into)| (Some(out), Some(into))),
+            false => Ok((None, None)),
+        };
+        let (connection, theirs) = UnixStream::pair()?;
+        let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) =
+            (ends(stdin)?, ends(stdout)?, ends(stderr)?);
+        let or_null = |end: Option<OwnedFd>| end.map_or_else(null, Ok);
+        let theirs = Theirs {
+            connection: theirs,
+            stdin: or_null(their_stdin)?,
+            stdout: or_null(their_stdout)?,
+            stderr: or_null(their_stderr)?,
+        };
+        Ok(Ends { connection, stdin, stdout, stderr, theirs })
+    }
+}
+
+/// A process on its way: it is killed if it does not get there.
+struct Launching(Option<Arc<Leader>>);
+
+impl Launching {
+    /// It is there, and somebody looks after it.
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Launching {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0.take() {
+            leader.abort();
+        }
+    }
+}
+
+/// Has the launcher begin, and waits until it is the program.
+async fn launch(
+    session: &Session,
+    order: &Order,
+    theirs: Theirs,
+) -> Result<(Launching, Begun), String> {
+    let told = |error: io::Error| error.to_string();
+    let Theirs { connection, stdin, stdout, stderr } = theirs;
+    let (control, their_control) = UnixStream::pair().map_err(told)?;
+    let launcher = session.config().launcher.clone().ok_or("this server has no launcher")?;
+    let mut command = Command::new(launcher);
+    command.arg(LAUNCH).arg(&order.file).env_clear().current_dir("/");
+    command.stdin(OwnedFd::from(their_control)).stdout(stdout).stderr(stderr);
+    let begun = session.shared().reaper.begin(command).await;
+    let begun = begun.map_err(|error| format!("the launcher: {error}"))?;
+    let launching = Launching(Some(begun.leader.clone()));
+    send_descriptors(&control, [stdin.as_fd(), connection.as_fd()]).map_err(told)?;
+    drop((stdin, connection));
+    control.set_nonblocking(true).map_err(told)?;
+    let mut control = tokio::net::UnixStream::from_std(control).map_err(told)?;
+    let message = capnp::serialize::write_message_to_words(&order.message);
+    // An error means that the launcher has ended: it may have said why.
+    let _ = control.write_all(&message).await;
+    let mut word = String::new();
+    let read = control.take(WORD_BYTES).read_to_string(&mut word).await;
+    match (word.is_empty(), read) {
+        (true, Ok(_)) => Ok((launching, begun)),
+        (true, Err(error)) => Err(format!("the launcher: {error}")),
+        (false, _) => Err(word),
+    }
+}
+
+fn send_descriptors(control: &UnixStream, sent: [BorrowedFd<'_>; 2]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&sent)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    sendmsg(control, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty())?;
+    Ok(())
+}
+
+/// What a process takes of what there may be, until it has ended.
+struct Taken {
+    _room: channels::Place,
+    _charge: Option<Charge>,
+}
+
+/// Starts what `command` says, for the client of `session` who may, by what was `granted` or with all rights.
+/// The process's bootstrap capability is `anchor`.
+pub(crate) async fn exec(
+    session: &Rc<Session>,
+    granted: Option<&Authority>,
+    command: command::Reader<'_>,
+    anchor: Own,
+) -> Result<Hand, Error> {
+    let charge = granted.map(|granted| granted.charge(Resource::Processes, 1)).transpose();
+    let charge = charge.map_err(wire::denied)?;
+    let order = Order::read(command, session.config())?;
+    let failed = |why: String| not_started(command, &why);
+    let order = order.map_err(failed)?;
+    let taken = Taken { _room: session.process_room()?, _charge: charge };
+    let worker = session.worker();
+    let permit = Permit::take_at(session.shared(), worker.number())
+        .ok_or_else(|| failed("the server already has its limit of connections".into()))?;
+    let ends = Ends::new(order.piped).map_err(|error| failed(error.to_string()))?;
+    let Ends { connection, stdin, stdout, stderr, theirs } = ends;
+    let (launching, begun) = launch(session, &order, theirs).await.map_err(failed)?;
+
+    // Nothing is waited for from here on: whoever is to look after the process does.
+    let source = |pipe: Option<OwnedFd>| pipe.map(Source::new).transpose();
+    let streams = || {
+        connection.set_nonblocking(true)?;
+        let connection = tokio::net::UnixStream::from_std(connection)?;
+        Ok((connection, stdin.map(Sink::new).transpose()?, source(stdout)?, source(stderr)?))
+    };
+    let (connection, stdin, stdout, stderr) =
+        streams().map_err(|error: io::Error| failed(error.to_string()))?;
+    let process = Arc::new(Process {
+        leader: begun.leader,
+        program: order.program.clone(),
+        started: Instant::now(),
+        lifetime: order.lifetime,
+        keep: order.keep,
+        origin: worker.home().origin(session.shared().next_connection()),
+        ended: watch::Sender::new(None),
+        exported: watch::Sender::new(Exported::Unknown),
+        children: Mutex::new(Some(Vec::new())),
+        stdin,
+        stdout,
+        stderr,
+    });
+    if !session.is_parent_of(&process) {
+        return Err(failed("who asked for it has ended".into()));
+    }
+    let peer = format!("process {} ({})", process.pid(), order.program);
+    let child = Child { anchor, process: process.clone() };
+    let admitted = Admitted { who: Who::Child, grant: Grant::host(), peer, child: Some(child) };
+    let (worker_too, granted_too) = (worker.clone(), granted.cloned());
+    let supervised = process.clone();
+    let begins = worker.spawn(move |mut stop| {
+        let cells = worker_too.own_cells(supervised.origin());
+        let supervise = supervise(supervised, begun.ended, stop.clone(), granted_too, taken);
+        Box::pin(async move {
+            let end = async {
+                let (process, ended) = supervise.await;
+                worker_too.disown(process.origin(), &cells).await;
+                process.ended.send_replace(Some(ended));
+            };
+            let serve = async {
+                connection::run(connection, &admitted, &worker_too, &mut stop).await;
+                if let Some(child) = &admitted.child {
+                    child.process.exports_no_more();
+                }
+                drop(permit);
+            };
+            tokio::join!(end, serve);
+        })
+    });
+    if !begins {
+        return Err(failed("the server stops".into()));
+    }
+    launching.done();
+    Ok(Hand::first(&process, granted))
+}
+
+/// Waits for the end of a process, and has it end where it has to.
+async fn supervise(
+    process: Arc<Process>,
+    mut ended: oneshot::Receiver<io::Result<ExitStatus>>,
+    mut stop: watch::Receiver<bool>,
+    granted: Option<Authority>,
+    taken: Taken,
+) -> (Arc<Process>, Ended) {
+    let guard = granted.map(|granted| granted.guard(()));
+    let revoked = async {
+        match &guard {
+            None => std::future::pending().await,
+            Some(Ok(guard)) => guard.revoked().await,
+            Some(Err(_)) => {}
+        }
+    };
+    let has_to = async {
+        tokio::select! {
+            () = revoked => {}
+            _ = stop.wait_for(|stopped| *stopped) => {}
+        }
+        process.kill();
+        std::future::pending::<()>().await;
+    };
+    let status = tokio::select! {
+        status = &mut ended => status,
+        () = has_to => unreachable!("it waits for ever"),
+    };
+    drop(guard);
+    process.end_children();
+    drop(taken);
+    // Both errors are of a system, or a thread, that does not do what it has to.
+    let status = status.ok().and_then(Result::ok).unwrap_or_default();
+    (process, Ended { status, at: Instant::now() })
+}
+
+/// The error of a process that could not be started.
+fn not_started(command: command::Reader<'_>, why: &str) -> Error {
+    let program = command.get_program().ok().and_then(|program| program.to_str().ok());
+    Error::failed(format!("cannot start '{}': {why}", program.unwrap_or_default().escape_debug()))
+}
