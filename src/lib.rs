@@ -92,6 +92,9 @@ pub use limits::Limits;
 pub use ls::Names;
 pub use path::PathError;
 pub use raw::epoch::reclaim;
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use raw::inherited::inherited;
 pub use raw::value::Value;
 pub use read_only::ReadOnly;
 pub use tree::Tree;

@@ -36,6 +36,9 @@ pub enum Address {
     Tcp(String),
     /// The same with TLS 1.3 on it, where both sides show a certificate.
     Tls(String),
+    /// The connection that a server has given to this process, which it has started. It is there once, and
+    /// nothing can listen there. No text is this address.
+    Inherited,
 }
 
 /// Why a text is not an address, or why there is no default one.
@@ -145,6 +148,7 @@ impl fmt::Display for Address {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(host_and_port) => write!(f, "tcp:{host_and_port}"),
             Address::Tls(host_and_port) => write!(f, "tls:{host_and_port}"),
+            Address::Inherited => f.write_str("the connection that this process was given"),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::rc::{Rc, Weak};
 
+use capnp::capability::Client as Capability;
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, Shared};
 
@@ -19,8 +20,9 @@ use crate::error::Error;
 use crate::greeting;
 use crate::handle::Handle;
 use crate::host::{self, ClientInfo, HostInfo};
-use crate::options::Options;
+use crate::options::{Options, Retry};
 use crate::path::{self, Target};
+use crate::process::{Command, Process};
 use crate::value::IntoValue;
 use crate::watch::{Watch, What};
 
@@ -67,6 +69,8 @@ pub struct Client(Rc<Inner>);
 struct Inner {
     address: Address,
     options: Options,
+    /// What this client's end of its connection has as its bootstrap capability.
+    exports: Option<Capability>,
     state: RefCell<State>,
 }
 
@@ -120,7 +124,35 @@ impl Client {
     /// ```
     pub fn lazy(address: &Address, options: Options) -> Self {
         let state = RefCell::new(State::None);
-        Client(Rc::new(Inner { address: address.clone(), options, state }))
+        Client(Rc::new(Inner { address: address.clone(), options, exports: None, state }))
+    }
+
+    /// The client of a process that a server has started ([`Anchor::exec`]): over the connection that it was
+    /// given, whose number the variable `KILLICK_FD` says, and which is there once. Paths start at the anchor
+    /// that whoever started it chose. `exports` is what others get by
+    /// [`Process::bootstrap`](crate::Process::bootstrap).
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if this process was given none, or has it already.
+    ///
+    /// # Examples
+    /// ```
+    /// # use killick_client::{Client, Error, Options};
+    /// # let mut runtime = tokio::runtime::Builder::new_current_thread();
+    /// # runtime.enable_all().build_local(Default::default()).unwrap().block_on(async {
+    /// match Client::from_env(Options::default(), None).await {
+    ///     Ok(client) => println!("{:?}", client.names_at("").await?),
+    ///     Err(error) => assert!(error.to_string().contains("KILLICK_FD is not set")),
+    /// }
+    /// # Ok::<(), Error>(()) }).unwrap();
+    /// ```
+    pub async fn from_env(options: Options, exports: Option<Capability>) -> Result<Self, Error> {
+        // What has ended is not there again.
+        let options = Options { retry: Retry::NONE, ..options };
+        let (address, state) = (Address::Inherited, RefCell::new(State::None));
+        let client = Client(Rc::new(Inner { address, options, exports, state }));
+        client.connection(client.patience()).await?;
+        Ok(client)
     }
 
     /// Where the server is.
@@ -338,6 +370,17 @@ impl Client {
         Ok(chan.with_timeout(self.0.options.timeout))
     }
 
+    /// Starts a program at the host, or by what this client was granted of it: [`Anchor::exec`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn exec(&self, command: &Command, anchor: &Anchor) -> Result<Process, Error> {
+        let exec = async |start: Anchor| start.exec(command, anchor).await;
+        let target = Target { path: b"", absolute: false };
+        let process = self.perform(&target, |_| false, exec).await?;
+        Ok(process.with_timeout(self.0.options.timeout))
+    }
+
     /// What the server says of itself.
     ///
     /// # Examples
@@ -440,7 +483,8 @@ impl Client {
     /// Begins to connect.
     fn dial(&self) -> Rc<Dialling> {
         let last = Rc::new(RefCell::new(None));
-        let dial = dial(self.0.address.clone(), self.0.options.clone(), last.clone());
+        let Inner { address, options, exports, .. } = &*self.0;
+        let dial = dial(address.clone(), options.clone(), exports.clone(), last.clone());
         let dialling = Rc::new(Dialling { connected: dial.boxed_local().shared(), last });
         self.0.state.replace(State::Dialling(Rc::downgrade(&dialling)));
         dialling
@@ -451,11 +495,12 @@ impl Client {
 async fn dial(
     address: Address,
     options: Options,
+    exports: Option<Capability>,
     last: Rc<RefCell<Option<Error>>>,
 ) -> Result<Connection, Error> {
     let mut pauses = options.retry.pauses();
     loop {
-        match Connection::open(&address, &options).await {
+        match Connection::open(&address, &options, exports.clone()).await {
             Err(error) if is_tried_again(&error, last.borrow().as_ref()) => {
                 let Some(pause) = pauses.next() else { return Err(error) };
                 last.replace(Some(error));

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capnp::capability::FromClientHook;
+use capnp::capability::{Client as Capability, FromClientHook};
 use capnp::message::ReaderOptions;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem, twoparty};
@@ -94,7 +94,12 @@ struct Inner {
 
 impl Connection {
     /// Connects to `address`, and waits until the server there has answered.
-    pub(crate) async fn open(address: &Address, options: &Options) -> Result<Self, Error> {
+    /// `exports` is the bootstrap capability of this end.
+    pub(crate) async fn open(
+        address: &Address,
+        options: &Options,
+        exports: Option<Capability>,
+    ) -> Result<Self, Error> {
         let patience = Patience::Each(Some(options.connect_timeout)).begin();
         let connect_error = |error| {
             let error = Arc::new(error);
@@ -104,7 +109,7 @@ impl Connection {
         let stream = dialled.map_err(connect_error)?;
         let greeting = Greeting::default();
         let stream = stream.telling_breaks().compat();
-        let connection = Connection::over(stream, &greeting, options.in_flight);
+        let connection = Connection::over(stream, &greeting, options.in_flight, exports);
         let info = connection.host().info_request().send().promise;
         let answer = async { info.await?.get()?.get_info().map(drop) };
         match connection.call(Effect::Read, patience, false, answer).await {
@@ -125,6 +130,7 @@ impl Connection {
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         greeting: &Greeting,
         in_flight: usize,
+        exports: Option<Capability>,
     ) -> Self {
         let (reader, writer) = stream.split();
         let reader = greeting.listen(reader);
@@ -139,7 +145,7 @@ impl Connection {
             reading,
         );
         let network = Watched { network, end: end.clone() };
-        let mut system = RpcSystem::new(Box::new(network), None);
+        let mut system = RpcSystem::new(Box::new(network), exports);
         let host = system.bootstrap(Side::Server);
         let disconnector = system.get_disconnector();
         let (closer, closing) = oneshot::channel();
@@ -218,7 +224,10 @@ impl Connection {
                 None if !is_remote(&error) => Error::Protocol { message: reason(&error) },
                 None if foreign => match from_server(&error) {
                     // Whoever says so has not done it.
-                    refused @ (Error::Closed { .. } | Error::NoReceivers { .. }) => {
+                    refused @ (Error::Closed { .. }
+                    | Error::NoReceivers { .. }
+                    | Error::NotStarted { .. }
+                    | Error::Ended { .. }) => {
                         return Err(refused);
                     }
                     other => other,

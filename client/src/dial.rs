@@ -60,6 +60,11 @@ pub async fn dial(address: &Address, identity: Option<&Identity>) -> io::Result<
     match address {
         Address::Unix(path) => Ok(Kind::Unix(connect_unix(path).await?).into()),
         Address::Tcp(at) => Ok(Kind::Tcp(connect(at).await?).into()),
+        Address::Inherited => {
+            let stream = std::os::unix::net::UnixStream::from(killick::inherited()?);
+            stream.set_nonblocking(true)?;
+            Ok(Kind::Unix(UnixStream::from_std(stream)?).into())
+        }
         Address::Tls(at) => {
             let bad = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
             let identity = identity.ok_or_else(|| bad(Box::<Error>::from(NoIdentity)))?;

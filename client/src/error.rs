@@ -68,6 +68,16 @@ pub enum Error {
         /// The server's words.
         message: String,
     },
+    /// A program could not be started.
+    NotStarted {
+        /// The server's words: which one, and why.
+        message: String,
+    },
+    /// A process has ended: it cannot be sent a signal.
+    Ended {
+        /// The server's words: how.
+        message: String,
+    },
     /// It would have exceeded a limit of the server's.
     Limit {
         /// Which one.
@@ -174,6 +184,11 @@ const CLOSED: [&str; 3] =
 /// What it says of one that nobody receives from.
 const NO_RECEIVERS: &str = "nobody receives from this channel any more";
 
+/// What it says of programs that could not be started.
+const NOT_STARTED: &str = "cannot start '";
+/// What it says of processes that have ended.
+const ENDED: &str = "the process has ended";
+
 /// What a server says by sending `error` in answer to a call.
 pub(crate) fn from_server(error: &capnp::Error) -> Error {
     let message = reason(error);
@@ -194,6 +209,10 @@ pub(crate) fn from_server(error: &capnp::Error) -> Error {
         (capnp::ErrorKind::Failed, None) if message == NO_RECEIVERS => {
             Error::NoReceivers { message }
         }
+        (capnp::ErrorKind::Failed, None) if message.starts_with(NOT_STARTED) => {
+            Error::NotStarted { message }
+        }
+        (capnp::ErrorKind::Failed, None) if message.starts_with(ENDED) => Error::Ended { message },
         (capnp::ErrorKind::Overloaded, None) => Error::Limit { limit: Limit::Other, message },
         _ => Error::Failed { message },
     }
@@ -230,6 +249,8 @@ impl fmt::Display for Error {
             Error::Limit { message, .. }
             | Error::Closed { message }
             | Error::NoReceivers { message }
+            | Error::NotStarted { message }
+            | Error::Ended { message }
             | Error::HostGone { message }
             | Error::Failed { message } => f.write_str(message),
         }

@@ -30,6 +30,8 @@ pub struct HostInfo {
     pub calls: u64,
     /// Bytes of the values in cells, and of those that were replaced and not yet reclaimed.
     pub stored_bytes: u64,
+    /// Processes that it has started and that have not ended.
+    pub processes: u32,
 }
 
 /// One connection of a server's.
@@ -86,6 +88,7 @@ impl HostInfo {
             cpu_time: Duration::from_micros(info.get_cpu_micros()),
             calls: info.get_calls(),
             stored_bytes: info.get_stored_bytes(),
+            processes: info.get_processes(),
         })
     }
 }

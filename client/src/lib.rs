@@ -23,6 +23,7 @@
 //! | [`Anchor`], [`Loader`], [`Storer`] | handles: the server keeps the node while one is held, and no longer than the connection |
 //! | [`Grant`] | what was given away of an anchor, to take it back |
 //! | [`Chan`], [`SendCloser`], [`Sender`], [`Closer`], [`Recver`] | ends of a channel, which [`Anchor::new_chan`] makes |
+//! | [`Process`] | a program that the host has started: [`Anchor::exec`] |
 //! | [`Value`] | text, bytes, any Cap'n Proto pointer, capabilities in it included |
 //! | [`Watch`] | the state of a node, then how it changes; nothing queues |
 //! | [`Batch`] | many operations, a bounded number of them in flight, results in order |
@@ -47,6 +48,7 @@
 //! | [`Denied`](Error::Denied) | no: it is not granted, or no more | if [`is_transient`](Error::is_transient) |
 //! | [`Limit`](Error::Limit) | no | if [`is_transient`](Error::is_transient) |
 //! | [`Closed`](Error::Closed), [`NoReceivers`](Error::NoReceivers) | no: nothing was sent, nothing is left to receive | never: they stay so |
+//! | [`NotStarted`](Error::NotStarted), [`Ended`](Error::Ended) | no: there is no such process, or none any more | as the caller sees fit |
 //! | [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | no: it only reads, or was never sent | yes |
 //! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, and no answer of who would do it came | look first |
 //! | [`HostGone`](Error::HostGone) | no: a capability's host has gone | no: the capability is dead |
@@ -114,6 +116,7 @@ mod channel;
 mod client;
 mod handle;
 mod host;
+mod process;
 mod watch;
 
 pub use address::{Address, AddressError, default_address};
@@ -129,6 +132,9 @@ pub use host::{ClientInfo, HostInfo};
 pub use identity::{Fingerprint, FingerprintError, Identity, IdentityError};
 pub use limit::Limit;
 pub use options::{Options, Retry};
+pub use process::{
+    Bounds, Command, Lifetime, Process, ProcessState, ProcessStatus, Sink, Source, Stdio,
+};
 pub use value::{IntoValue, Kind, Value};
 pub use watch::{Change, Watch, What};
 

@@ -24,6 +24,8 @@ pub enum Limit {
     Channels,
     /// The channels that one connection has made.
     ConnectionChannels,
+    /// The processes that the server has started.
+    Processes,
     /// How many values a channel may hold.
     ChannelCapacity,
     /// What one connection holds, or hosts.
@@ -45,7 +47,7 @@ pub enum Limit {
 }
 
 /// How each limit's message begins, and what it says further on.
-const MESSAGES: [(Limit, &str, &str); 22] = [
+const MESSAGES: [(Limit, &str, &str); 23] = [
     (Limit::NameBytes, "name of ", " exceeds the limit of "),
     (Limit::PathBytes, "path of ", " exceeds the limit of "),
     (Limit::Depth, "depth of ", " exceeds the limit of "),
@@ -57,6 +59,7 @@ const MESSAGES: [(Limit, &str, &str); 22] = [
     (Limit::StoredBytes, "", "values here would exceed their limit of "),
     (Limit::Channels, "the server already has its limit of ", " channels"),
     (Limit::ConnectionChannels, "this connection already has its limit of ", " channels"),
+    (Limit::Processes, "the server already has its limit of ", " processes"),
     (Limit::ChannelCapacity, "channel of capacity ", " exceeds the limit of "),
     (Limit::ConnectionNodes, "this connection would hold more than its limit of ", " nodes"),
     (
@@ -105,6 +108,7 @@ impl Limit {
             | Limit::StoredBytes
             | Limit::Channels
             | Limit::ConnectionChannels
+            | Limit::Processes
             | Limit::Capabilities
             | Limit::ConnectionNodes
             | Limit::ConnectionValues

@@ -16,6 +16,7 @@ use capnp::traits::{FromPointerReader, Imbue, ImbueMut};
 use crate::anchor::Anchor;
 use crate::authority::Grant;
 use crate::channel::{Chan, Closer, Recver, SendCloser, Sender};
+use crate::process::Process;
 
 /// Words for a value whose size is not known beforehand.
 const FIRST_WORDS: u32 = 32;
@@ -319,6 +320,13 @@ impl IntoValue for &Value {
 
 impl IntoValue for &Anchor {
     /// The anchor as a capability: who loads it gets the same node.
+    fn into_value(self) -> Option<Value> {
+        Some(Value::from_capability(self.capability().clone()))
+    }
+}
+
+impl IntoValue for &Process {
+    /// The process as a capability: who loads it can wait for it, and end it.
     fn into_value(self) -> Option<Value> {
         Some(Value::from_capability(self.capability().clone()))
     }

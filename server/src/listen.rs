@@ -189,6 +189,7 @@ impl Listener {
                 file.set_mode(config);
                 Ok((Listener::Unix { listener, file }, address.clone()))
             }
+            Address::Inherited => Err(failed(not_to_listen_on())),
             Address::Tcp(host_and_port) => {
                 let listener = bind_tcp(&allowed(host_and_port, address, config)?, address)?;
                 let bound = listener.local_addr().map_err(failed)?;
@@ -206,6 +207,9 @@ impl Listener {
     pub(crate) fn check(address: &Address, config: &Config) -> Result<(), ListenError> {
         match address {
             Address::Unix(_) => Ok(()),
+            Address::Inherited => {
+                Err(ListenError::Io { address: address.clone(), error: not_to_listen_on() })
+            }
             Address::Tcp(at) | Address::Tls(at) => allowed(at, address, config).map(|_| ()),
         }
     }
@@ -240,6 +244,11 @@ impl Listener {
             file.set_mode(config);
         }
     }
+}
+
+/// Of a connection that this process has, which no others come to.
+fn not_to_listen_on() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is a connection already")
 }
 
 /// Binds a Unix socket that only this user may connect to, in place of a stale one.

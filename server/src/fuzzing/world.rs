@@ -92,7 +92,8 @@ impl World {
         let (client, server) = duplex(self.stream_bytes);
         let (worker, mut stopped) = (self.workers[worker].clone(), self.stop.subscribe());
         let opener = worker.clone();
-        let admitted = Admitted { who: Who::Local, grant: Grant::host(), peer: "fuzz".into() };
+        let admitted =
+            Admitted { who: Who::Local, grant: Grant::host(), peer: "fuzz".into(), child: None };
         let serve = async move { connection::run(server, &admitted, &worker, &mut stopped).await };
         let mut serve = Box::pin(serve);
         // Its session begins with the first poll.
