@@ -145,6 +145,7 @@ pub async fn raw(address: &Address) -> Box<dyn Stream> {
         Address::Tcp(at) | Address::Tls(at) => {
             Box::new(TcpStream::connect(at).await.expect("connected"))
         }
+        Address::Inherited => panic!("no server listens there"),
     }
 }
 
@@ -179,6 +180,7 @@ impl Peer {
                 Peer::over(stream.compat())
             }
             Address::Tls(_) => panic!("{address} takes an identity"),
+            Address::Inherited => panic!("no server listens there"),
         }
     }
 
