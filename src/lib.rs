@@ -94,7 +94,7 @@ pub use path::PathError;
 pub use raw::epoch::reclaim;
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
-pub use raw::inherited::inherited;
+pub use raw::inherited::{close_all_but, inherited};
 pub use raw::value::Value;
 pub use read_only::ReadOnly;
 pub use tree::Tree;

@@ -1,9 +1,9 @@
-//! A descriptor that this process was given by whoever started it.
+//! Descriptors that this process was given by whoever started it.
 
 use std::env;
 use std::fs;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,6 +38,26 @@ pub fn inherited() -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is open. It is nobody else's: the variable says that whoever started this process
     // has left it open for the one who reads that, here and once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes every descriptor but the standard streams and `kept`, in a process that has only just begun, before
+/// anything in it has opened one that it still needs: those that its parent had open and did not mean to hand on.
+///
+/// # Errors
+/// They cannot be listed: none is closed.
+pub fn close_all_but(kept: [BorrowedFd<'_>; 2]) -> io::Result<()> {
+    let kept = kept.map(|kept| kept.as_raw_fd());
+    let listed = fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name()));
+    // The list itself is closed before the first of them is.
+    let listed = listed.collect::<io::Result<Vec<_>>>()?;
+    let numbers = listed.iter().filter_map(|name| name.to_str()?.parse::<i32>().ok());
+    for number in numbers.filter(|number| *number > 2 && !kept.contains(number)) {
+        if fs::metadata(format!("/proc/self/fd/{number}")).is_ok() {
+            // SAFETY: the descriptor is open, and no one's here: those of this process's own are kept.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

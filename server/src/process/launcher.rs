@@ -70,6 +70,10 @@ enum Never {}
 fn become_program(file: &Path, control: &UnixStream) -> Result<Never, String> {
     let told = |what: &str, error: io::Error| format!("{what}: {error}");
     let (stdin, connection) = descriptors(control).map_err(|error| told("descriptors", error))?;
+    rustix::stdio::dup2_stdin(&stdin).map_err(|error| told("stdin", error.into()))?;
+    drop(stdin);
+    killick::close_all_but([control.as_fd(), connection.as_fd()])
+        .map_err(|error| told("descriptors of others", error))?;
     let options = ReaderOptions { traversal_limit_in_words: None, ..ReaderOptions::new() };
     let message = capnp::serialize::read_message(control, options).map_err(|e| e.to_string())?;
     let order = message.get_root::<command::Reader<'_>>().map_err(|e| e.to_string())?;
@@ -86,7 +90,6 @@ fn become_program(file: &Path, control: &UnixStream) -> Result<Never, String> {
         .map_err(|error| told(&format!("its folder {}", cwd.display()), error))?;
     let command = command(file, order, connection.as_raw_fd()).map_err(|error| error.to_string());
     let mut command = command?;
-    rustix::stdio::dup2_stdin(&stdin).map_err(|error| told("stdin", error.into()))?;
     fcntl_setfd(&connection, FdFlags::empty())
         .map_err(|error| told("its connection", error.into()))?;
     let _stays_open = connection.into_raw_fd();

@@ -52,13 +52,15 @@ impl Order {
     /// Why it cannot be started, for people to read, after the program's name; an outer one means that the
     /// command cannot be read.
     fn read(command: command::Reader<'_>, config: &Config) -> Result<Result<Self, String>, Error> {
+        // The copy is read from here on: how much of a message may be read is for reading it once.
+        let mut message = Builder::new_default();
+        message.set_root(command)?;
+        let command: command::Reader<'_> = message.get_root_as_reader()?;
         let program = command.get_program()?.to_str()?.to_owned();
         let file = match check(command)? {
             Some(why) => Err(why),
             None => allowed::find(&program, &config.allow_exec),
         };
-        let mut message = Builder::new_default();
-        message.set_root(command)?;
         let piped =
             |stream: Result<command::Stream, _>| Ok::<_, Error>(stream? == command::Stream::Piped);
         let piped = [
