@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use capnp::capability::FromClientHook;
 use killick_client::{
     Address, Allowance, Anchor, Bounds, Client, Command, Denied, Error, Lifetime, Limit, Options,
     Process, ProcessState, Resource, Right, Rights, Stdio,
 };
+use killick_schema::api::anchor_capnp::anchor;
 use killick_server::Allowed;
 use support::{Harness, eventually, run};
 
@@ -284,6 +286,29 @@ fn a_cell_is_emptied_when_its_process_ends_unless_it_is_kept() {
         let process = Process::adopt(&host, value.capability().expect("a process"));
         assert_eq!(process.status().await.unwrap().state, ProcessState::Exited(5));
         assert_eq!(process.wait().await.unwrap(), 5);
+    });
+}
+
+#[test]
+fn a_process_that_is_stored_in_the_same_round_trip_stays() {
+    let _turn = among_others();
+    let harness = harness();
+    run(async {
+        let peer = support::Peer::connect(harness.unix()).await;
+        let anchor = support::walk(&peer.anchor(), "its").await.unwrap();
+        let (_, storer) = support::cell(&support::walk(&peer.anchor(), "at").await.unwrap()).await;
+        let mut request = peer.host.client.clone().cast_to::<anchor::Client>().exec_request();
+        let mut command = request.get().init_command();
+        command.set_program("sleep");
+        command.init_args(1).set(0, b"60");
+        request.get().set_anchor(anchor);
+        // Not waited for.
+        let process = request.send().pipeline.get_process();
+        let stored = support::store(&storer, support::Put::cap(process), false).await.unwrap();
+        assert_eq!(stored, (true, 1));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let client = client(&harness).await;
+        assert_eq!(client.load_at("at").await.unwrap().revision, 1);
     });
 }
 

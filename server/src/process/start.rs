@@ -259,9 +259,10 @@ pub(crate) async fn exec(
     let child = Child { anchor, process: process.clone() };
     let admitted = Admitted { who: Who::Child, grant: Grant::host(), peer, child: Some(child) };
     let (worker_too, granted_too) = (worker.clone(), granted.cloned());
+    // Before anybody can store it.
+    let cells = worker.own_cells(process.origin());
     let supervised = process.clone();
     let begins = worker.spawn(move |mut stop| {
-        let cells = worker_too.own_cells(supervised.origin());
         let supervise = supervise(supervised, begun.ended, stop.clone(), granted_too, taken);
         Box::pin(async move {
             let end = async {

@@ -69,7 +69,7 @@ impl ProcessService {
     }
 
     /// Waits for something that may never happen, unless what was granted is revoked.
-    async fn wait<T>(&self, waited: impl Future<Output = T>) -> Result<T, Error> {
+    async fn unless_revoked<T>(&self, waited: impl Future<Output = T>) -> Result<T, Error> {
         let _resting = self.session.resting();
         while_granted(self.hand.authority(), waited).await.map_err(wire::denied)
     }
@@ -91,7 +91,7 @@ impl ProcessService {
 impl Server for ProcessService {
     async fn wait(self: Rc<Self>, _: WaitParams, mut results: WaitResults) -> Result<(), Error> {
         let process = self.process()?;
-        let ended = ProcessService::wait(&self, process.ended()).await?;
+        let ended = self.unless_revoked(process.ended()).await?;
         results.get().set_exit_code(ended.code());
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Server for ProcessService {
             return Err(process.has_ended());
         }
         process.kill();
-        ProcessService::wait(&self, process.ended()).await?;
+        self.unless_revoked(process.ended()).await?;
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Server for ProcessService {
         mut results: BootstrapResults,
     ) -> Result<(), Error> {
         let process = self.process()?;
-        let exported = ProcessService::wait(&self, process.exported()).await??;
+        let exported = self.unless_revoked(process.exported()).await??;
         let hook = wire::come_to(&self.session, self.hand.authority(), &exported)?;
         results.get().init_capability().set_as_capability(hook);
         Ok(())
