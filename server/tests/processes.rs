@@ -99,6 +99,9 @@ fn open_and_children() -> (usize, usize) {
 fn a_process_has_its_arguments_environment_folder_and_streams_and_nothing_else() {
     let _turn = among_others();
     let harness = harness();
+    // What the server has open and did not mean to hand on.
+    let left_open = std::fs::File::open("/dev/null").unwrap();
+    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).unwrap();
     run(async {
         let client = client(&harness).await;
         let mut command = Command::new("/bin/sh");
