@@ -288,7 +288,8 @@ WIRE = {
 
 (BOOTSTRAP, CALL, RETURN, FINISH, RESOLVE, RELEASE, DISEMBARGO, ABORT, UNIMPLEMENTED, HIGHER, READ, CLOSE, OPEN,
  CUT, REST, SPOIL, WAIT, HONEST, AGAIN) = range(19)
-ONE_WORKER, TIGHT, SMALL_STREAM, STOP, ABRUPT, IDLE = 1, 2, 4, 8, 16, 32
+REVOKE_GRANT = 31
+ONE_WORKER, TIGHT, SMALL_STREAM, STOP, ABRUPT, IDLE, NARROWED = 1, 2, 4, 8, 16, 32, 64
 # How long the server has after a step: until it has nothing left to do, or some rounds of its tasks.
 SETTLE, AT_ONCE, ONE_ROUND, FOUR_ROUNDS = 0, 0x20, 0x40, 0x60
 # Methods, by their place in METHODS of messages.rs, and what the server has exported after `ready`.
@@ -394,6 +395,30 @@ def recv(who, of=FIFTH):
 def both_have_one(capacity):
     """A channel that is the fifth capability of both, and in a cell."""
     return ready(A_) + new_chan(A_, capacity) + put_value(A_, CAP, returned(FIFTH)) + ready(B_) + get_value(B_)
+
+
+# Rights as bits in their order, and limits: none, or so much of everything.
+EVERYTHING, LOOKS, WRITES, UNLIMITED, THREE_OF_EACH = 0x7F, 0x2E, 0x51, 0, 0x83
+
+
+def guests(a, b, setup=0):
+    """Both clients have a part of the tree, with rights and limits each."""
+    return [NARROWED | setup, *a, *b]
+
+
+def revoked(who, removed=False, honest=LOOKS):
+    return [who | REVOKE_GRANT, removed, honest]
+
+
+def tries_all(who):
+    return (
+        ready(who) + put_value(who, TEXT) + get_value(who)
+        + sum((rpc_call(who, export(HOST_), WALK_A, [path]) for path in range(10)), [])
+        + sum((rpc_call(who, export(HOST_), method, params) for method, params in
+            ((LS_OF, []), (CELL_OF, []), (WATCH_OF, [2]), (NEW_CHAN, [1]), (ATTENUATE, [0xFF, 0]))), [])
+        + sum((rpc_call(who, export(place), method, params) for place in range(4, 8) for method, params in
+            ((LS_OF, []), (NEXT_OF, [0]), (STORE_TO, [0, LONG]), (LOAD_FROM, []), (GRANT_INFO, []))), [])
+    )
 
 
 RPC = {
@@ -537,6 +562,23 @@ RPC = {
     "revoked-while-it-waits": [0] + ready(A_) + rpc_call(A_, export(ANCHOR_), ATTENUATE, [0x7F, 0])
     + rpc_call(A_, export(FIFTH), WATCH_OF, [2]) + rpc_call(A_, [1, 0, 1], NEXT_OF, [0]) + rpc_call(A_, [1, 1, 1], NEXT_OF, [1])
     + rpc_call(A_, export(FIFTH), NEW_CHAN, [0]) + rpc_call(A_, [1, 0, 1], RECV) + rpc_call(A_, export(SIXTH), REVOKE_IT) + [HONEST],
+    "guests-who-may-do-everything": guests((EVERYTHING, UNLIMITED), (EVERYTHING, UNLIMITED)) + tries_all(A_) + tries_all(B_)
+    + [HONEST] + revoked(A_) + tries_all(A_) + revoked(B_, honest=0x01) + tries_all(B_) + [HONEST],
+    "guests-who-may-look": guests((LOOKS, UNLIMITED), (LOOKS, UNLIMITED)) + tries_all(A_) + tries_all(B_) + [HONEST],
+    "guests-who-may-write": guests((WRITES, UNLIMITED), (WRITES, UNLIMITED)) + tries_all(A_) + tries_all(B_) + [HONEST],
+    "guests-who-may-do-nothing": guests((0, UNLIMITED), (0, UNLIMITED)) + tries_all(A_) + tries_all(B_) + [HONEST],
+    "guests-within-limits": guests((EVERYTHING, THREE_OF_EACH), (EVERYTHING, 0x81)) + tries_all(A_) + tries_all(B_)
+    + revoked(A_) + tries_all(B_),
+    "guests-under-tight-limits": guests((EVERYTHING, UNLIMITED), (EVERYTHING, UNLIMITED), TIGHT) + tries_all(A_) + tries_all(B_)
+    + [HONEST] + revoked(B_) + [HONEST],
+    "a-guest-gives-its-own-to-one-who-has-less": guests((EVERYTHING, UNLIMITED), (LOOKS, UNLIMITED)) + ready(A_)
+    + put_value(A_, CAP, returned(ANCHOR_)) + ready(B_) + get_value(B_) + rpc_call(B_, export(3), WALK_A, [1])
+    + rpc_call(B_, export(3), SWAP_AT, [0, NULL]) + revoked(A_) + rpc_call(B_, export(3), LS_OF) + get_value(B_),
+    "guests-are-revoked-while-they-wait": guests((EVERYTHING, UNLIMITED), (EVERYTHING, UNLIMITED)) + both_have_one(0)
+    + send(A_, CAP, hosted(4)) + rpc_call(A_, export(LOADER_), WAIT_FOR) + put_value(A_, CAP, promise(5)) + revoked(A_)
+    + recv(B_) + rpc_resolve(A_, 5, hosted(6)) + get_value(B_) + recv(B_) + revoked(B_) + [HONEST, A_ | CLOSE],
+    "a-guest-is-removed": guests((EVERYTHING, UNLIMITED), (EVERYTHING, UNLIMITED)) + THE_OTHERS + [HONEST] + revoked(A_, removed=True)
+    + get_value(B_) + [A_ | OPEN] + ready(A_) + rpc_call(B_, export(FIFTH), LOAD_FROM) + revoked(B_, removed=True) + [HONEST],
     "comes-again": [0] + ITS_OWN + [A_ | OPEN] + ready(A_) + get_value(A_) + [A_ | CLOSE, A_ | OPEN] + ready(A_),
 }
 

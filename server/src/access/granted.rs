@@ -51,6 +51,12 @@ impl Granted {
         Ok(Some(place))
     }
 
+    /// The grant of what the holder of `key` has, once it was given.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn grant(&self, key: &Fingerprint) -> Option<killick::Grant> {
+        self.lock().get(key).map(|given| given.grant.clone())
+    }
+
     /// Takes back what is not in `lines` any more: whatever was reached by it, and given to others, is dead
     /// when this returns.
     pub(crate) fn keep(&self, lines: &Authorized) {

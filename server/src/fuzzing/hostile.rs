@@ -30,13 +30,15 @@ pub(super) struct Hostile {
     is_spoilt: bool,
     /// What came and makes no message yet.
     input: Vec<u8>,
+    /// What it must not come to know.
+    secrets: Vec<&'static str>,
     deaf: bool,
 }
 
 impl Hostile {
     /// A client that has just connected.
-    pub(super) fn new(stream: DuplexStream) -> Self {
-        Hostile { stream: Some(stream), ..Hostile::default() }
+    pub(super) fn new(stream: DuplexStream, secrets: Vec<&'static str>) -> Self {
+        Hostile { stream: Some(stream), secrets, ..Hostile::default() }
     }
 
     /// Ends the connection at once, in both directions.
@@ -69,6 +71,10 @@ impl Hostile {
                 Some(Ok(count @ 1..)) => self.input.extend(&buffer[..count]),
                 _ => break,
             }
+        }
+        for secret in &self.secrets {
+            let mut heard = self.input.windows(secret.len());
+            assert!(!heard.any(|heard| heard == secret.as_bytes()), "{secret:?} was told");
         }
         self.understand();
     }

@@ -3,18 +3,22 @@
 //!
 //! - [`fuzz_session`]: any bytes, into one session.
 //! - [`fuzz_two_sessions`]: messages of the RPC protocol that could mean something, over two connections
-//!   at a time whose clients may work together, and one of an honest client.
+//!   at a time whose clients may work together, and one of an honest client. In some the hostile clients
+//!   have a part of the tree, narrowed, and the honest client has something there and beside it.
 //!
 //! Time is tokio's own, stopped: it passes when there is nothing to do, so that time limits cost none.
 //!
 //! An input fails if it panics, in a call that contains it too; if a session does not end after its
 //! client has; if the honest client is not answered; or if anything is left in the end of those that
 //! have gone: a session (which every object, running call and RPC system holds), a node, a value, or a
-//! capability that is kept for a client that has left.
+//! capability that is kept for a client that has left. What is narrowed does no more, and tells no more,
+//! than was granted, and nothing after that was taken back ([`guests`]).
 
+mod guests;
 mod honest;
 mod hostile;
 mod messages;
+mod narrowed;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -94,13 +98,19 @@ pub fn fuzz_two_sessions(bytes: &[u8]) {
         let mut bytes = Bytes::new(bytes);
         let setup = Setup::read(&mut bytes);
         let mut world = World::new(setup);
-        let honest = Honest::connect(world.open(0)).await;
+        let mut honest = Honest::connect(world.open(0)).await;
+        if setup.narrowed() {
+            for (path, text) in [guests::OUTSIDE, guests::INSIDE, guests::HIDDEN] {
+                honest.put(path, text).await;
+            }
+            world.narrow(&mut bytes);
+        }
         if setup.idle_limit() {
             world.limit_idling();
         }
-        let mut clients =
-            [0, usize::from(!setup.one_worker())].map(|at| Hostile::new(world.open(at)));
-        act(&mut bytes, setup, &mut world, &mut clients, &honest).await;
+        let mut clients = [0, 1].map(|who| connect(&mut world, setup, who));
+        act(&mut bytes, setup, &mut world, &mut clients, &mut honest).await;
+        world.check();
         if setup.ends_by_a_stop() {
             world.stop();
             all_ends(&mut world, &mut clients).await;
@@ -109,6 +119,7 @@ pub fn fuzz_two_sessions(bytes: &[u8]) {
                 if setup.ends_abruptly() { client.close() } else { client.leave().await }
             }
             others_end(&mut world, &mut clients).await;
+            world.check();
             works(&world, &honest).await;
         }
         honest.leave().await;
@@ -117,18 +128,25 @@ pub fn fuzz_two_sessions(bytes: &[u8]) {
     });
 }
 
+/// A new connection of one hostile client.
+fn connect(world: &mut World, setup: Setup, who: usize) -> Hostile {
+    let worker = if setup.one_worker() { 0 } else { who };
+    Hostile::new(world.open_hostile(who, worker), world.secrets())
+}
+
 /// Does all steps that are in `bytes`.
 async fn act(
     bytes: &mut Bytes<'_>,
     setup: Setup,
     world: &mut World,
     clients: &mut [Hostile; 2],
-    honest: &Honest,
+    honest: &mut Honest,
 ) {
     let mut last = None;
     let (mut connections, mut steps) = (clients.len(), 0);
     while !bytes.is_empty() && steps < MAX_STEPS {
         steps += 1;
+        world.check();
         let (who, step, pace) = step(bytes);
         let client = &mut clients[who];
         match step {
@@ -138,10 +156,13 @@ async fn act(
             }
             Step::Open if connections < MAX_CONNECTIONS => {
                 connections += 1;
-                let at = if setup.one_worker() { 0 } else { who };
-                *client = Hostile::new(world.open(at));
+                *client = connect(world, setup, who);
             }
             Step::Open => {}
+            Step::Revoke => {
+                world.revoke(who, bytes.next() & 1 != 0);
+                honest.narrow_again(bytes.next()).await;
+            }
             Step::Again => {
                 let times = bytes.next() % 64;
                 let Some((step, said)) = &last else { continue };

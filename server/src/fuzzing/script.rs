@@ -76,6 +76,11 @@ impl Setup {
     pub(super) fn idle_limit(self) -> bool {
         self.has(0x20)
     }
+
+    /// The hostile clients get a part of the tree, with some rights and within limits.
+    pub(super) fn narrowed(self) -> bool {
+        self.has(0x40)
+    }
 }
 
 /// What is done in one step.
@@ -109,6 +114,8 @@ pub(super) enum Step {
     Honest,
     /// The last step once more, some times.
     Again,
+    /// What was granted is taken back: from a hostile client, and from the honest one, by itself.
+    Revoke,
 }
 
 const STEPS: [Step; 19] = [
@@ -133,6 +140,9 @@ const STEPS: [Step; 19] = [
     Step::Again,
 ];
 
+/// What stands for [`Step::Revoke`]: the last of the bytes, whose meaning without it was another of [`STEPS`].
+const REVOKE: u8 = 0x1f;
+
 /// How long the server has after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -151,5 +161,9 @@ pub(super) fn step(bytes: &mut Bytes<'_>) -> (usize, Step, Pace) {
         2 => Pace::Rounds(1),
         _ => Pace::Rounds(4),
     };
-    (usize::from(byte >> 7), STEPS[usize::from(byte & 0x1f) % STEPS.len()], pace)
+    let step = match byte & 0x1f {
+        REVOKE => Step::Revoke,
+        place => STEPS[usize::from(place) % STEPS.len()],
+    };
+    (usize::from(byte >> 7), step, pace)
 }

@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::script::Setup;
-use crate::access::{Admitted, Grant, Who};
+use super::guests::Guests;
+use super::script::{Bytes, Setup};
+use crate::access::{Admitted, Authorized, Who};
 use crate::cap::Node;
 use crate::config::Config;
 use crate::connection;
@@ -29,6 +30,8 @@ pub(super) struct World {
     sessions: Vec<Weak<Session>>,
     stop: watch::Sender<bool>,
     stream_bytes: usize,
+    /// The hostile clients, if they may not do everything.
+    guests: Option<Guests>,
 }
 
 /// Limits that some messages meet, or only those who mean to.
@@ -46,8 +49,8 @@ fn config(setup: Setup) -> Config {
     }
     Config {
         limits: killick::Limits { nodes: 8, ..some.limits },
-        max_capabilities: 6,
-        max_connection_nodes: 6,
+        max_capabilities: 12,
+        max_connection_nodes: 12,
         max_connection_values: 2,
         max_watches: 2,
         max_value_capabilities: 2,
@@ -78,7 +81,42 @@ impl World {
             sessions: Vec::new(),
             stop: watch::Sender::new(false),
             stream_bytes: setup.stream_bytes(),
+            guests: None,
         }
+    }
+
+    /// Hostile clients from now on may do what `bytes` say, and nothing else.
+    pub(super) fn narrow(&mut self, bytes: &mut Bytes<'_>) {
+        let guests = Guests::read(bytes, &self.shared.tree, self.shared.channels.count());
+        self.authorize(guests.authorized(&self.shared.config()));
+        self.guests = Some(guests);
+    }
+
+    fn authorize(&self, authorized: Authorized) {
+        self.shared.set_config(Config { authorized, ..(*self.shared.config()).clone() });
+    }
+
+    /// Takes back what the hostile client `which` was granted; with `removed` its connection ends as well.
+    pub(super) fn revoke(&mut self, which: usize, removed: bool) {
+        let Some(guests) = &mut self.guests else { return };
+        guests.revoke(which);
+        if removed {
+            guests.remove(which);
+            let authorized = guests.authorized(&self.shared.config());
+            self.authorize(authorized);
+        }
+    }
+
+    /// Looks whether the hostile clients have done more than they may.
+    pub(super) fn check(&mut self) {
+        let Some(guests) = &mut self.guests else { return };
+        guests.meet(&self.shared.granted);
+        guests.check(&self.shared.tree, self.shared.channels.count());
+    }
+
+    /// What the hostile clients must not come to know.
+    pub(super) fn secrets(&self) -> Vec<&'static str> {
+        self.guests.as_ref().map(Guests::secrets).unwrap_or_default()
     }
 
     /// Connections from now on are closed when they send nothing for long.
@@ -89,11 +127,22 @@ impl World {
 
     /// The client's side of a new connection, which `worker` serves.
     pub(super) fn open(&mut self, worker: usize) -> DuplexStream {
+        self.open_as(Who::Local, worker)
+    }
+
+    /// That of the hostile client `which`.
+    pub(super) fn open_hostile(&mut self, which: usize, worker: usize) -> DuplexStream {
+        let who = self.guests.as_ref().map_or(Who::Local, |guests| Who::Key(guests.key(which)));
+        self.open_as(who, worker)
+    }
+
+    fn open_as(&mut self, who: Who, worker: usize) -> DuplexStream {
         let (client, server) = duplex(self.stream_bytes);
+        // Without a grant there is nobody at the other side.
+        let Ok(grant) = who.grant(&self.shared.config()) else { return client };
         let (worker, mut stopped) = (self.workers[worker].clone(), self.stop.subscribe());
         let opener = worker.clone();
-        let admitted =
-            Admitted { who: Who::Local, grant: Grant::host(), peer: "fuzz".into(), child: None };
+        let admitted = Admitted { who, grant, peer: "fuzz".into(), child: None };
         let serve = async move { connection::run(server, &admitted, &worker, &mut stopped).await };
         let mut serve = Box::pin(serve);
         // Its session begins with the first poll.
@@ -174,8 +223,9 @@ impl World {
         self.shared.channels.collect();
     }
 
-    /// Empties every cell.
+    /// Takes back what keys have, and empties every cell.
     pub(super) fn empty(&self) {
+        self.authorize(Authorized::default());
         for (node, ..) in self.nodes() {
             node.clear();
         }
@@ -196,6 +246,7 @@ impl World {
         none("nodes", self.shared.tree.nodes() - 1);
         none("bytes stored", self.shared.stored_bytes());
         none("channels", self.shared.channels.count());
+        none("counted by grants", self.guests.as_ref().map_or(0, Guests::counted));
         for worker in &self.workers {
             none("sessions known to their worker", worker.sessions().len());
             none("cells that somebody waits for", worker.watched());
