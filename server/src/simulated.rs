@@ -45,12 +45,21 @@ pub struct Held {
     pub kept: usize,
     /// Capabilities that clients hold.
     pub handles: u64,
+    /// Channels that were made and exist.
+    pub channels: usize,
 }
 
 impl Held {
     /// What a server holds that nobody uses.
-    pub const NOTHING: Held =
-        Held { nodes: 1, stored_bytes: 0, connections: 0, sessions: 0, kept: 0, handles: 0 };
+    pub const NOTHING: Held = Held {
+        nodes: 1,
+        stored_bytes: 0,
+        connections: 0,
+        sessions: 0,
+        kept: 0,
+        handles: 0,
+        channels: 0,
+    };
 }
 
 /// A value in the tree.
@@ -114,6 +123,7 @@ impl Simulated {
             sessions: sum(|worker| worker.sessions().len()),
             kept: sum(|worker| worker.home().kept()),
             handles: self.shared.clients.list().iter().map(|client| client.handles.get()).sum(),
+            channels: self.shared.channels.count(),
         }
     }
 

@@ -153,7 +153,8 @@ impl Guests {
         for path in before.keys().chain(now.keys()) {
             let (before, now) = (before.get(path), now.get(path));
             if before != now {
-                assert!(path.starts_with(&format!("{ROOT}/")), "{path:?} is outside: {now:?}");
+                let is_theirs = path == ROOT || path.starts_with(&format!("{ROOT}/"));
+                assert!(is_theirs, "{path:?} is outside: {now:?}");
                 self.check_change(path, before, now);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::channels;
 use crate::client::KEPT;
 use crate::record::{Connection, How, Op, Outcome, Record, Time, Value, What};
 use crate::world::{GONE, GRACE};
@@ -21,6 +22,7 @@ pub(crate) fn check(record: &Record) {
         let register = Register { name, ops, connections: &connections };
         register.check(&mut wrong);
     }
+    wrong.extend(channels::check(&record.exchange.borrow()));
     wrong.into_iter().for_each(|line| record.wrong(line));
 }
 

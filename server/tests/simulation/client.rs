@@ -11,9 +11,10 @@ use killick_schema::api::anchor_capnp::anchor::{self, loader};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::channels;
 use crate::dice::Dice;
 use crate::link::{Link, PATIENCE, Put, ask, cell, lookup, ls, text, walk};
-use crate::record::{How, Phase, Record, now};
+use crate::record::{How, Phase, Record, Time, now};
 use crate::world::GRACE;
 
 /// The registers whose nodes the keeper holds all the time.
@@ -23,6 +24,10 @@ pub(crate) const LOOSE: [&str; 3] = ["loose/a", "loose/a/b", "loose/c"];
 
 /// How long a call may take over a sound link, whoever else is not well.
 const ANSWERED: Duration = Duration::from_secs(2);
+
+/// How long something may take that needs another client: if nothing reaches that one it has to notice, and
+/// to go.
+const NOTICED: Duration = Duration::from_millis(3400);
 
 /// A capability that a client hosts: says which one it is.
 struct Speaker {
@@ -55,6 +60,7 @@ struct Client {
     dice: Dice,
     held: Vec<(String, anchor::Client)>,
     found: Vec<Found>,
+    channels: channels::Found,
     watching: Option<Watching>,
     /// The last revision that was seen of each register.
     seen: BTreeMap<String, u64>,
@@ -111,12 +117,11 @@ pub(crate) async fn run(record: Rc<Record>, name: String, seed: u64) -> turmoil:
         };
         let dice = Dice::new(seed, &format!("{part} #{}", link.number));
         let (held, found, seen) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let watching = None;
-        let mut client = Client { link, name: name.clone(), dice, held, found, watching, seen };
+        let (channels, watching) = (channels::Found::default(), None);
+        let name = name.clone();
+        let mut client = Client { link, name, dice, held, found, channels, watching, seen };
         client.live().await;
-        client.watching = None;
-        client.held.clear();
-        client.found.clear();
+        client.let_go();
         client.link.leave().await;
     }
     Ok(())
@@ -144,18 +149,15 @@ impl Client {
         }
         while self.record().phase() == Phase::Work && !self.is_over() {
             let begun = now();
-            let done = timeout(PATIENCE, self.step()).await;
+            let over = self.link.over();
+            let done = tokio::select! {
+                biased;
+                done = timeout(NOTICED, self.step()) => done.ok(),
+                () = over => None,
+            };
             match done {
-                Err(_) => {
-                    let Link { number, record, .. } = &self.link;
-                    let sound = record.connection(*number).sound;
-                    if sound.is_some_and(|sound| sound.max(begun).saturating_add(ANSWERED) <= now())
-                    {
-                        record.wrong(format_args!("{:?} #{number}: a call hung", now()));
-                    }
-                    return;
-                }
-                Ok(Err(error)) => {
+                None => return self.has_hung(begun).await,
+                Some(Err(error)) => {
                     let line = format_args!("#{}: {error}", self.link.number);
                     self.record().trace(now(), &self.name, line);
                     // A connection may end in the middle of a message.
@@ -164,22 +166,40 @@ impl Client {
                         self.record().wrong(format_args!("{:?} {error}", now()));
                     }
                 }
-                Ok(Ok(())) => {}
+                Some(Ok(())) => {}
             }
             let pause = self.dice.millis(0, 40);
             sleep(pause).await;
         }
-        self.held.clear();
-        self.found.clear();
-        self.watching = None;
+        self.let_go();
         while !self.is_over() {
             sleep(Duration::from_millis(10)).await;
         }
     }
 
+    /// What was begun then was not done in time, or the server did not answer any more.
+    async fn has_hung(&self, begun: Time) {
+        let Link { number, record, .. } = &self.link;
+        // It may be about to end.
+        sleep(GRACE).await;
+        let sound = record.connection(*number).sound;
+        let since = sound.map(|sound| sound.max(begun).saturating_add(ANSWERED));
+        if !self.link.has_ended() && since.is_some_and(|since| since <= now()) {
+            record.wrong(format_args!("{:?} #{number}: a call hung", now()));
+        }
+    }
+
+    /// Lets go of all that it has but the connection.
+    fn let_go(&mut self) {
+        self.held.clear();
+        self.found.clear();
+        self.channels = channels::Found::default();
+        self.watching = None;
+    }
+
     /// One thing.
     async fn step(&mut self) -> capnp::Result<()> {
-        match self.dice.below(100) {
+        match self.dice.below(125) {
             0..12 => self.hold().await,
             12..20 => self.release(),
             20..42 => self.store_text().await,
@@ -191,7 +211,9 @@ impl Client {
             84..90 => self.call_found().await,
             90..93 => self.list().await,
             93..96 => self.watch().await,
-            _ => self.private().await,
+            96..100 => self.private().await,
+            100..113 => self.channels.send(&self.link, &mut self.dice).await,
+            _ => self.channels.recv(&self.link, &mut self.dice).await,
         }
     }
 
@@ -428,7 +450,7 @@ pub(crate) async fn keep(record: Rc<Record>) -> turmoil::Result {
             sleep(Duration::from_millis(5)).await;
             continue;
         };
-        let kept = hold_all(&link);
+        let kept = async { channels::make(&link).await.and(hold_all(&link).await) };
         if let Ok(Ok(kept)) = timeout(PATIENCE, kept).await {
             record.kept.set(record.connection(link.number).server);
             while record.phase() < Phase::Clean && !link.is_over() {
@@ -436,6 +458,7 @@ pub(crate) async fn keep(record: Rc<Record>) -> turmoil::Result {
             }
             drop(kept);
             if !link.is_over() {
+                timeout(PATIENCE, channels::drain(&link)).await??;
                 timeout(PATIENCE, clear(&link.anchor)).await??;
                 record.cleaned.set(true);
             }

@@ -65,6 +65,21 @@ impl Link {
         self.driver.is_finished() || self.pulse.is_finished()
     }
 
+    /// Whether the connection has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.driver.is_finished()
+    }
+
+    /// Resolves when it is [over](Self::is_over).
+    pub(crate) fn over(&self) -> impl Future<Output = ()> + use<> {
+        let (driver, pulse) = (self.driver.abort_handle(), self.pulse.abort_handle());
+        async move {
+            while !driver.is_finished() && !pulse.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
     /// Ends the connection: with a good-bye if it still works, or as it is.
     pub(crate) async fn leave(self) {
         self.record.left(self.number);

@@ -35,6 +35,7 @@
 //! `KILLICK_SEEDS=N` tries as many seeds, `KILLICK_SEED=S` one, and `KILLICK_TRACE=FILE` writes down all that
 //! happened: what clients did and saw, and the length and hash of all that the server read and wrote.
 
+mod channels;
 mod check;
 mod client;
 mod dice;

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use killick_server::Simulated;
 
+use crate::channels::Exchange;
+
 /// Since the simulation began, in its own time.
 pub(crate) type Time = Duration;
 
@@ -159,6 +161,7 @@ impl io::Write for Lines {
 pub(crate) struct Record {
     pub(crate) connections: RefCell<Vec<Connection>>,
     pub(crate) ops: RefCell<Vec<Op>>,
+    pub(crate) exchange: RefCell<Exchange>,
     pub(crate) trace: RefCell<String>,
     /// What went against a promise.
     pub(crate) wrong: RefCell<Vec<String>>,
