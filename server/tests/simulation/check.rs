@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::channels;
 use crate::client::KEPT;
 use crate::record::{Connection, How, Op, Outcome, Record, Time, Value, What};
 use crate::world::{GONE, GRACE};
+use crate::{channels, grants};
 
 /// Checks the whole record, and adds to it what is wrong.
 pub(crate) fn check(record: &Record) {
@@ -23,6 +23,7 @@ pub(crate) fn check(record: &Record) {
         register.check(&mut wrong);
     }
     wrong.extend(channels::check(&record.exchange.borrow()));
+    wrong.extend(grants::check(&record.grants.borrow()));
     wrong.into_iter().for_each(|line| record.wrong(line));
 }
 
@@ -90,7 +91,7 @@ impl Op {
     /// The revision that it saw, or made.
     fn revision(&self) -> Option<u64> {
         match self.outcome {
-            Outcome::Unknown => None,
+            Outcome::Unknown | Outcome::Refused => None,
             Outcome::Loaded { revision, .. } | Outcome::Wrote { revision, .. } => Some(revision),
         }
     }
@@ -135,7 +136,7 @@ impl Register<'_> {
         match op.outcome {
             Outcome::Loaded { value, .. } => Some(value),
             Outcome::Wrote { previous, .. } => previous,
-            Outcome::Unknown => None,
+            Outcome::Unknown | Outcome::Refused => None,
         }
     }
 
@@ -213,7 +214,7 @@ impl Register<'_> {
             |revision, value, op| facts.entry(revision).or_default().push(Fact { value, op });
         for op in self.ops {
             match op.outcome {
-                Outcome::Unknown => {}
+                Outcome::Unknown | Outcome::Refused => {}
                 Outcome::Loaded { value, revision } => add(revision, value, op),
                 Outcome::Wrote { done: true, revision, previous } => {
                     let value = op.written().unwrap_or(Value::Nothing);

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::channels;
 use crate::dice::Dice;
+use crate::grants;
 use crate::link::{Link, PATIENCE, Put, ask, cell, lookup, ls, text, walk};
 use crate::record::{How, Phase, Record, Time, now};
 use crate::world::GRACE;
@@ -199,7 +200,7 @@ impl Client {
 
     /// One thing.
     async fn step(&mut self) -> capnp::Result<()> {
-        match self.dice.below(125) {
+        match self.dice.below(140) {
             0..12 => self.hold().await,
             12..20 => self.release(),
             20..42 => self.store_text().await,
@@ -213,7 +214,10 @@ impl Client {
             93..96 => self.watch().await,
             96..100 => self.private().await,
             100..113 => self.channels.send(&self.link, &mut self.dice).await,
-            _ => self.channels.recv(&self.link, &mut self.dice).await,
+            113..125 => self.channels.recv(&self.link, &mut self.dice).await,
+            125..129 => grants::give(&self.link, &mut self.dice).await,
+            129..136 => grants::use_one(&self.link, &mut self.dice).await,
+            _ => grants::revoke(&self.link, &mut self.dice).await,
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 use turmoil::net::TcpStream;
 
+use crate::grants;
 use crate::record::{How, Outcome, Record, Value, What};
 use crate::server::PORT;
 use crate::streams::Valved;
@@ -232,36 +233,54 @@ impl Link {
     ) -> capnp::Result<u64> {
         let what = What::Write { value: put.value(), owners, how };
         let op = self.record.begin(self.number, register, what);
-        let (_, storer) = cell(anchor);
-        let (done, revision, previous) = match how {
-            How::Always | How::IfEmpty => {
-                let mut request = storer.store_request();
-                request.get().set_overwrite(how == How::Always);
-                request.get().set_bound(bound);
-                put.into(request.get().init_value())?;
-                let response = request.send().promise.await?;
-                let results = response.get()?;
-                (results.get_succeeded(), results.get_revision(), None)
+        match write(anchor, (put, bound), how).await {
+            Ok((done, revision, previous)) => {
+                self.record.end(op, Outcome::Wrote { done, revision, previous });
+                Ok(revision)
             }
-            How::IfRevision(expected) => {
-                let mut request = storer.compare_and_store_request();
-                request.get().set_expected(expected);
-                request.get().set_bound(bound);
-                put.into(request.get().init_value())?;
-                let response = request.send().promise.await?;
-                let results = response.get()?;
-                (results.get_succeeded(), results.get_revision(), None)
+            Err(error) => {
+                if grants::is_refused(&error) {
+                    self.record.end(op, Outcome::Refused);
+                }
+                Err(error)
             }
-            How::Swap => {
-                let mut request = anchor.swap_request();
-                request.get().set_bound(bound);
-                put.into(request.get().init_value())?;
-                let response = request.send().promise.await?;
-                let results = response.get()?;
-                (true, results.get_revision(), Some(read(results.get_previous())?.0))
-            }
-        };
-        self.record.end(op, Outcome::Wrote { done, revision, previous });
-        Ok(revision)
+        }
     }
+}
+
+/// Whether a write was done, the revision, and what it replaced if it tells that.
+async fn write(
+    anchor: &anchor::Client,
+    (put, bound): (Put, bool),
+    how: How,
+) -> capnp::Result<(bool, u64, Option<Value>)> {
+    let (_, storer) = cell(anchor);
+    Ok(match how {
+        How::Always | How::IfEmpty => {
+            let mut request = storer.store_request();
+            request.get().set_overwrite(how == How::Always);
+            request.get().set_bound(bound);
+            put.into(request.get().init_value())?;
+            let response = request.send().promise.await?;
+            let results = response.get()?;
+            (results.get_succeeded(), results.get_revision(), None)
+        }
+        How::IfRevision(expected) => {
+            let mut request = storer.compare_and_store_request();
+            request.get().set_expected(expected);
+            request.get().set_bound(bound);
+            put.into(request.get().init_value())?;
+            let response = request.send().promise.await?;
+            let results = response.get()?;
+            (results.get_succeeded(), results.get_revision(), None)
+        }
+        How::Swap => {
+            let mut request = anchor.swap_request();
+            request.get().set_bound(bound);
+            put.into(request.get().init_value())?;
+            let response = request.send().promise.await?;
+            let results = response.get()?;
+            (true, results.get_revision(), Some(read(results.get_previous())?.0))
+        }
+    })
 }

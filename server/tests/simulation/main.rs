@@ -39,6 +39,7 @@ mod channels;
 mod check;
 mod client;
 mod dice;
+mod grants;
 mod link;
 mod plan;
 mod record;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use killick_server::Simulated;
 
 use crate::channels::Exchange;
+use crate::grants::Grants;
 
 /// Since the simulation began, in its own time.
 pub(crate) type Time = Duration;
@@ -62,6 +63,8 @@ pub(crate) enum What {
 pub(crate) enum Outcome {
     /// It was never answered, or by an error.
     Unknown,
+    /// It was answered that it is not done.
+    Refused,
     Loaded {
         value: Value,
         revision: u64,
@@ -162,6 +165,7 @@ pub(crate) struct Record {
     pub(crate) connections: RefCell<Vec<Connection>>,
     pub(crate) ops: RefCell<Vec<Op>>,
     pub(crate) exchange: RefCell<Exchange>,
+    pub(crate) grants: RefCell<Grants>,
     pub(crate) trace: RefCell<String>,
     /// What went against a promise.
     pub(crate) wrong: RefCell<Vec<String>>,
