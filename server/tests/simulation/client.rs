@@ -215,8 +215,8 @@ impl Client {
             96..100 => self.private().await,
             100..113 => self.channels.send(&self.link, &mut self.dice).await,
             113..125 => self.channels.recv(&self.link, &mut self.dice).await,
-            125..129 => grants::give(&self.link, &mut self.dice).await,
-            129..136 => grants::use_one(&self.link, &mut self.dice).await,
+            125..128 => grants::give(&self.link, &mut self.dice).await,
+            128..137 => grants::use_one(&self.link, &mut self.dice).await,
             _ => grants::revoke(&self.link, &mut self.dice).await,
         }
     }
