@@ -15,6 +15,15 @@ pub(super) struct Narrowed {
     is_revoked: bool,
 }
 
+/// Whether what is asked for exceeds a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exceeds {
+    Nothing,
+    /// If others have put a node there.
+    Perhaps(Resource),
+    Surely(Resource),
+}
+
 /// What is refused, and why.
 fn refusal<T>(answer: Result<T, Error>) -> Option<Result<Denied, Error>> {
     let error = answer.err()?;
@@ -49,45 +58,64 @@ impl Narrowed {
         let Narrowed { anchor, grant, .. } = self;
         let mut walk = anchor.walk_request();
         walk.get().set_path("beyond");
-        self.expect(&[Walk], Some(Resource::Nodes), told(walk.send().promise).await);
+        self.expect(&[Walk], Exceeds::Surely(Resource::Nodes), told(walk.send().promise).await);
         let mut lookup = anchor.lookup_request();
         lookup.get().set_path("beyond");
-        self.expect(&[Lookup], None, told(lookup.send().promise).await);
-        self.expect(&[Ls], None, told(anchor.ls_request().send().promise).await);
+        self.expect(
+            &[Lookup],
+            Exceeds::Perhaps(Resource::Nodes),
+            told(lookup.send().promise).await,
+        );
+        self.expect(
+            &[Ls],
+            Exceeds::Perhaps(Resource::Nodes),
+            told(anchor.ls_request().send().promise).await,
+        );
         // Of an empty cell, nothing is taken out.
-        self.expect(&[Load, Store], None, told(anchor.swap_request().send().promise).await);
+        self.expect(
+            &[Load, Store],
+            Exceeds::Nothing,
+            told(anchor.swap_request().send().promise).await,
+        );
         let watch = told(anchor.watch_request().send().promise).await;
-        self.expect(&[Load, Watch], Some(Resource::Watches), watch);
-        self.expect(&[Attenuate], None, told(anchor.attenuate_request().send().promise).await);
+        self.expect(&[Load, Watch], Exceeds::Surely(Resource::Watches), watch);
+        self.expect(
+            &[Attenuate],
+            Exceeds::Nothing,
+            told(anchor.attenuate_request().send().promise).await,
+        );
         let cell = told(anchor.cell_request().send().promise).await;
         if let Ok(cell) = &cell {
             let halves = cell.get().expect("a cell");
             assert_eq!(self.rights.contains(Load), halves.has_loader());
             assert_eq!(self.rights.contains(Store), halves.has_storer());
         }
-        self.expect(&[], None, cell);
+        self.expect(&[], Exceeds::Nothing, cell);
         let info = answered(grant.info_request().send().promise).await;
         let used = info.get().and_then(|info| info.get_used()).expect("told");
         assert_eq!((used.get_nodes(), used.get_watches(), used.get_value_bytes()), (0, 0, 0));
     }
 
-    /// `answer` is that of something for which all rights in `needed` are, and room of this kind.
-    fn expect<T>(&self, needed: &[Right], beyond: Option<Resource>, answer: Result<T, Error>) {
+    /// `answer` is that of something for which all rights in `needed` are, and that `exceeds` a limit or not.
+    fn expect<T>(&self, needed: &[Right], exceeds: Exceeds, answer: Result<T, Error>) {
         let is_missing = |right: &Right| !self.rights.contains(*right);
         let missing = needed.iter().any(is_missing);
-        match (refusal(answer), beyond) {
+        match (refusal(answer), exceeds) {
             (Some(Ok(refused)), _) if self.is_revoked => assert_eq!(refused, Denied::Revoked),
             (Some(Ok(Denied::Right(right))), _) => {
                 assert!(needed.contains(&right) && is_missing(&right), "{needed:?}: {right}");
             }
-            (Some(Ok(Denied::Exhausted { resource, limit: 0 })), beyond) => {
-                assert!(!missing && beyond == Some(resource), "{needed:?}: {resource}");
-            }
+            (
+                Some(Ok(Denied::Exhausted { resource, limit: 0 })),
+                Exceeds::Perhaps(its) | Exceeds::Surely(its),
+            ) => assert!(!missing && its == resource, "{needed:?}: {resource}"),
             // There may be no room in the server.
             (Some(Err(error)), _) if error.kind == ErrorKind::Overloaded => {
                 assert!(!missing && !self.is_revoked, "{needed:?}: {error}");
             }
-            (None, None) => assert!(!missing && !self.is_revoked, "{needed:?} is done"),
+            (None, Exceeds::Nothing | Exceeds::Perhaps(_)) => {
+                assert!(!missing && !self.is_revoked, "{needed:?} is done")
+            }
             (refused, _) => panic!("{needed:?}: {refused:?}"),
         }
     }

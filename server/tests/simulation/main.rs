@@ -12,11 +12,15 @@
 //!   what is loaded over the same connection;
 //! - no value of a connection that has ended is seen, nor lies in the tree, and no node that it held alone;
 //! - a capability works as long as its client is connected, and one that does not is no value any more;
+//! - what is received from a channel was sent, once, and in its order; a send is answered when a receiver has the
+//!   value or the buffer has room for it; and nothing is lost but with a call that was never answered;
+//! - a narrowed anchor does what was granted, for whoever has found it, and nothing else, and nothing from the
+//!   answer to `revoke` on; a write that was refused is never seen;
 //! - a call over a sound link is answered soon, whoever else is cut off, slow or dead;
 //! - a connection ends soon after its client has gone, and only for a reason;
 //! - a server that is told to stop lets go of every connection, one that starts again has an empty tree;
-//! - at the end, with everybody connected and again with nobody, there is nothing in the tree, its count of
-//!   bytes, the sessions' tables and the bridge's.
+//! - at the end, with everybody connected and again with nobody, there is nothing in the tree, its counts of
+//!   bytes and of channels, the sessions' tables and the bridge's.
 //!
 //! What it cannot see: threads, as everything runs on one; sockets, and TCP that sends again what was lost:
 //! here a connection that has lost something stays silent until a time limit ends it.
