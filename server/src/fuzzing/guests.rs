@@ -32,6 +32,8 @@ struct Guest {
     allowance: Allowance,
     /// Once it has connected.
     grant: Option<Grant>,
+    /// Whether that was revoked.
+    is_revoked: bool,
     /// Whether the server was told that the key gets nothing any more.
     is_removed: bool,
 }
@@ -50,7 +52,7 @@ impl Guest {
             _ => Resource::ALL.into_iter().fold(Allowance::default(), bounded),
         };
         let rights = Right::ALL.into_iter().filter(is_granted).collect();
-        Guest { key, rights, allowance, grant: None, is_removed: false }
+        Guest { key, rights, allowance, grant: None, is_revoked: false, is_removed: false }
     }
 
     /// What the file says of its key.
@@ -62,7 +64,7 @@ impl Guest {
     }
 
     fn has_nothing(&self) -> bool {
-        self.is_removed || self.grant.as_ref().is_some_and(Grant::is_revoked)
+        self.is_removed || self.is_revoked
     }
 
     fn used(&self, resource: Resource) -> usize {
@@ -122,8 +124,12 @@ impl Guests {
     }
 
     /// Takes back what one of them has, which stays connected.
-    pub(super) fn revoke(&self, which: usize) {
-        self.all[which].grant.iter().for_each(Grant::revoke);
+    pub(super) fn revoke(&mut self, which: usize) {
+        let guest = &mut self.all[which];
+        if let Some(grant) = &guest.grant {
+            grant.revoke();
+            guest.is_revoked = true;
+        }
     }
 
     /// One of them is to be no more in what the server is [told](Self::authorized).

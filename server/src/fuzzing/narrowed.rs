@@ -54,45 +54,36 @@ impl Narrowed {
 
     /// Does all that there is to do, none of which changes anything.
     pub(super) async fn check(&self) {
+        use Exceeds::{Nothing, Perhaps, Surely};
         use Right::{Attenuate, Load, Lookup, Ls, Store, Walk, Watch};
         let Narrowed { anchor, grant, .. } = self;
+        let (nodes, watches) = (Resource::Nodes, Resource::Watches);
         let mut walk = anchor.walk_request();
         walk.get().set_path("beyond");
-        self.expect(&[Walk], Exceeds::Surely(Resource::Nodes), told(walk.send().promise).await);
+        self.expect(&[Walk], Surely(nodes), told(walk.send().promise).await);
         let mut lookup = anchor.lookup_request();
         lookup.get().set_path("beyond");
-        self.expect(
-            &[Lookup],
-            Exceeds::Perhaps(Resource::Nodes),
-            told(lookup.send().promise).await,
-        );
-        self.expect(
-            &[Ls],
-            Exceeds::Perhaps(Resource::Nodes),
-            told(anchor.ls_request().send().promise).await,
-        );
+        self.expect(&[Lookup], Perhaps(nodes), told(lookup.send().promise).await);
+        let listed = told(anchor.ls_request().send().promise).await;
+        self.expect(&[Ls], Perhaps(nodes), listed);
         // Of an empty cell, nothing is taken out.
-        self.expect(
-            &[Load, Store],
-            Exceeds::Nothing,
-            told(anchor.swap_request().send().promise).await,
-        );
+        let swapped = told(anchor.swap_request().send().promise).await;
+        self.expect(&[Load, Store], Nothing, swapped);
         let watch = told(anchor.watch_request().send().promise).await;
-        self.expect(&[Load, Watch], Exceeds::Surely(Resource::Watches), watch);
-        self.expect(
-            &[Attenuate],
-            Exceeds::Nothing,
-            told(anchor.attenuate_request().send().promise).await,
-        );
+        self.expect(&[Load, Watch], Surely(watches), watch);
+        let narrower = told(anchor.attenuate_request().send().promise).await;
+        self.expect(&[Attenuate], Nothing, narrower);
         let cell = told(anchor.cell_request().send().promise).await;
         if let Ok(cell) = &cell {
             let halves = cell.get().expect("a cell");
             assert_eq!(self.rights.contains(Load), halves.has_loader());
             assert_eq!(self.rights.contains(Store), halves.has_storer());
         }
-        self.expect(&[], Exceeds::Nothing, cell);
+        self.expect(&[], Nothing, cell);
         let info = answered(grant.info_request().send().promise).await;
-        let used = info.get().and_then(|info| info.get_used()).expect("told");
+        let info = info.get().expect("told");
+        assert_eq!(info.get_revoked(), self.is_revoked);
+        let used = info.get_used().expect("told");
         assert_eq!((used.get_nodes(), used.get_watches(), used.get_value_bytes()), (0, 0, 0));
     }
 
@@ -114,7 +105,7 @@ impl Narrowed {
                 assert!(!missing && !self.is_revoked, "{needed:?}: {error}");
             }
             (None, Exceeds::Nothing | Exceeds::Perhaps(_)) => {
-                assert!(!missing && !self.is_revoked, "{needed:?} is done")
+                assert!(!missing && !self.is_revoked, "{needed:?} is done");
             }
             (refused, _) => panic!("{needed:?}: {refused:?}"),
         }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use capnp::any_pointer::Owned as Any;
 use capnp::capability::FromClientHook;
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::dice::Dice;
 use crate::link::{self, Link, cell, walk};
-use crate::record::{Record, Time, now};
+use crate::record::{Connection, Record, Time, now};
 
 /// Where each is, and its capacity.
 const CHANNELS: [(&str, usize); 2] = [("channel/handed", 0), ("channel/buffered", 3)];
@@ -27,17 +26,20 @@ pub(crate) struct Sent {
     connection: usize,
     value: u64,
     start: Time,
-    /// When that was answered.
+    /// When that was answered, or given up.
     end: Option<Time>,
+    given_up: Option<Time>,
 }
 
 /// A call that receives.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     at: (usize, usize),
+    connection: usize,
     start: Time,
-    /// When it was answered.
+    /// When it was answered, or given up.
     end: Option<Time>,
+    given_up: Option<Time>,
     values: Vec<u64>,
     /// How many values it takes at most.
     most: usize,
@@ -72,9 +74,9 @@ fn value(pointer: any_pointer::Reader<'_>) -> capnp::Result<u64> {
 async fn within<T>(
     dice: &mut Dice,
     call: impl Future<Output = capnp::Result<T>>,
-) -> capnp::Result<()> {
+) -> Option<capnp::Result<()>> {
     let patience = dice.millis(1, 300);
-    timeout(patience, call).await.map_or(Ok(()), |done| done.map(drop))
+    timeout(patience, call).await.ok().map(|done| done.map(drop))
 }
 
 impl Found {
@@ -95,8 +97,12 @@ impl Found {
         let chan = self.channel(link, which).await?;
         let sender: sender::Client<Any> = chan.cast_to();
         let sends = (0..1 + dice.below(3)).map(|_| send(link, &sender, which, dice.below(200)));
-        let sends: Vec<_> = sends.collect();
-        within(dice, futures::future::try_join_all(sends)).await
+        let (ops, sends): (Vec<_>, Vec<_>) = sends.unzip();
+        let done = within(dice, futures::future::try_join_all(sends)).await;
+        if done.is_none() {
+            link.record.gives_up_sends(&ops);
+        }
+        done.unwrap_or(Ok(()))
     }
 
     /// Receives what there is, and sometimes gives up.
@@ -108,17 +114,21 @@ impl Found {
             1 => How::Many(1 + usize::try_from(dice.below(4)).expect("a few")),
             _ => How::IfThere,
         };
-        within(dice, recv(link, &chan.cast_to(), which, how)).await
+        let done = within(dice, recv(link, &chan.cast_to(), which, how)).await;
+        if done.is_none() {
+            link.record.gives_up_receives(link.number);
+        }
+        done.unwrap_or(Ok(()))
     }
 }
 
-/// Sends a value: it is on its way when this returns.
+/// Sends a value: it is on its way when this returns. The number of the operation, and its end.
 fn send(
     link: &Link,
     sender: &sender::Client<Any>,
     which: usize,
     length: u64,
-) -> impl Future<Output = capnp::Result<()>> + use<> {
+) -> (usize, impl Future<Output = capnp::Result<()>> + use<>) {
     let (record, connection) = (link.record.clone(), link.number);
     let value = record.new_value();
     let op = record.sends(connection, which, value);
@@ -126,12 +136,13 @@ fn send(
     let text = link::text(value, usize::try_from(length).expect("a length"));
     let put = request.get().init_value().set_as(text.as_str());
     let answer = request.send().promise;
-    async move {
+    let sent = async move {
         put?;
         answer.await?;
         record.sent(op);
         Ok(())
-    }
+    };
+    (op, sent)
 }
 
 /// How many values were received.
@@ -193,7 +204,8 @@ impl Record {
     fn sends(&self, connection: usize, which: usize, value: u64) -> usize {
         let at = (self.connection(connection).server, which);
         let sent = &mut self.exchange.borrow_mut().sent;
-        sent.push(Sent { at, connection, value, start: now(), end: None });
+        let (start, end, given_up) = (now(), None, None);
+        sent.push(Sent { at, connection, value, start, end, given_up });
         sent.len() - 1
     }
 
@@ -204,10 +216,25 @@ impl Record {
         self.trace(now(), &host, format_args!("{sent:?}"));
     }
 
+    fn gives_up_sends(&self, ops: &[usize]) {
+        let sent = &mut self.exchange.borrow_mut().sent;
+        for &op in ops {
+            sent[op].given_up = sent[op].end.is_none().then(now);
+        }
+    }
+
+    /// The one that `connection` has begun last is given up.
+    fn gives_up_receives(&self, connection: usize) {
+        let received = &mut self.exchange.borrow_mut().received;
+        let last = received.iter_mut().rfind(|received| received.connection == connection);
+        last.expect("one").given_up = Some(now());
+    }
+
     fn receives(&self, connection: usize, which: usize, most: usize) -> usize {
         let at = (self.connection(connection).server, which);
         let received = &mut self.exchange.borrow_mut().received;
-        received.push(Received { at, start: now(), end: None, values: Vec::new(), most });
+        let (start, end, given_up, values) = (now(), None, None, Vec::new());
+        received.push(Received { at, connection, start, end, given_up, values, most });
         received.len() - 1
     }
 
@@ -227,18 +254,29 @@ impl Sent {
     }
 }
 
+/// How long it may take until the server knows, over a sound link, that a call was given up.
+const KNOWN: Time = Time::from_millis(200);
+
+/// When the server knew for certain that what was begun over `connection` is given up.
+fn known(given_up: Option<Time>, connection: &Connection) -> Option<Time> {
+    let sound = given_up.filter(|time| connection.sound.is_some_and(|sound| sound <= *time));
+    sound.map(|time| time + KNOWN).or(connection.closed.map(|closed| closed + KNOWN))
+}
+
 /// One channel of one start of the server.
 struct Channel<'a> {
+    connections: &'a [Connection],
     capacity: usize,
     sent: BTreeMap<u64, &'a Sent>,
     received: Vec<&'a Received>,
 }
 
 /// What is wrong with what came out of the channels.
-pub(crate) fn check(exchange: &Exchange) -> Vec<String> {
+pub(crate) fn check(exchange: &Exchange, connections: &[Connection]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut all: BTreeMap<(usize, usize), Channel<'_>> = BTreeMap::new();
     let new = |at: (usize, usize)| Channel {
+        connections,
         capacity: CHANNELS[at.1].1,
         sent: BTreeMap::new(),
         received: Vec::new(),
@@ -253,6 +291,7 @@ pub(crate) fn check(exchange: &Exchange) -> Vec<String> {
         let mut found = channel.each_once_and_none_invented();
         found.extend(channel.in_their_order());
         found.extend(channel.no_more_than_fit());
+        found.extend(channel.none_that_was_given_up());
         if *server == exchange.drained {
             found.extend(channel.none_is_lost());
         }
@@ -330,14 +369,39 @@ impl Channel<'_> {
         wrong
     }
 
-    /// What was sent has been received, or may have been taken by a call that was never answered.
+    /// A send that was given up sends nothing from then on: without a buffer nobody receives it later.
+    fn none_that_was_given_up(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (value, (taker, _)) in self.takers() {
+            let Some(sent) = self.sent.get(&value).filter(|_| self.capacity == 0) else { continue };
+            let known = known(sent.given_up, &self.connections[sent.connection]);
+            if known.is_some_and(|known| known < taker.start) {
+                wrong.push(format!("{value} was given up: {sent:?}, {taker:?}"));
+            }
+        }
+        wrong
+    }
+
+    /// What was sent has been received, or a call that was never answered may have taken it: one that was
+    /// there at the time.
     fn none_is_lost(&self) -> Vec<String> {
         let takers = self.takers();
         let is_lost = |sent: &&&Sent| sent.end.is_some() && !takers.contains_key(&sent.value);
-        let lost = self.sent.values().filter(is_lost).count();
-        let may_be = self.lost(Duration::MAX);
-        let wrong = (lost > may_be).then(|| format!("{lost} values are lost, not {may_be}"));
-        wrong.into_iter().collect()
+        let mut wrong = Vec::new();
+        for lost in self.sent.values().filter(is_lost) {
+            // Those that were sent after it have been received after it was taken.
+            let later = takers.iter().filter(|(value, _)| lost.is_before(self.sent[*value]));
+            let taken = later.filter_map(|(_, (taker, _))| taker.end).min().unwrap_or(Time::MAX);
+            let may_have = |taker: &&&Received| {
+                let known = known(taker.given_up, &self.connections[taker.connection]);
+                let was_there = known.is_none_or(|known| lost.start <= known);
+                taker.end.is_none() && taker.start <= taken && was_there
+            };
+            if self.received.iter().find(may_have).is_none() {
+                wrong.push(format!("a value is lost: {lost:?}"));
+            }
+        }
+        wrong
     }
 }
 
@@ -347,29 +411,45 @@ mod tests {
 
     fn sent(value: u64, (start, end): (u64, Option<u64>)) -> Sent {
         let (start, end) = (Time::from_millis(start), end.map(Time::from_millis));
-        Sent { at: (1, 1), connection: usize::try_from(value).expect("few"), value, start, end }
+        let connection = usize::try_from(value).expect("few");
+        Sent { at: (1, 1), connection, value, start, end, given_up: None }
     }
 
     fn received(values: &[u64], start: u64, end: Option<u64>) -> Received {
         let (start, end) = (Time::from_millis(start), end.map(Time::from_millis));
-        Received { at: (1, 1), start, end, values: values.to_vec(), most: 1 }
+        let (values, given_up) = (values.to_vec(), None);
+        Received { at: (1, 1), connection: 0, start, end, given_up, values, most: 1 }
     }
 
     fn wrong(sent: Vec<Sent>, received: Vec<Received>) -> Vec<String> {
-        check(&Exchange { sent, received, drained: 1 })
+        let connection = Connection {
+            client: "client".into(),
+            peer: ([127, 0, 0, 1], 1).into(),
+            server: 1,
+            left: None,
+            failed: None,
+            closed: None,
+            stopped: false,
+            sound: Some(Time::ZERO),
+        };
+        check(&Exchange { sent, received, drained: 1 }, &vec![connection; 8])
     }
 
     #[test]
     fn a_channel_that_has_an_order_is_right() {
         let sends = vec![sent(1, (0, Some(5))), sent(2, (6, Some(9))), sent(3, (6, None))];
         let receives = vec![received(&[3], 10, Some(12)), received(&[1], 3, Some(20))];
-        let lost = received(&[], 30, None);
+        let lost = received(&[], 5, None);
         assert_eq!(wrong(sends, [receives, vec![lost]].concat()), Vec::<String>::new());
     }
 
     #[test]
     fn a_channel_without_an_order_is_wrong() {
         let two = || vec![sent(1, (0, Some(5))), sent(2, (6, Some(9)))];
+        let one_late = || vec![sent(1, (400, Some(405)))];
+        let handed = || {
+            vec![Sent { at: (1, 0), given_up: Some(Time::from_millis(9)), ..sent(1, (0, None)) }]
+        };
         let many = (1..6).map(|value| sent(value, (0, Some(5)))).collect();
         let one_by_one = (1..6).map(|value| received(&[value], 10, Some(12))).collect();
         for (what, sends, receives) in [
@@ -377,7 +457,18 @@ mod tests {
             ("nobody has sent", two(), vec![received(&[1, 2, 7], 7, Some(8))]),
             ("overtaken", two(), vec![received(&[2], 7, Some(8)), received(&[1], 9, Some(12))]),
             ("overtaken", two(), vec![received(&[2, 1], 7, Some(8))]),
-            ("are lost", two(), vec![received(&[1], 7, Some(8))]),
+            ("is lost", two(), vec![received(&[1], 7, Some(8))]),
+            ("is lost", two(), vec![received(&[2], 7, Some(8)), received(&[], 9, None)]),
+            (
+                "is lost",
+                one_late(),
+                vec![Received { given_up: Some(Time::from_millis(30)), ..received(&[], 9, None) }],
+            ),
+            (
+                "was given up",
+                handed(),
+                vec![Received { at: (1, 0), ..received(&[1], 500, Some(508)) }],
+            ),
             ("are in it", many, one_by_one),
         ] {
             let wrong = wrong(sends, receives);

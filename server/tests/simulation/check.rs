@@ -22,7 +22,7 @@ pub(crate) fn check(record: &Record) {
         let register = Register { name, ops, connections: &connections };
         register.check(&mut wrong);
     }
-    wrong.extend(channels::check(&record.exchange.borrow()));
+    wrong.extend(channels::check(&record.exchange.borrow(), &connections));
     wrong.extend(grants::check(&record.grants.borrow()));
     wrong.into_iter().for_each(|line| record.wrong(line));
 }
