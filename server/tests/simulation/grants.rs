@@ -140,7 +140,7 @@ pub(crate) async fn revoke(link: &Link, dice: &mut Dice) -> capnp::Result<()> {
     let Some((number, given)) = link.record.pick(link.number, dice) else { return Ok(()) };
     let Some(grant) = find::<grant::Client>(link, number, "grant").await? else { return Ok(()) };
     let Some(narrow) = find(link, number, "anchor").await? else { return Ok(()) };
-    let used = used(&grant).await?;
+    let (used, _) = told(&grant).await?;
     if used > given.nodes as u64 {
         link.record.wrong(format_args!("{:?} grant {number}: {used} nodes: {given:?}", now()));
     }
@@ -159,16 +159,18 @@ pub(crate) async fn revoke(link: &Link, dice: &mut Dice) -> capnp::Result<()> {
     for right in [Right::Store, Right::Load, Right::Walk, Right::Ls] {
         try_right(link, (number, &given), &narrow, right).await?;
     }
-    let left = self::used(&grant).await?;
-    if left > 0 {
-        link.record.wrong(format_args!("{:?} grant {number} counts {left}: {given:?}", now()));
+    let told = told(&grant).await?;
+    if told != (0, true) {
+        link.record.wrong(format_args!("{:?} grant {number} is {told:?}: {given:?}", now()));
     }
     Ok(())
 }
 
-/// How many nodes are counted.
-async fn used(grant: &grant::Client) -> capnp::Result<u64> {
-    Ok(grant.info_request().send().promise.await?.get()?.get_used()?.get_nodes())
+/// How many nodes are counted, and whether it is revoked.
+async fn told(grant: &grant::Client) -> capnp::Result<(u64, bool)> {
+    let response = grant.info_request().send().promise.await?;
+    let info = response.get()?;
+    Ok((info.get_used()?.get_nodes(), info.get_revoked()))
 }
 
 impl Record {
