@@ -6,7 +6,6 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use capnp::capability::Client;
@@ -23,10 +22,10 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::access::{Admitted, Child, Who};
-use crate::bridge::{Peer, settle};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
+use crate::process;
 use crate::session::Session;
 use crate::stats::Limit;
 use crate::wire;
@@ -234,22 +233,10 @@ where
     let network = if child.is_some() { network.asking() } else { network };
     let mut rpc = RpcSystem::new(Box::new(network), Some(root));
     if let Some(child) = child {
-        ask(child, rpc.bootstrap(Side::Client), session);
+        process::ask(&child.process, rpc.bootstrap(Side::Client), session);
     }
     let disconnector = rpc.get_disconnector();
     (gate, calls, tokio::task::spawn_local(rpc), disconnector)
-}
-
-/// Has what a process exports, `bootstrap`, told to those who ask for it, once it is known.
-fn ask(child: &Child, bootstrap: Client, session: &Rc<Session>) {
-    let (process, session) = (Arc::downgrade(&child.process), session.clone());
-    tokio::task::spawn_local(async move {
-        let settled = settle(&*session, bootstrap.hook).await;
-        let known = settled.and_then(|hook| session.import(hook));
-        if let Some(process) = process.upgrade() {
-            process.exports(known);
-        }
-    });
 }
 
 /// Runs the RPC system of one connection to its end.

@@ -1,4 +1,4 @@
-//! Workers as processes of the host: the example of a pool, and where a mailbox lives.
+//! Processes that have their part of the tree: the example of a pool, where a mailbox lives, and what is exported.
 
 #![allow(dead_code, unreachable_pub, reason = "an example is a program of its own")]
 
@@ -10,16 +10,17 @@ mod pool;
 use std::time::Duration;
 
 use killick_client::{Client, Command, Error, IntoValue, Options, Process, Sender, Value};
-use killick_server::Config;
+use killick_schema::api::anchor_capnp::anchor::loader;
+use killick_server::{Allowed, Config};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Harness, eventually, run};
+use support::{Harness, eventually, load, run, speaker};
 
 /// Names to a process what it is to do: an ordinary run of its test does nothing.
 const TASK: &str = "KILLICK_TEST_TASK";
 
-/// Lets this program be started, by the server's own.
-fn allow_this(config: &mut Config) {
-    config.allow_exec = vec![this().parse().expect("an absolute path")];
+/// Lets programs be started, this one as well, by the server's own.
+fn allow_all(config: &mut Config) {
+    config.allow_exec = vec![Allowed::ALL];
     config.launcher = Some(env!("CARGO_BIN_EXE_killick").into());
 }
 
@@ -37,7 +38,7 @@ fn command(test: &str) -> Command {
 
 #[test]
 fn a_pool_replaces_a_worker_that_was_killed_and_leaves_nothing() {
-    let harness = Harness::with(allow_this);
+    let harness = Harness::with(allow_all);
     run(async {
         let outcome = pool::run(harness.unix(), &command("a_worker_of_the_pool")).await;
         let outcome = outcome.expect("an example that succeeds");
@@ -65,7 +66,7 @@ async fn kill(process: &Process) {
 /// "A mailbox lives on the same host as its process."
 #[test]
 fn a_mailbox_lives_on_the_host_of_its_process_and_dies_with_it() {
-    let harness = Harness::with(allow_this);
+    let harness = Harness::with(allow_all);
     run(async {
         let client = Client::connect(harness.unix(), Options::default()).await.expect("connected");
         let place = client.walk("procs/1").await.expect("walked");
@@ -119,6 +120,60 @@ fn a_process_with_a_mailbox() {
         client.store_at("mailbox", sender, false).await.expect("stored");
         let _recver = chan.recver();
         drop(chan);
+        std::future::pending::<()>().await;
+    });
+}
+
+#[test]
+fn what_a_process_exports_is_waited_for_until_it_answers_or_ends() {
+    let settle_timeout = Duration::from_millis(20);
+    let harness = Harness::with(|config| {
+        allow_all(config);
+        config.settle_timeout = settle_timeout;
+    });
+    run(async {
+        let client = Client::connect(harness.unix(), Options::default()).await.expect("connected");
+        let place = client.walk("a").await.expect("walked");
+        let slow = client.exec(&command("a_process_that_answers_late"), &place).await;
+        let slow = slow.expect("started");
+        let exported = loader::Client { client: slow.bootstrap().await.expect("in the end") };
+        assert_eq!(load(&exported).await.expect("answered"), (Some("late".into()), 1));
+        slow.kill().await.expect("killed");
+
+        let bare = client.exec(&command("a_process_with_a_mailbox"), &place).await;
+        let bare = bare.expect("started");
+        let told = bare.bootstrap().await.map(drop).expect_err("it exports nothing");
+        assert!(told.to_string().contains("exports nothing: "), "{told}");
+        bare.kill().await.expect("killed");
+
+        let mute = client.exec(Command::new("sleep").arg("600"), &place).await.expect("started");
+        let asked = tokio::task::spawn_local({
+            let mute = mute.clone();
+            async move { mute.bootstrap().await.map(drop) }
+        });
+        tokio::time::sleep(3 * settle_timeout).await;
+        assert!(!asked.is_finished(), "it has not answered");
+        mute.kill().await.expect("killed");
+        let told = asked.await.expect("no panic");
+        assert!(matches!(told, Err(Error::Failed { .. })), "{told:?}");
+        eventually("no connection of theirs", async || {
+            client.info().await.expect("told").connections == 1
+        })
+        .await;
+    });
+}
+
+/// The process of the test above: exports something, after a while.
+#[test]
+fn a_process_that_answers_late() {
+    if std::env::var_os(TASK).is_none() {
+        return;
+    }
+    std::thread::sleep(Duration::from_millis(400));
+    run(async {
+        let (speaker, _) = speaker("late");
+        let client = Client::from_env(Options::default(), Some(speaker.client)).await;
+        let _connected = client.expect("started by a server");
         std::future::pending::<()>().await;
     });
 }

@@ -15,6 +15,7 @@
 //! killed: it has lost its connection, and with it everything that it could reach here.
 
 mod allowed;
+mod export;
 mod launcher;
 mod reaper;
 mod start;
@@ -33,6 +34,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 
 pub use allowed::{Allowed, AllowedError};
+pub(crate) use export::ask;
 pub use launcher::launch;
 pub(crate) use reaper::Reaper;
 pub(crate) use start::exec;
