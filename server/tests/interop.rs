@@ -9,8 +9,9 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use killick_client::{Allowance, Client, Options, Right};
 use killick_schema::api::anchor_capnp::anchor::loader;
-use killick_server::{Address, Authorized, Tls};
+use killick_server::{Address, Allowed, Authorized, Tls};
 use support::pki::{Ca, For, VALID};
 use support::{Harness, Peer, Put, cell, eventually, load, load_cap, put, run, speaker, walk};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -141,6 +142,53 @@ fn the_python_example_of_sharing_runs_and_leaves_nothing() {
             "then revoked",
         ];
         assert!(said.lines().eq(lines), "{said}");
+        let peer = Peer::connect(harness.unix()).await;
+        eventually("all of it gone", async || peer.nodes().await == 1).await;
+    });
+}
+
+#[test]
+fn a_python_child_finds_its_anchor_and_exports_an_object() {
+    let Some(python) = python() else { return };
+    let harness = Harness::with(|config| {
+        config.allow_exec = vec![Allowed::ALL];
+        config.launcher = Some(env!("CARGO_BIN_EXE_killick").into());
+    });
+    run(async {
+        let client = Client::connect(harness.unix(), Options::default()).await.expect("connected");
+        let place = client.walk("children/1").await.expect("walked");
+        let rights = [Right::Walk, Right::Ls, Right::Load, Right::Store].into_iter().collect();
+        let allowance = Allowance { nodes: 1, ..Allowance::default() };
+        let (part, _grant) = place.attenuate(rights, allowance).await.expect("narrowed");
+        let mut command = killick_client::Command::new(python);
+        command.arg("server/examples/child.py").stdout(killick_client::Stdio::Piped);
+        command.stderr(killick_client::Stdio::Piped);
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        let child = client.exec(&command, &part).await.expect("started");
+        place.store(&child, false).await.expect("stored");
+        drop((part, place));
+
+        let (mut said, out) = (Vec::new(), child.stdout().await.expect("piped"));
+        while said.iter().filter(|byte| **byte == b'\n').count() < 2 {
+            let more = out.read(0).await.expect("read");
+            if more.is_empty() {
+                let why = child.stderr().await.expect("piped").read(0).await.expect("read");
+                panic!("it has ended: {}", String::from_utf8_lossy(&why));
+            }
+            said.extend(more);
+        }
+        assert_eq!(said, b"loaded from Python\nchildren ['greeting']\n");
+        let greeting = client.load_at("children/1/greeting").await.expect("loaded");
+        assert_eq!(greeting.text(), Some("from Python"));
+
+        let exported = child.bootstrap().await.expect("it exports something");
+        let greeter = loader::Client { client: exported };
+        for count in 1..=3 {
+            let hello = format!("hello, caller number {count}");
+            assert_eq!(load(&greeter).await.unwrap(), (Some(hello), count));
+        }
+        child.kill().await.expect("killed");
+        assert!(load(&greeter).await.is_err());
         let peer = Peer::connect(harness.unix()).await;
         eventually("all of it gone", async || peer.nodes().await == 1).await;
     });
