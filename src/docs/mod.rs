@@ -12,5 +12,7 @@ pub mod mutations {}
 pub mod orderings {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
+#[doc = include_str!("processes.md")]
+pub mod processes {}
 #[doc = include_str!("reclamation.md")]
 pub mod reclamation {}
