@@ -199,7 +199,7 @@ impl Collector for Scrape {
         let clients = shared.clients.list();
         let sum =
             |of: fn(&crate::stats::Stats) -> u64| clients.iter().map(|client| of(client)).sum();
-        let gauges: [(&str, &str, u64); 16] = [
+        let gauges: [(&str, &str, u64); 18] = [
             ("uptime_seconds", "Since the start", shared.started.elapsed().as_secs()),
             ("threads", "Threads that serve connections", shared.workers() as u64),
             ("connections", "Connections that are open", shared.connections() as u64),
@@ -224,9 +224,15 @@ impl Collector for Scrape {
             ),
             ("stored_bytes", "Bytes of values", shared.stored_bytes() as u64),
             ("channels", "Channels", shared.channels.count() as u64),
+            (
+                "processes",
+                "Processes that it has started and that have not ended",
+                shared.processes.load(Ordering::Relaxed) as u64,
+            ),
             ("resident_bytes", "Resident memory of the process", system::resident_bytes()),
             ("max_connections", "The limit of connections", shared.config().max_connections as u64),
             ("max_channels", "The limit of channels", shared.config().max_channels as u64),
+            ("max_processes", "The limit of processes", shared.config().max_processes as u64),
             (
                 "max_stored_bytes",
                 "The limit of stored bytes",

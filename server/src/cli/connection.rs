@@ -125,6 +125,11 @@ impl Connection {
         &self.host
     }
 
+    /// Where relative paths start.
+    pub(crate) fn base(&self) -> &anchor::Client {
+        &self.base
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }

@@ -29,6 +29,8 @@ pub(crate) enum CliError {
     Nothing { what: String, why: String },
     /// Whoever read our output went away: no reason to say anything.
     OutputClosed,
+    /// The process that the command stood for ended with this code: it has said itself what there was to say.
+    Ended(u8),
 }
 
 impl CliError {
@@ -57,13 +59,15 @@ impl CliError {
         CliError::failed(what, reason(error))
     }
 
-    pub(crate) fn exit(&self) -> Exit {
-        match self {
+    pub(crate) fn exit(&self) -> u8 {
+        let exit = match self {
             CliError::Failed { .. } => Exit::Failed,
             CliError::Usage { .. } => Exit::Usage,
             CliError::Nothing { .. } => Exit::Nothing,
             CliError::OutputClosed => Exit::Done,
-        }
+            CliError::Ended(code) => return *code,
+        };
+        exit as u8
     }
 }
 
@@ -76,6 +80,7 @@ impl fmt::Display for CliError {
                 write!(f, "{}: {}", one_line(what), one_line(why))
             }
             CliError::OutputClosed => f.write_str("output closed"),
+            CliError::Ended(code) => write!(f, "ended with code {code}"),
         }
     }
 }
@@ -106,6 +111,6 @@ mod tests {
     #[test]
     fn a_reader_that_went_away_is_no_failure() {
         let error = CliError::output(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert_eq!(error.exit(), Exit::Done);
+        assert_eq!(error.exit(), Exit::Done as u8);
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use capnp::capability::RemotePromise;
 use capnp::private::capability::ClientHook;
 use clap::{Args, Subcommand};
 use killick::{Allowance, Resource, Rights};
 use killick_client::internal::{put_limits, put_rights, read_limits, read_rights};
-use killick_schema::api::anchor_capnp::anchor::grant;
+use killick_schema::api::anchor_capnp::anchor::{self, grant};
 use serde_json::json;
 
 use super::Context;
@@ -16,7 +17,8 @@ use super::target::Target;
 
 const AFTER_HELP: &str = "\
 Rights: walk (to reach nodes and create them), lookup (to reach those that are there), ls, load,
-store, watch, attenuate (to hand on a part); 'all', 'none', and 'read' for lookup, ls, load, watch.
+store, watch, attenuate (to hand on a part); 'all' of these, 'none', and 'read' for lookup, ls, load,
+watch. And exec, which is in none of them: to start programs, as 'killick exec' does, as the server's user.
 
 Whoever reaches the cell at --at can use what is stored there, with --through. Whoever reaches the
 one at --revoker can take it back, for as long as something is stored there.
@@ -61,11 +63,18 @@ struct Make {
     #[arg(long, value_name = "PATH", value_parser = Target::parser())]
     revoker: Target,
 
-    /// The most nodes that it may keep alive at a time.
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// What may be had by a narrowed anchor.
+#[derive(Args)]
+pub(super) struct Limits {
+    /// The most nodes that the narrowed anchor may keep alive at a time.
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
 
-    /// The most levels below the path that may be reached.
+    /// The most levels below it that may be reached.
     #[arg(long, value_name = "N")]
     depth: Option<usize>,
 
@@ -80,6 +89,10 @@ struct Make {
     /// The most channels at a time.
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
+
+    /// The most processes at a time.
+    #[arg(long, value_name = "N")]
+    processes: Option<usize>,
 }
 
 /// Show what a grant gives, and how much of it is used.
@@ -108,29 +121,43 @@ impl Grant {
     }
 }
 
-impl Make {
-    fn allowance(&self) -> Allowance {
+impl Limits {
+    fn said(&self) -> impl Iterator<Item = (Resource, usize)> {
         let limits = [
             (Resource::Nodes, self.nodes),
             (Resource::Depth, self.depth),
             (Resource::ValueBytes, self.value_bytes),
             (Resource::Watches, self.watches),
             (Resource::Channels, self.channels),
+            (Resource::Processes, self.processes),
         ];
-        let with = |all: Allowance, (resource, limit): (_, Option<usize>)| match limit {
-            Some(limit) => all.with(resource, limit),
-            None => all,
-        };
-        limits.into_iter().fold(Allowance::default(), with)
+        limits.into_iter().filter_map(|(resource, limit)| Some((resource, limit?)))
     }
 
+    /// Whether there are any.
+    pub(super) fn is_any(&self) -> bool {
+        self.said().next().is_some()
+    }
+
+    /// Asks for `anchor` with these rights and within these limits.
+    pub(super) fn narrow(
+        &self,
+        anchor: &anchor::Client,
+        rights: Rights,
+    ) -> RemotePromise<anchor::attenuate_results::Owned> {
+        let with = |all: Allowance, (resource, limit)| all.with(resource, limit);
+        let mut request = anchor.attenuate_request();
+        put_rights(rights, request.get().init_rights());
+        put_limits(self.said().fold(Allowance::default(), with), request.get().init_limits());
+        request.send()
+    }
+}
+
+impl Make {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("grant make {}", self.path.spelled());
         let walked = context.connection.walk(&self.path).pipeline.get_anchor();
-        let mut request = walked.attenuate_request();
-        put_rights(self.rights, request.get().init_rights());
-        put_limits(self.allowance(), request.get().init_limits());
-        let sent = request.send();
+        let sent = self.limits.narrow(&walked, self.rights);
         let (anchor, grant) = (sent.pipeline.get_anchor(), sent.pipeline.get_grant());
         context.connection.walked(&what, &self.path, sent.promise).await?;
         // First what can take it back. Of what is stored alone, nothing stays.

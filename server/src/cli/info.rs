@@ -39,6 +39,8 @@ pub(super) struct HostInfo {
     /// Calls of all clients since the server started.
     pub(super) calls: u64,
     pub(super) stored_bytes: u64,
+    /// Processes that it has started and that have not ended.
+    pub(super) processes: u32,
 }
 
 impl HostInfo {
@@ -74,6 +76,7 @@ impl HostInfo {
                 cpu_micros: info.get_cpu_micros(),
                 calls: info.get_calls(),
                 stored_bytes: info.get_stored_bytes(),
+                processes: info.get_processes(),
             })
         };
         read().map_err(|error| CliError::call("info", &error))
@@ -99,6 +102,7 @@ impl HostInfo {
             "cpuMicros": self.cpu_micros,
             "calls": self.calls,
             "storedBytes": self.stored_bytes,
+            "processes": self.processes,
         })
     }
 }
@@ -132,6 +136,7 @@ impl Info {
             .line(format!("cpu          {}", duration(Duration::from_micros(info.cpu_micros))))?;
         output.line(format!("calls        {}", grouped(info.calls)))?;
         output.line(format!("connections  {}", grouped(info.connections)))?;
+        output.line(format!("processes    {}", grouped(info.processes.into())))?;
         output.line(format!("round trip   {}", duration(round_trip)))
     }
 }

@@ -6,11 +6,13 @@
 //! | `connection` | the connection to a server: look-ups, walks, time limits, errors |
 //! | `ca` | an authority, and the certificates that it makes |
 //! | `value` | values between the command line and the wire |
+//! | `process`, `streams` | a process at a path, and what goes into and comes out of one |
 //! | `lines` | the lines of a file or of standard input |
 //! | `terminal` | its size, and the key that ends what is shown on it |
 //! | `output`, `text` | standard output, and bytes and numbers as people read them |
 //! | `error` | the one line and the exit code that a command ends with |
 
+mod attach;
 mod bench;
 mod ca;
 mod cert;
@@ -21,23 +23,29 @@ mod completions;
 mod connection;
 mod demo;
 mod error;
+mod exec;
 mod grant;
 mod held;
 mod import;
 mod info;
+mod kill;
 mod lines;
 mod load;
 mod log;
+mod logs;
 mod lookup;
 mod ls;
 mod man;
 mod output;
+mod process;
+mod ps;
 mod recv;
 mod send;
 mod serve;
 mod settings;
 mod signal;
 mod store;
+mod streams;
 mod swap;
 mod target;
 mod terminal;
@@ -45,6 +53,7 @@ mod text;
 mod top;
 mod tree;
 mod value;
+mod wait;
 mod walk;
 mod watch;
 
@@ -80,6 +89,7 @@ Paths:
 
 Exit codes:
   0 done   1 failed   2 usage, a bad path included   3 nothing there, or nothing stored
+  'exec', 'attach' and 'wait' end with the code of their process, 128 and the signal if one ended it.
 
 Examples:
   killick serve &                    a server at the default address
@@ -153,6 +163,12 @@ enum Command {
     Chan(chan::Chan),
     Send(send::Send),
     Recv(recv::Recv),
+    Exec(Box<exec::Exec>),
+    Ps(ps::Ps),
+    Logs(logs::Logs),
+    Attach(attach::Attach),
+    Kill(kill::Kill),
+    Wait(wait::WaitFor),
     Info(info::Info),
     Clients(clients::Clients),
     Top(top::Top),
@@ -207,15 +223,15 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     let exit = match parse(&arguments) {
         Ok(cli) => match dispatch(cli) {
-            Ok(()) => Exit::Done,
+            Ok(()) => Exit::Done as u8,
             Err(error) => {
                 report(&error);
                 error.exit()
             }
         },
-        Err(error) => refuse(&error, &arguments),
+        Err(error) => refuse(&error, &arguments) as u8,
     };
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit)
 }
 
 /// The command line, with the defaults of settings in its help.
@@ -272,6 +288,12 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Chan(chan) => connected(global, async |context| chan.run(context).await),
         Command::Send(send) => connected(global, async |context| send.run(context).await),
         Command::Recv(recv) => connected(global, async |context| recv.run(context).await),
+        Command::Exec(exec) => connected(global, async |context| exec.run(context).await),
+        Command::Ps(ps) => connected(global, async |context| ps.run(context).await),
+        Command::Logs(logs) => connected(global, async |context| logs.run(context).await),
+        Command::Attach(attach) => connected(global, async |context| attach.run(context).await),
+        Command::Kill(kill) => connected(global, async |context| kill.run(context).await),
+        Command::Wait(wait) => connected(global, async |context| wait.run(context).await),
         Command::Info(info) => connected(global, async |context| info.run(context).await),
         Command::Clients(clients) => connected(global, async |context| clients.run(context).await),
         Command::Bench(bench) => connected(global, async |context| bench.run(context).await),
@@ -351,7 +373,7 @@ fn address_without_flag() -> Result<Address, CliError> {
 
 /// Says on stderr what went wrong. If nobody listens there, the exit code still tells.
 fn report(error: &CliError) {
-    if !matches!(error, CliError::OutputClosed) {
+    if !matches!(error, CliError::OutputClosed | CliError::Ended(_)) {
         let _ = writeln!(std::io::stderr(), "killick: {error}");
     }
 }

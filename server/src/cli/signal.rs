@@ -1,5 +1,6 @@
 //! SIGINT and SIGTERM: the polite ways to end a program.
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
@@ -21,9 +22,14 @@ impl Interrupt {
     }
 
     pub(super) async fn received(&mut self) {
+        self.which().await;
+    }
+
+    /// Which of them it is.
+    pub(super) async fn which(&mut self) -> Number {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Number::INT,
+            _ = self.terminate.recv() => Number::TERM,
         }
     }
 }

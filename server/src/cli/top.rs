@@ -128,7 +128,11 @@ impl<'a> Change<'a> {
                 bytes(info.stored_bytes),
                 info.memory()
             ),
-            format!("connections {}", grouped(info.connections)),
+            format!(
+                "connections {}, processes {}",
+                grouped(info.connections),
+                grouped(info.processes.into())
+            ),
             String::new(),
         ];
         let mut names = vec![" calls/s"];

@@ -15,6 +15,7 @@ use capnp::capability::FromClientHook;
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::channel_capnp::{chan, recver, send_closer};
 use killick_schema::api::host_capnp::host;
+use killick_schema::api::process_capnp::process;
 use serde_json::{Value as Json, json};
 
 use super::connection::within;
@@ -26,10 +27,13 @@ use super::text::{counted, hex, shown};
 const LIST_BYTES: u64 = (1 << 29) - 2;
 
 /// How long a capability has to say what it is, before it counts as one that does not say.
-const KIND_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const KIND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The end of a channel that only receives.
 pub(crate) const RECEIVES: &str = "end of a channel that receives";
+
+/// A process that a host has started.
+pub(crate) const PROCESS: &str = "process";
 
 /// The most bytes of data that a terminal gets to see.
 const DUMPED: usize = 256;
@@ -232,9 +236,10 @@ pub(crate) async fn kind(capability: &capnp::capability::Client) -> Option<&'sta
     // As many as none.
     let recver = recver::Client::<any_pointer::Owned>::new(hook()).recv_many_request();
     let recver = recver.send().promise;
+    let process = process::Client::new(hook()).status_request().send().promise;
     let asked = async {
-        let asked = tokio::join!(host, anchor, loader, grant, chan, ends, recver);
-        let (host, anchor, loader, grant, chan, ends, recver) = asked;
+        let asked = tokio::join!(host, anchor, loader, grant, chan, ends, recver, process);
+        let (host, anchor, loader, grant, chan, ends, recver, process) = asked;
         let kinds = [
             ("host", answers(&host)),
             ("anchor", answers(&anchor)),
@@ -243,6 +248,7 @@ pub(crate) async fn kind(capability: &capnp::capability::Client) -> Option<&'sta
             ("channel", answers(&chan)),
             ("end of a channel that sends and closes", answers(&ends)),
             (RECEIVES, answers(&recver)),
+            (PROCESS, answers(&process)),
         ];
         kinds.into_iter().find_map(|(kind, answers)| answers.then_some(kind))
     };
