@@ -126,7 +126,7 @@ impl Shown<'_> {
     async fn show(mut self, source: Option<&byte_source::Client>) -> Result<(), CliError> {
         let Some(source) = source else { return Ok(()) };
         loop {
-            let read = async { Ok(source.read_request().send().promise.await?) };
+            let read = async { source.read_request().send().promise.await };
             let silent = async {
                 // It is not given up while this is asked.
                 let _ = self.ended.wait_for(|ended| *ended).await;

@@ -64,7 +64,7 @@ pub(super) struct Begun {
 }
 
 enum Ask {
-    Begin(Command, oneshot::Sender<io::Result<Begun>>),
+    Begin(Box<Command>, oneshot::Sender<io::Result<Begun>>),
     Stop,
 }
 
@@ -88,7 +88,7 @@ impl Reaper {
                 Some(asks) => asks,
                 none => none.insert(Asks::new()?),
             };
-            asks.ask(Ask::Begin(command, begun));
+            asks.ask(Ask::Begin(command.into(), begun));
         }
         beginning.await.unwrap_or_else(|_| Err(io::Error::other("the server stops")))
     }
@@ -175,7 +175,7 @@ impl Table {
         }
     }
 
-    fn begin(&mut self, mut command: Command) -> io::Result<Begun> {
+    fn begin(&mut self, mut command: Box<Command>) -> io::Result<Begun> {
         let mut child = command.spawn()?;
         // With it the ends of what the process has, so that their ends are told.
         drop(command);
