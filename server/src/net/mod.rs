@@ -6,7 +6,7 @@
 //!
 //! - **Few writes.** Messages are collected and written together, when all that can be done of what
 //!   was read has been done.
-//! - **Turns.** After [`TURN`] messages the other connections of the thread have theirs, so that nobody
+//! - **Turns.** After [`TURN`] messages, or parts of a large one, the other connections of the thread have theirs, so that nobody
 //!   waits for all that another one has sent at once.
 //! - **Back-pressure.** While the socket takes no more, or [`OUTPUT_LIMIT`] bytes wait for it, nothing
 //!   is read: a client that does not read its answers gets no further questions answered. Calls that were
@@ -59,7 +59,7 @@ const OUTPUT_KEPT: usize = 64 * 1024;
 
 /// How many bytes are read at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// How many messages of one connection are taken before others have their turn.
+/// How many messages of one connection, or parts of a large one, are taken before others have their turn.
 const TURN: u32 = 16;
 
 struct State<S> {
@@ -294,7 +294,7 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 state.partial = None;
                 return Poll::Pending;
             }
-            if state.turn == TURN {
+            if state.turn >= TURN {
                 state.turn = 0;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -318,6 +318,8 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 }
             }
             let (count, whole) = ready!(read)?;
+            // A part of a large message takes as long as a small one does.
+            state.turn += u32::from(!whole);
             self.stats.read.add(count as u64);
             state.heard = Instant::now();
             if whole {
