@@ -293,7 +293,7 @@ ONE_WORKER, TIGHT, SMALL_STREAM, STOP, ABRUPT, IDLE, NARROWED = 1, 2, 4, 8, 16, 
 # How long the server has after a step: until it has nothing left to do, or some rounds of its tasks.
 SETTLE, AT_ONCE, ONE_ROUND, FOUR_ROUNDS = 0, 0x20, 0x40, 0x60
 # Methods, by their place in METHODS of messages.rs, and what the server has exported after `ready`.
-WALK_A, CELL_OF, STORE_TO, LOAD_FROM, SWAP_AT, LS_OF = 0, 1, 2, 3, 4, 5
+WALK_A, CELL_OF, STORE_TO, LOAD_FROM, SWAP_AT, LS_OF, LOOK_UP = range(7)
 COMPARE_TO, UNKNOWN = 7, 11
 # Those of CHANNEL_METHODS.
 (NEW_CHAN, SEND, RECV, NEW_SEND_CLOSER, NEW_RECVER, RECV_MANY, CLOSE_CHAN, TRY_SEND, TRY_RECV, NEW_SENDER,
@@ -416,8 +416,18 @@ def tries_all(who):
         + sum((rpc_call(who, export(HOST_), WALK_A, [path]) for path in range(10)), [])
         + sum((rpc_call(who, export(HOST_), method, params) for method, params in
             ((LS_OF, []), (CELL_OF, []), (WATCH_OF, [2]), (NEW_CHAN, [1]), (ATTENUATE, [0xFF, 0]))), [])
+        + rpc_call(who, export(ANCHOR_), SWAP_AT, [0, TEXT])
         + sum((rpc_call(who, export(place), method, params) for place in range(4, 8) for method, params in
             ((LS_OF, []), (NEXT_OF, [0]), (STORE_TO, [0, LONG]), (LOAD_FROM, []), (GRANT_INFO, []))), [])
+    )
+
+
+def takes_the_whole(who):
+    """Loads the anchor with all rights that lies in its part of the tree, and writes by it."""
+    return (
+        [who | BOOTSTRAP, 0] + rpc_call(who, export(HOST_), LOOK_UP, [2]) + rpc_call(who, export(1), CELL_OF)
+        + rpc_call(who, export(2), LOAD_FROM) + rpc_call(who, export(3), WALK_A, [0])
+        + sum((rpc_call(who, export(place), SWAP_AT, [0, TEXT]) for place in (3, 4)), [])
     )
 
 
@@ -567,6 +577,10 @@ RPC = {
     "guests-who-may-look": guests((LOOKS, UNLIMITED), (LOOKS, UNLIMITED)) + tries_all(A_) + tries_all(B_) + [HONEST],
     "guests-who-may-write": guests((WRITES, UNLIMITED), (WRITES, UNLIMITED)) + tries_all(A_) + tries_all(B_) + [HONEST],
     "guests-who-may-do-nothing": guests((0, UNLIMITED), (0, UNLIMITED)) + tries_all(A_) + tries_all(B_) + [HONEST],
+    "guests-who-may-write-find-no-value": guests((WRITES, UNLIMITED), (WRITES, UNLIMITED)) + ready(A_)
+    + rpc_call(A_, export(ANCHOR_), SWAP_AT, [0, TEXT]) + revoked(B_, honest=0x10) + [HONEST],
+    "guests-find-what-is-whole": guests((LOOKS, UNLIMITED), (LOOKS, UNLIMITED)) + takes_the_whole(A_)
+    + takes_the_whole(B_) + [HONEST] + revoked(A_) + rpc_call(A_, export(3), LS_OF),
     "guests-within-limits": guests((EVERYTHING, THREE_OF_EACH), (EVERYTHING, 0x81)) + tries_all(A_) + tries_all(B_)
     + revoked(A_) + tries_all(B_),
     "guests-under-tight-limits": guests((EVERYTHING, UNLIMITED), (EVERYTHING, UNLIMITED), TIGHT) + tries_all(A_) + tries_all(B_)

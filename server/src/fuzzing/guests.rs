@@ -12,12 +12,14 @@ use crate::config::Config;
 use crate::wire::Stored;
 
 /// Below it is what they are granted.
-const ROOT: &str = "guests";
+pub(super) const ROOT: &str = "guests";
 /// Where there is something beside it, with this in it, at a path that they know.
 pub(super) const OUTSIDE: (&str, &str) = ("a", "what lies outside");
 /// What there is below it: at a path that they know, and at one that only a list of the children has.
 pub(super) const INSIDE: (&str, &str) = ("guests/a", "what lies inside");
 pub(super) const HIDDEN: (&str, &str) = ("guests/a-hidden-name", "");
+/// Where there is the anchor of all of it, with all rights: who loads that has no more than before.
+pub(super) const WHOLE: &str = "guests/b";
 
 /// Two clients, each with a key of its own.
 pub(super) struct Guests {
@@ -45,6 +47,8 @@ impl Guest {
         let is_granted = |right: &Right| rights & (1 << *right as u8) != 0;
         let bounded = |all: Allowance, resource| match resource {
             Resource::ValueBytes => all.with(resource, (limit & 7) << 6),
+            // Others than that of the nodes are to be met as well.
+            Resource::Depth => all.with(resource, (limit & 7) >> 1),
             _ => all.with(resource, limit & 7),
         };
         let allowance = match limit & 0x80 {
@@ -166,7 +170,8 @@ impl Guests {
         }
         assert!(channels <= self.channels || self.may(Right::Store), "a channel is made");
         let is_made = |path: &&String| {
-            path.starts_with(&format!("{ROOT}/")) && ![INSIDE.0, HIDDEN.0].contains(&path.as_str())
+            path.starts_with(&format!("{ROOT}/"))
+                && ![INSIDE.0, HIDDEN.0, WHOLE].contains(&path.as_str())
         };
         let made = now.keys().filter(is_made).count();
         // Without a limit they are not counted.

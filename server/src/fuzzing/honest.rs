@@ -73,14 +73,27 @@ impl Honest {
         }
     }
 
-    /// Puts a text at `path`.
-    pub(super) async fn put(&self, path: &str, text: &str) {
+    /// What is at `path`.
+    fn at(&self, path: &str) -> anchor::Client {
         let host: anchor::Client = self.host.clone().cast_to();
         let mut request = host.walk_request();
         request.get().set_path(path);
-        let storer = request.send().pipeline.get_anchor().cell_request().send().pipeline;
-        let mut request = storer.get_storer().store_request();
+        request.send().pipeline.get_anchor()
+    }
+
+    /// Puts a text at `path`.
+    pub(super) async fn put(&self, path: &str, text: &str) {
+        let cell = self.at(path).cell_request().send().pipeline;
+        let mut request = cell.get_storer().store_request();
         request.get().init_value().set_as(text).expect("room in the message");
+        answered(request.send().promise).await;
+    }
+
+    /// Puts the anchor of `what` at `path`, with all rights.
+    pub(super) async fn put_whole(&self, path: &str, what: &str) {
+        let cell = self.at(path).cell_request().send().pipeline;
+        let mut request = cell.get_storer().store_request();
+        request.get().init_value().set_as_capability(self.at(what).client.hook);
         answered(request.send().promise).await;
     }
 

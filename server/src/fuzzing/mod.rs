@@ -103,6 +103,7 @@ pub fn fuzz_two_sessions(bytes: &[u8]) {
             for (path, text) in [guests::OUTSIDE, guests::INSIDE, guests::HIDDEN] {
                 honest.put(path, text).await;
             }
+            honest.put_whole(guests::WHOLE, guests::ROOT).await;
             world.narrow(&mut bytes);
         }
         if setup.idle_limit() {

@@ -48,7 +48,7 @@ fn config(setup: Setup) -> Config {
         return some;
     }
     Config {
-        limits: killick::Limits { nodes: 8, ..some.limits },
+        limits: killick::Limits { nodes: 10, ..some.limits },
         max_capabilities: 12,
         max_connection_nodes: 12,
         max_connection_values: 2,
