@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use capnp::capability::FromClientHook;
 use clap::{Args, ValueEnum};
 use killick::Rights;
-use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::process_capnp::{command, process};
 use serde_json::json;
 
@@ -41,6 +40,9 @@ Examples:
   killick exec --detach --piped --at workers/42 --env PATH -- sh -c 'date; sleep 60'
   killick ps && killick logs workers/42
   killick kill workers/42";
+
+/// What the server says of a value that would hold what is gone: the process has ended, and come and gone.
+const GONE: &str = "the client that hosted this capability has disconnected";
 
 /// Start a program on the server's machine, and give it a part of the tree.
 #[derive(Args)]
@@ -137,11 +139,15 @@ impl Exec {
         if let Some(target) = &self.at {
             let what = format!("exec --at {}", target.spelled());
             let hook = process.clone().into_client_hook();
-            if let Err(error) = context.connection.store_new(&what, target, hook).await {
-                let killed = process.kill_request().send().promise;
-                // An error is that it has ended before, and the other one is told.
-                let _ = context.connection.answer("kill", killed).await;
-                return Err(error);
+            match context.connection.store_new(&what, target, hook).await {
+                Ok(_) => {}
+                Err(CliError::Failed { why, .. }) if why == GONE => {}
+                Err(error) => {
+                    let killed = process.kill_request().send().promise;
+                    // An error is that it has ended before, and the other one is told.
+                    let _ = context.connection.answer("kill", killed).await;
+                    return Err(error);
+                }
             }
         }
         if self.detach || context.output.is_json() {
@@ -177,25 +183,20 @@ impl Exec {
     ) -> Result<process::Client, CliError> {
         let connection = &context.connection;
         let target = self.anchor.as_ref().or(self.at.as_ref());
-        let anchor = match target {
-            Some(target) => connection.walk(target).pipeline.get_anchor(),
-            None => itself(connection.base()),
-        };
+        let itself = Target::itself();
+        let path = target.unwrap_or(&itself);
         let anchor = match (self.rights, self.limits.is_any()) {
-            (None, false) => anchor,
+            (None, false) => connection.walk(path).pipeline.get_anchor(),
             (rights, _) => {
-                let narrowed = self.limits.narrow(&anchor, rights.unwrap_or(Rights::ALL));
-                narrowed.pipeline.get_anchor()
+                let rights = rights.unwrap_or(Rights::ALL);
+                self.limits.narrow(connection, path, rights)?.pipeline.get_anchor()
             }
         };
         let mut request = connection.base().exec_request();
         self.put(lifetime, request.get().init_command())?;
         request.get().set_anchor(anchor);
         let started = request.send().promise;
-        let response = match target {
-            Some(target) => connection.walked("exec", target, started).await?,
-            None => connection.answer("exec", started).await?,
-        };
+        let response = connection.walked("exec", path, started).await?;
         let process = response.get().and_then(|results| results.get_process());
         process.map_err(|error| CliError::call("exec", &error))
     }
@@ -262,13 +263,6 @@ impl Bounds {
         to.set_processes(self.max_user_processes.unwrap_or(0));
         to.set_file_bytes(self.file_bytes.unwrap_or(0));
     }
-}
-
-/// The same anchor, and no more than that if it is a host.
-fn itself(base: &anchor::Client) -> anchor::Client {
-    let mut request = base.lookup_request();
-    request.get().set_path("");
-    request.send().pipeline.get_anchor()
 }
 
 /// A variable, with the value that it is to have or has here.

@@ -5,20 +5,22 @@ use std::fmt::Write;
 use capnp::capability::RemotePromise;
 use capnp::private::capability::ClientHook;
 use clap::{Args, Subcommand};
-use killick::{Allowance, Resource, Rights};
+use killick::{Allowance, Resource, Right, Rights};
 use killick_client::internal::{put_limits, put_rights, read_limits, read_rights};
 use killick_schema::api::anchor_capnp::anchor::{self, grant};
 use serde_json::json;
 
 use super::Context;
+use super::connection::Connection;
 use super::error::CliError;
 use super::held::Held;
-use super::target::Target;
+use super::target::{Start, Target};
 
 const AFTER_HELP: &str = "\
 Rights: walk (to reach nodes and create them), lookup (to reach those that are there), ls, load,
 store, watch, attenuate (to hand on a part); 'all' of these, 'none', and 'read' for lookup, ls, load,
-watch. And exec, which is in none of them: to start programs, as 'killick exec' does, as the server's user.
+watch. And exec, which is in none of them: to start programs, as 'killick exec' does, as the server's user;
+who does not have the whole host, or the right itself, gives it in vain.
 
 Whoever reaches the cell at --at can use what is stored there, with --through. Whoever reaches the
 one at --revoker can take it back, for as long as something is stored there.
@@ -139,25 +141,45 @@ impl Limits {
         self.said().next().is_some()
     }
 
-    /// Asks for `anchor` with these rights and within these limits.
+    /// Asks for the anchor at `target` with these rights and within these limits.
     pub(super) fn narrow(
         &self,
-        anchor: &anchor::Client,
+        connection: &Connection,
+        target: &Target,
         rights: Rights,
-    ) -> RemotePromise<anchor::attenuate_results::Owned> {
+    ) -> Result<RemotePromise<anchor::attenuate_results::Owned>, CliError> {
+        let anchor = match (rights.contains(Right::Exec), target.start()) {
+            (false, _) => connection.walk(target).pipeline.get_anchor(),
+            (true, Start::Bootstrap) => able_to_exec(connection, target, rights),
+            (true, Start::Cluster) => {
+                let why = "a path below which programs may be started is relative";
+                return Err(CliError::usage(target.spelled(), why));
+            }
+        };
         let with = |all: Allowance, (resource, limit)| all.with(resource, limit);
         let mut request = anchor.attenuate_request();
         put_rights(rights, request.get().init_rights());
         put_limits(self.said().fold(Allowance::default(), with), request.get().init_limits());
-        request.send()
+        Ok(request.send())
     }
+}
+
+/// The anchor at `target` with these rights, `exec` among them: the host alone gives that, and what it has
+/// given it to hands it down.
+fn able_to_exec(connection: &Connection, target: &Target, rights: Rights) -> anchor::Client {
+    let mut request = connection.base().attenuate_request();
+    let on_the_way = Rights::from(Right::Walk) | Right::Attenuate.into();
+    put_rights(rights | on_the_way, request.get().init_rights());
+    put_limits(Allowance::default(), request.get().init_limits());
+    let mut request = request.send().pipeline.get_anchor().walk_request();
+    request.get().set_path(capnp::text::Reader(target.path()));
+    request.send().pipeline.get_anchor()
 }
 
 impl Make {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("grant make {}", self.path.spelled());
-        let walked = context.connection.walk(&self.path).pipeline.get_anchor();
-        let sent = self.limits.narrow(&walked, self.rights);
+        let sent = self.limits.narrow(&context.connection, &self.path, self.rights)?;
         let (anchor, grant) = (sent.pipeline.get_anchor(), sent.pipeline.get_grant());
         context.connection.walked(&what, &self.path, sent.promise).await?;
         // First what can take it back. Of what is stored alone, nothing stays.

@@ -38,6 +38,11 @@ impl Target {
         Ok(Target { start, path: path.to_vec() })
     }
 
+    /// Where relative paths start.
+    pub(crate) fn itself() -> Self {
+        Target { start: Start::Bootstrap, path: Vec::new() }
+    }
+
     pub(crate) fn start(&self) -> Start {
         self.start
     }

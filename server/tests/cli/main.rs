@@ -14,6 +14,7 @@ mod library;
 mod listing;
 mod operating;
 mod paths;
+mod processes;
 mod settings;
 mod support;
 mod values;
