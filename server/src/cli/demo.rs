@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use killick_server::{Address, Config, Server};
+use killick_server::{Address, Allowed, Config, Server};
 
 use super::error::CliError;
 use super::text::duration;
@@ -19,14 +19,16 @@ use super::text::duration;
 mod client;
 mod granting;
 mod story;
+mod working;
 
 pub(super) use client::DemoClient;
 use story::{Story, Who};
+pub(super) use working::DemoWorker;
 
 const AFTER_HELP: &str = "\
 Needs no server and leaves nothing behind. Exit code 1 if anything is not as told.";
 
-/// See it work: processes meet at a path and at a channel, and one gives the other a part of the tree.
+/// See it work: processes meet at a path and at a channel, give away a part of the tree, and start another.
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Demo {}
@@ -46,7 +48,14 @@ impl Demo {
             .tempdir()
             .map_err(|error| CliError::failed("demo: a folder for the socket", error))?;
         let address = Address::Unix(folder.path().join("socket"));
-        let server = Server::start(Config::for_test([address.clone()]))
+        let launcher = std::env::current_exe()
+            .map_err(|error| CliError::failed("demo: this program", error))?;
+        let config = Config {
+            allow_exec: vec![Allowed::ALL],
+            launcher: Some(launcher),
+            ..Config::for_test([address.clone()])
+        };
+        let server = Server::start(config)
             .map_err(|error| CliError::failed("demo: start a server", error))?;
         let own = std::process::id();
         story.step(
@@ -61,10 +70,11 @@ impl Demo {
     }
 }
 
-/// The two parts.
+/// The three parts.
 fn play(story: &mut Story, address: &Address) -> Result<(), CliError> {
     play_meeting(story, address)?;
-    play_granting(story, address)
+    play_granting(story, address)?;
+    play_working(story, address)
 }
 
 /// Two processes meet at a path, and one dies.
@@ -98,6 +108,14 @@ fn play_granting(story: &mut Story, address: &Address) -> Result<(), CliError> {
     listen(story, &telling, Who::Dave, "refused")?;
     dave.leave()?;
     carol.leave()
+}
+
+/// One has the server start a process at a path, where it is seen to come and go.
+fn play_working(story: &mut Story, address: &Address) -> Result<(), CliError> {
+    let (told, telling) = mpsc::channel();
+    let erin = Player::enter(Who::Erin, address, told)?;
+    listen(story, &telling, Who::Erin, "left")?;
+    erin.leave()
 }
 
 /// Shows what the clients tell until `who` reaches `mark`.

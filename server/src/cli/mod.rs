@@ -181,6 +181,8 @@ enum Command {
     Man(man::Man),
     #[command(hide = true)]
     DemoClient(demo::DemoClient),
+    #[command(hide = true)]
+    DemoWorker(demo::DemoWorker),
 }
 
 /// The longest wait for one answer; none is for ever.
@@ -269,6 +271,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
     match command {
         Command::Serve(serve) => serve.run(global.json),
         Command::Demo(demo) => demo.run(global.json),
+        Command::DemoWorker(worker) => worker.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
         Command::Ca(ca) => ca.run(global.json),
@@ -338,13 +341,18 @@ fn with_server(
         None => address_without_flag()?,
     };
     let identity = identity_for(&address, global.identity.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())
-        .map_err(|error| CliError::failed("start", error))?;
+    let runtime = runtime()?;
     let (timeout, through) = (global.timeout.0, global.through);
     let server = Server { address, identity, timeout, through };
     runtime.block_on(command(server, Output::new(global.json)))
+}
+
+/// A runtime of this thread's own.
+fn runtime() -> Result<tokio::runtime::LocalRuntime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .map_err(|error| CliError::failed("start", error))
 }
 
 /// What to show at `address`, which only one with TLS asks for.

@@ -32,6 +32,11 @@ fn demo_shows_a_path_going_with_its_holder_and_leaves_nothing_behind() {
         "dave    walks to a, b and c in it: the grant's limit of 2 nodes would be exceeded",
         "carol   takes back what she gave to dave",
         "dave    looks up letters: revoked",
+        "erin    has the server start process ",
+        "erin    sees it come",
+        "erin    reads what it writes: \"all that I see of the tree is: inbox\"",
+        "erin    sends a job to its inbox, and reads: \"done: a job\"",
+        "erin    kills it, and sees its place go",
         "server  stopped",
         "What you saw",
         "Next",
@@ -54,7 +59,7 @@ fn demo_answers_in_json_lines() {
     assert!(end["goneAfterMillis"].as_f64().expect("a number") > 0.0);
     for step in steps {
         assert!(
-            ["server", "alice", "bob", "carol", "dave"]
+            ["server", "alice", "bob", "carol", "dave", "erin"]
                 .contains(&step["who"].as_str().expect("text"))
         );
         assert!(step["atMillis"].is_number() && step["step"].is_string(), "{step}");

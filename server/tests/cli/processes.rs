@@ -193,14 +193,14 @@ fn signals_are_passed_on_and_the_end_of_the_command_ends_the_process() {
     assert_eq!(wait(&mut running).code(), Some(9));
 
     let mut running = piped(&server, &["exec", "--at", "a", "--", "sleep", "1000"]);
-    eventually("it is there", || server.run(&["lookup", "a"]).code == Some(0));
+    eventually("it is there", || server.run(&["load", "a"]).code == Some(0));
     signal(&running, Signal::KILL);
     wait(&mut running);
     nothing_is_left(&server, 1);
     // Unless it is to have a life of its own.
     let own = ["exec", "--at", "a", "--lifetime", "own", "--", "sleep", "1000"];
     let mut running = piped(&server, &own);
-    eventually("it is there", || server.run(&["lookup", "a"]).code == Some(0));
+    eventually("it is there", || server.run(&["load", "a"]).code == Some(0));
     signal(&running, Signal::KILL);
     wait(&mut running);
     eventually("its connection has gone", || server.run(&["clients", "--json"]).json().len() == 2);

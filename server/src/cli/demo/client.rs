@@ -17,7 +17,7 @@ use super::super::error::{CliError, reason};
 use super::super::text::duration;
 use super::super::value::Value;
 use super::story::Who;
-use super::{MARK, PATH, PATIENCE, granting};
+use super::{MARK, PATH, PATIENCE, granting, working};
 
 /// How often bob calls alice.
 const CALLS: u32 = 3;
@@ -38,6 +38,7 @@ impl DemoClient {
             Who::Bob => Stage { context, cues }.bob().await,
             Who::Carol => granting::carol(client, cues).await,
             Who::Dave => granting::dave(client, cues).await,
+            Who::Erin => working::erin(client).await,
             Who::Server => Err(wrong("the server is no client")),
         }
     }

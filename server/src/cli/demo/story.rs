@@ -18,6 +18,7 @@ pub(super) enum Who {
     Bob,
     Carol,
     Dave,
+    Erin,
 }
 
 impl fmt::Display for Who {
@@ -28,6 +29,7 @@ impl fmt::Display for Who {
             Who::Bob => "bob",
             Who::Carol => "carol",
             Who::Dave => "dave",
+            Who::Erin => "erin",
         })
     }
 }
@@ -37,7 +39,7 @@ impl Who {
     fn colour(self) -> &'static str {
         match self {
             Who::Server => "34",
-            Who::Alice | Who::Carol => "32",
+            Who::Alice | Who::Carol | Who::Erin => "32",
             Who::Bob | Who::Dave => "35",
         }
     }
@@ -96,7 +98,9 @@ impl Story {
              were gone {gone} later, and bob's calls failed with a reason instead of hanging.\n  \
              Carol trusted dave with a part: some rights, two nodes, until she took it back. He could not\n  \
              widen it, and what she took was taken when her call returned. At the channel each letter has\n  \
-             one receiver; without a buffer it is handed over.\n\n\
+             one receiver; without a buffer it is handed over.\n  \
+             The process that erin had started was given one place, and saw nothing but what is below it.\n  \
+             When it ended, its place went, and the inbox that it had there.\n\n\
              {next}\n  \
              killick serve &                  a server of your own\n  \
              killick store greeting 'hello'   a value keeps its path alive\n  \
@@ -105,6 +109,7 @@ impl Story {
              killick watch greeting &         told of each change\n  \
              killick chan make inbox          a channel; 'send' and 'recv' use it\n  \
              killick grant --help             give away a part of the tree\n  \
+             killick exec --help              start programs that have one\n  \
              killick --help"
         ))?;
         self.output.flush()
