@@ -47,6 +47,7 @@ fn what_clients_do_is_counted() {
         assert_eq!(sample("killick_refused_connections_total"), 0.0);
         assert_eq!((sample("killick_nodes"), sample("killick_values")), (3.0, 1.0));
         assert_eq!(sample("killick_hosted"), 1.0);
+        assert_eq!((sample("killick_processes"), sample("killick_max_processes")), (0.0, 256.0));
         let slots = |told: &HashMap<String, f64>| {
             [0, 1].map(|thread| told[&format!("killick_bridge_slots{{thread=\"{thread}\"}}")])
         };

@@ -1,9 +1,9 @@
 //! exec, ps, logs, attach, kill, wait: programs that the server starts.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
 use super::support::{Ran, Server, eventually, signal, wait};
@@ -205,6 +205,19 @@ fn signals_are_passed_on_and_the_end_of_the_command_ends_the_process() {
     wait(&mut running);
     eventually("its connection has gone", || server.run(&["clients", "--json"]).json().len() == 2);
     server.run(&["kill", "a"]).ok();
+    nothing_is_left(&server, 1);
+}
+
+#[test]
+fn who_has_left_the_group_of_a_process_and_keeps_its_streams_open_is_not_waited_for() {
+    let server = server();
+    let script = "setsid sh -c 'echo $$; exec sleep 1000' & read line; exit 4";
+    let mut running = piped(&server, &["exec", "--", "sh", "-c", script]);
+    let mut lines = BufReader::new(running.stdout.take().expect("a pipe")).lines();
+    let escaped = lines.next().expect("a line").expect("text").parse().expect("a number");
+    writeln!(running.stdin.take().expect("a pipe"), "go on").expect("written");
+    assert_eq!(wait(&mut running).code(), Some(4));
+    kill_process(Pid::from_raw(escaped).expect("a number"), Signal::KILL).expect("it has escaped");
     nothing_is_left(&server, 1);
 }
 
