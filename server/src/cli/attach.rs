@@ -14,10 +14,11 @@ use super::streams::Streams;
 use super::target::Target;
 
 const AFTER_HELP: &str = "\
-What comes in goes to the process, and its end as well; what the process writes comes out. Streams that the
-process was not given as pipes are left alone. Each byte that it writes goes to one reader, and what is
-read here is read by nobody else. SIGINT (Ctrl-C) and SIGTERM are passed on, and the end comes with the end of
-the process, and its exit code. SIGQUIT (Ctrl-\\) and SIGHUP end this command alone.
+What comes in goes to the process, and its end as well; what the process writes comes out. Streams
+that the process was not given as pipes are left alone. Each byte that it writes goes to one
+reader, and what is read here is read by nobody else. SIGINT (Ctrl-C) and SIGTERM are passed on,
+and the end comes with the end of the process, and its exit code. SIGQUIT (Ctrl-\\) and SIGHUP end
+this command alone.
 
 With --json what the process writes comes in documents, one a line, and the exit code in the last.
 

@@ -22,17 +22,19 @@ use super::text::shortened;
 
 const AFTER_HELP: &str = "\
 The process runs on the server's machine, as the server's user, if the server allows the program
-('killick serve --allow-exec'). It gets one connection, whose descriptor has the number in KILLICK_FD, and of the
-tree the anchor at --anchor and what is below it, or at --at, or where relative paths start: with all rights but
-to start programs, or those of --rights, within limits. That confines what it can name here, and nothing else: of
-the machine it can reach what the server's user can. Its environment is what --env says, and nothing else.
+('killick serve --allow-exec'). It gets one connection, whose descriptor has the number in
+KILLICK_FD, and of the tree the anchor at --anchor and what is below it, or at --at, or where
+relative paths start: with all rights but to start programs, or those of --rights, within limits.
+That confines what it can name here, and nothing else: of the machine it can reach what the
+server's user can. Its environment is what --env says, and nothing else.
 
-Without --detach this command stands for the process: what comes in goes to it, what it writes comes out, SIGINT
-(Ctrl-C) and SIGTERM are passed on, and the exit code is its own, or 128 and the signal that ended it. With
---json what it writes comes in documents, one a line, and the exit code in the last.
+Without --detach this command stands for the process: what comes in goes to it, what it writes
+comes out, SIGINT (Ctrl-C) and SIGTERM are passed on, and the exit code is its own, or 128 and the
+signal that ended it. With --json what it writes comes in documents, one a line, and the exit code
+in the last.
 
-When it ends, all that it has started ends with it, and the cell at --at is emptied, unless there is --keep.
-A cell that is not empty: exit code 3, and the process is killed.
+When it ends, all that it has started ends with it, and the cell at --at is emptied, unless there
+is --keep. A cell that is not empty: exit code 3, and the process is killed.
 
 Examples:
   killick exec -- uname -a

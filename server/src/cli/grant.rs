@@ -18,9 +18,9 @@ use super::target::{Start, Target};
 
 const AFTER_HELP: &str = "\
 Rights: walk (to reach nodes and create them), lookup (to reach those that are there), ls, load,
-store, watch, attenuate (to hand on a part); 'all' of these, 'none', and 'read' for lookup, ls, load,
-watch. And exec, which is in none of them: to start programs, as 'killick exec' does, as the server's user;
-who does not have the whole host, or the right itself, gives it in vain.
+store, watch, attenuate (to hand on a part); 'all' of these, 'none', and 'read' for lookup, ls,
+load, watch. And exec, which is in none of them: to start programs, as 'killick exec' does, as the
+server's user; who does not have the whole host, or the right itself, gives it in vain.
 
 Whoever reaches the cell at --at can use what is stored there, with --through. Whoever reaches the
 one at --revoker can take it back, for as long as something is stored there.

@@ -10,9 +10,9 @@ use super::process::process_at;
 use super::target::Target;
 
 const AFTER_HELP: &str = "\
-Without --signal the process and all that it has started are killed (SIGKILL), and have ended when this has:
-the cell is empty then, unless the process was started with --keep. With --signal its process group gets
-that, and nothing is waited for. An error if it has ended already.
+Without --signal the process and all that it has started are killed (SIGKILL), and have ended when
+this has: the cell is empty then, unless the process was started with --keep. With --signal its
+process group gets that, and nothing is waited for. An error if it has ended already.
 
 Examples:
   killick kill workers/42

@@ -10,12 +10,12 @@ use super::streams::Streams;
 use super::target::Target;
 
 const AFTER_HELP: &str = "\
-What the process writes to stdout comes out on stdout, and what it writes to stderr on stderr, from what nobody
-has read so far until both end, which is when the process has ended, or closed them. They have to be pipes:
-'killick exec --detach --piped' gives it some.
+What the process writes to stdout comes out on stdout, and what it writes to stderr on stderr,
+from what nobody has read so far until both end, which is when the process has ended, or closed
+them. They have to be pipes: 'killick exec --detach --piped' gives it some.
 
-Nothing is kept: what is read here is taken, and nobody else will read it. What nobody reads waits in a pipe of
-some 64 KiB, and then the process waits.
+Nothing is kept: what is read here is taken, and nobody else will read it. What nobody reads waits
+in a pipe of some 64 KiB, and then the process waits.
 
 With --json it comes in documents, one a line, each of some bytes of one stream.
 

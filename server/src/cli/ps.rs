@@ -18,9 +18,10 @@ use super::text::{columns, duration, shown};
 use super::value::{KIND_TIMEOUT, Value};
 
 const AFTER_HELP: &str = "\
-Looks at each node at a moment of its own: it lists it, loads its value, and asks that, if it is a capability,
-for what a process tells. What does not answer within a second counts as none. A process that was started with
---keep stays when it has ended; one that is at no path is not shown, but counted by 'killick info'.
+Looks at each node at a moment of its own: it lists it, loads its value, and asks that, if it is a
+capability, for what a process tells. What does not answer within a second counts as none. A
+process that was started with --keep stays when it has ended; one that is at no path is not shown,
+but counted by 'killick info'.
 
 Examples:
   killick ps

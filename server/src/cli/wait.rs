@@ -11,8 +11,9 @@ use super::target::Target;
 use super::text::duration;
 
 const AFTER_HELP: &str = "\
-Waits for as long as that takes, or as --timeout says if that is given: then exit code 3 if it has not ended. A
-process that ended with 1, 2 or 3 looks like an error of this command: --json tells them apart.
+Waits for as long as that takes, or as --timeout says if that is given: then exit code 3 if it has
+not ended. A process that ended with 1, 2 or 3 looks like an error of this command: --json tells
+them apart.
 
 Examples:
   killick wait build && echo 'all well'
