@@ -23,8 +23,9 @@ use super::text::shortened;
 const AFTER_HELP: &str = "\
 The process runs on the server's machine, as the server's user, if the server allows the program
 ('killick serve --allow-exec'). It gets one connection, whose descriptor has the number in
-KILLICK_FD, and of the tree the anchor at --anchor and what is below it, or at --at, or where
-relative paths start: with all rights but to start programs, or those of --rights, within limits.
+KILLICK_FD, and of the tree the anchor at --anchor and what is below it, or at --at: with all
+rights but to start programs, or those of --rights, within limits. With neither, it gets where
+relative paths start, with no rights but those of --rights.
 That confines what it can name here, and nothing else: of the machine it can reach what the
 server's user can. Its environment is what --env says, and nothing else.
 
@@ -58,7 +59,7 @@ pub(super) struct Exec {
     #[arg(long, requires = "at")]
     keep: bool,
 
-    /// What the process gets of the tree; it is created if it is not there.
+    /// What the process gets of the tree: what is at --at unless it is said; it is created if it is not there.
     #[arg(long, value_name = "PATH", value_parser = Target::parser())]
     anchor: Option<Target>,
 
@@ -187,7 +188,9 @@ impl Exec {
         let target = self.anchor.as_ref().or(self.at.as_ref());
         let itself = Target::itself();
         let path = target.unwrap_or(&itself);
-        let anchor = match (self.rights, self.limits.is_any()) {
+        // Who names nothing gives nothing.
+        let rights = self.rights.or(target.is_none().then_some(Rights::NONE));
+        let anchor = match (rights, self.limits.is_any()) {
             (None, false) => connection.walk(path).pipeline.get_anchor(),
             (rights, _) => {
                 let rights = rights.unwrap_or(Rights::ALL);

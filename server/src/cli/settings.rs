@@ -1,24 +1,21 @@
 //! What `killick serve` can be told: by flags, by the environment, by a file.
 
-use std::fmt;
-use std::fs;
+mod file;
+mod written;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, Command};
 use killick::Limits;
-use killick_server::{Address, Allowed, AllowedError, Authorized, Config, Identity, Tls};
+use killick_server::{Authorized, Config, Identity, Tls};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use toml::de::DeTable;
 
 use super::error::CliError;
 use super::log::{Format, Level};
-use super::text::{plain, system};
-use super::wait;
+use written::{Listen, Program, Time};
 
 /// One name for each setting: `max-nodes` in the file, `--max-nodes` as a flag, and in the environment
 /// `KILLICK_MAX_NODES`. What is not set here may be set elsewhere.
@@ -234,163 +231,6 @@ pub(super) struct Settings {
     log_format: Option<Format>,
 }
 
-/// A time as it is written: `500ms`, `2s`, `1m` or plain seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(into = "String")]
-struct Time(Duration);
-
-impl FromStr for Time {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        wait(text)?.0.map(Time).ok_or_else(|| "it has to be longer than 0".to_owned())
-    }
-}
-
-impl From<Time> for String {
-    fn from(time: Time) -> String {
-        time.to_string()
-    }
-}
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.subsec_nanos() {
-            0 => write!(f, "{}s", self.0.as_secs()),
-            _ => write!(f, "{}ms", self.0.as_secs_f64() * 1e3),
-        }
-    }
-}
-
-/// An address as it is written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Listen(#[serde(serialize_with = "written::serialize")] Address);
-
-/// Programs as they are written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Program(#[serde(serialize_with = "written::serialize")] Allowed);
-
-impl FromStr for Program {
-    type Err = AllowedError;
-
-    fn from_str(text: &str) -> Result<Self, AllowedError> {
-        text.parse().map(Program)
-    }
-}
-
-/// What is text in a file, or what may stand there instead of it. All errors come from visitors, so that they
-/// have the place of an entry in a list, and not that of the list.
-mod written {
-    use std::fmt::{self, Display};
-    use std::marker::PhantomData;
-    use std::str::FromStr;
-
-    use serde::de::value::SeqAccessDeserializer;
-    use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
-    use serde::ser::Serializer;
-
-    use super::{Listen, Program, Time};
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &impl Display,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    /// Reads text, or a number as it is written, and what is `expected`.
-    struct Written<T> {
-        expected: &'static str,
-        value: PhantomData<T>,
-    }
-
-    impl<T: FromStr<Err: Display>> Visitor<'_> for Written<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.expected)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-
-        fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-            self.visit_str(&number.to_string())
-        }
-
-        fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
-            self.visit_str(&number.to_string())
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Listen {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let expected = "an address in quotes, as in \"tcp:127.0.0.1:2016\"";
-            deserializer.deserialize_str(Written { expected, value: PhantomData })
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Program {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let expected = "a program in quotes, as in \"/usr/bin/python3\"";
-            deserializer.deserialize_str(Written { expected, value: PhantomData })
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Time {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let expected = "a time, as in \"500ms\", \"2s\" or \"1m\", or seconds";
-            deserializer.deserialize_any(Written { expected, value: PhantomData })
-        }
-    }
-
-    /// Reads a list, or its only entry without brackets.
-    pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
-    where
-        D: Deserializer<'de>,
-        T: Deserialize<'de>,
-    {
-        struct List<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = Vec<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list, as in [a, b], or its only entry")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
-                T::deserialize(text.into_deserializer()).map(|one| vec![one])
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Vec<T>, E> {
-                T::deserialize(number.into_deserializer()).map(|one| vec![one])
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, all: A) -> Result<Vec<T>, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(all))
-            }
-        }
-
-        deserializer.deserialize_any(List(PhantomData)).map(Some)
-    }
-}
-
-impl FromStr for Listen {
-    type Err = <Address as FromStr>::Err;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Listen)
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The path that the setting `key` has. It is UTF-8, as a file of settings has to be able to hold it.
 fn text<'a>(key: &'static str, path: &'a Option<PathBuf>) -> Result<Option<&'a Path>, BadValue> {
     match path.as_deref() {
@@ -399,39 +239,6 @@ fn text<'a>(key: &'static str, path: &'a Option<PathBuf>) -> Result<Option<&'a P
             Err(BadValue { key, why, is_usage: true })
         }
         path => Ok(path),
-    }
-}
-
-/// The key of the setting that byte `at` of a file belongs to, whether or not the file is well-formed: the
-/// last one before, if `at` is in its value or on the line where that ends.
-fn key_at(file: &str, at: usize) -> Option<String> {
-    let (table, _) = DeTable::parse_recoverable(file);
-    let before = table.get_ref().iter().filter(|(key, _)| key.span().start <= at);
-    let (key, value) = before.max_by_key(|(key, _)| key.span().start)?;
-    let end = key.span().end.max(value.span().end).min(at);
-    let between = file.get(end..at)?;
-    (!between.contains('\n')).then(|| key.get_ref().to_string())
-}
-
-/// The line of byte `at`, from 1.
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text[..at].matches('\n').count()
-}
-
-/// A file of settings.
-pub(super) struct File {
-    path: PathBuf,
-    text: String,
-    pub(super) settings: Settings,
-}
-
-impl File {
-    /// Where in it the setting `key` stands, if that is not set by `others`, which go first.
-    pub(super) fn place(&self, key: &str, others: &Settings) -> Option<String> {
-        let (table, _) = DeTable::parse_recoverable(&self.text);
-        let (name, _) = table.get_ref().iter().find(|(name, _)| name.get_ref() == key)?;
-        let line = line_of(&self.text, name.span().start);
-        (!others.has(key)).then(|| format!("{}:{line}: {key}", self.path.display()))
     }
 }
 
@@ -458,20 +265,6 @@ const UNSET: [(&str, &str); 10] = [
 ];
 
 impl Settings {
-    /// What the file at `path` says.
-    pub(super) fn read(path: &Path) -> Result<File, CliError> {
-        let at = path.display();
-        let text = fs::read_to_string(path)
-            .map_err(|error| CliError::failed(format!("--config {at}"), system(&error)))?;
-        let settings = toml::from_str(&text).map_err(|error| {
-            let at_byte = error.span().map_or(0, |span| span.start).min(text.len());
-            let key = key_at(&text, at_byte).map(|key| format!("{key}: ")).unwrap_or_default();
-            let (line, why) = (line_of(&text, at_byte), plain(error.message()));
-            CliError::failed(format!("{at}:{line}"), format!("{key}{why}"))
-        })?;
-        Ok(File { path: path.to_owned(), text, settings })
-    }
-
     /// Whether the setting with this name is set.
     fn has(&self, key: &str) -> bool {
         self.fields().contains_key(key)
@@ -518,8 +311,11 @@ impl Settings {
     fn tls(&self) -> Result<Option<Tls>, BadValue> {
         let key = "tls-identity";
         let Some(folder) = text(key, &self.tls_identity)? else { return Ok(None) };
-        let failed =
-            |error: &dyn fmt::Display| BadValue { key, why: error.to_string(), is_usage: false };
+        let failed = |error: &dyn std::fmt::Display| BadValue {
+            key,
+            why: error.to_string(),
+            is_usage: false,
+        };
         let identity = Identity::load(folder).map_err(|error| failed(&error))?;
         let tls = Tls::new(&identity);
         tls.map(Some).map_err(|error| failed(&format!("{}: {error}", folder.display())))

@@ -1,7 +1,8 @@
 //! The thread that starts processes and learns of their ends: one for a server, from its first process on.
 //!
-//! All are started by one thread, as the system ends them when the thread that has started them ends: what a
-//! server leaves behind, however it ends itself, is nothing. And all are reaped by it, so that a number is
+//! All are started by one thread, as the system ends them when the thread that has started them ends: no
+//! process that it has started outlives a server, however that ends itself. What those have started may, if it is
+//! killed. And all are reaped by it, so that a number is
 //! never sent a signal that is another process's by now: [`Leader::signal`] and the reaping exclude each other.
 
 use std::collections::HashMap;
