@@ -87,7 +87,10 @@ fn a_process_at_a_path_is_shown_waited_for_and_killed_and_its_place_goes_with_it
     assert_eq!(lines[1][lines[1].len() - 2..], ["sleep", "workers/1"]);
     for path in ["", "workers", "workers/1", "/", "/self/workers"] {
         let shown = server.run(&["ps", "--json", path]).json();
-        assert!(shown.iter().any(|line| line["pid"].to_string() == pid), "{path}: {shown:?}");
+        assert!(
+            shown.iter().any(|line| line["pid"].as_u64() == pid.parse().ok()),
+            "{path}: {shown:?}"
+        );
         assert!(shown.iter().all(|line| line["state"] == "running"), "{shown:?}");
     }
     assert_eq!(server.run(&["ps", "--json", "workers/text"]).ok(), "");
@@ -340,7 +343,7 @@ fn who_was_granted_the_right_starts_as_many_programs_as_that_allows_until_it_is_
     let exec = ["--through", "for/bob", "exec", "--detach", "--at", "one", "--", "sleep", "1000"];
     server.run(&exec).ok();
     assert_eq!(server.run(&["ps", "--json"]).json()[0]["path"], "jobs/one");
-    let another = server.run(&["--through", "for/bob", "exec", "--", "true"]);
+    let another = server.run(&["--through", "for/bob", "exec", "--anchor", "one", "--", "true"]);
     assert!(another.error(1).contains("limit of 1 process"), "{another:?}");
     let shown = server.run(&["grant", "show", "admin/for/bob"]);
     assert!(shown.ok().contains("processes    1 of 1 used"), "{shown:?}");
