@@ -9,7 +9,7 @@ use killick::{
     Authority, Charge, Denied, Kept, NarrowError, PathError, Resource, StoreError, WalkError,
 };
 
-use crate::bridge::Peer;
+use crate::bridge::{Peer, host_is_gone};
 use crate::cap::{Cap, Origin, Own, Parcel};
 use crate::channel::{AlreadyClosed, Ended, Keeps, Refusal};
 use crate::end::Hold;
@@ -52,6 +52,18 @@ impl Stored {
     /// capabilities in it or made watches in it, and the one that it was bound to.
     pub(crate) fn owners(&self) -> &[Origin] {
         &self.owners
+    }
+
+    /// The error of storing it if one of its owners has ended, which is a process in it or somebody's connection.
+    pub(crate) fn is_alive(&self) -> Result<(), Error> {
+        if self.owners.iter().all(Origin::is_open) {
+            return Ok(());
+        }
+        let ended = self.parcel.caps().find_map(|cap| match cap {
+            Cap::Own(Own::Process(hand) | Own::Stream(hand, _)) => hand.gone(),
+            _ => None,
+        });
+        Err(ended.unwrap_or_else(host_is_gone))
     }
 
     /// The nodes that it keeps alive.

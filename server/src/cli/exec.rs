@@ -44,8 +44,8 @@ Examples:
   killick ps && killick logs workers/42
   killick kill workers/42";
 
-/// What the server says of a value that would hold what is gone: the process has ended, and come and gone.
-const GONE: &str = "the client that hosted this capability has disconnected";
+/// What the server says of a value that would hold a process which has come and gone.
+const GONE: &str = "the process has ended";
 
 /// Start a program on the server's machine, and give it a part of the tree.
 #[derive(Args)]
@@ -144,7 +144,7 @@ impl Exec {
             let hook = process.clone().into_client_hook();
             match context.connection.store_new(&what, target, hook).await {
                 Ok(_) => {}
-                Err(CliError::Failed { why, .. }) if why == GONE => {}
+                Err(CliError::Failed { why, .. }) if why.starts_with(GONE) => {}
                 Err(error) => {
                     let killed = process.kill_request().send().promise;
                     // An error is that it has ended before, and the other one is told.

@@ -268,6 +268,12 @@ impl Hand {
         (!self.reference.0.keep).then(|| self.reference.0.origin())
     }
 
+    /// The error that its process has ended, if values that hold it are gone with it.
+    pub(crate) fn gone(&self) -> Option<Error> {
+        let process = &self.reference.0;
+        (!process.keep && !process.origin.is_open()).then(|| process.has_ended())
+    }
+
     /// The same for somebody who came to it by what was `granted`.
     pub(crate) fn through(&self, granted: &Authority) -> Result<Self, Denied> {
         let granted = match &self.granted {

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use capnp::{Error, any_pointer};
 use killick::{Loaded, Right, StoreErrorKind};
 
-use crate::bridge::host_is_gone;
 use crate::cap::{Node, Origin};
 use crate::place::Place;
 use crate::session::Session;
@@ -44,9 +43,7 @@ impl Write {
         let value = wire::take_value(session, pointer, bound).await?;
         let owners = value.as_ref().map(|value| value.owners().to_vec()).unwrap_or_default();
         // One that ends from here on has the cell emptied by what is noted below.
-        if !owners.iter().all(|owner| owner.is_open()) {
-            return Err(host_is_gone());
-        }
+        value.as_ref().map_or(Ok(()), Stored::is_alive)?;
         session.may_own(&owners)?;
         Ok(Write { value, owners })
     }
