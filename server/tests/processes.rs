@@ -526,3 +526,56 @@ fn no_process_without_permission_or_a_launcher() {
         assert!(nowhere.unwrap_err().to_string().contains("KILLICK_FD is not set"));
     });
 }
+
+/// What a process does that the next test starts: this program again.
+#[test]
+#[ignore = "the body of a process that another test starts"]
+fn body_of_a_process_that_starts_another() {
+    run(async {
+        let client = Client::from_env(Options::default(), None).await.expect("a connection");
+        let own = client.host().await.unwrap();
+        match client.exec(&sh("sleep 60"), &own).await {
+            Ok(process) => client.store_at("child", &process, true).await.unwrap(),
+            Err(error) => client.store_at("child", error.to_string(), true).await.unwrap(),
+        };
+        own.disconnected().await;
+    });
+}
+
+#[test]
+fn a_process_starts_others_if_it_is_granted_and_they_end_with_it() {
+    let _turn = among_others();
+    let harness = harness();
+    run(async {
+        let client = client(&harness).await;
+        let host = client.host().await.unwrap();
+        let own = std::env::current_exe().unwrap();
+        let mut command = Command::new(own.to_str().unwrap());
+        command.args(["body_of_a_process_that_starts_another", "--exact", "--ignored"]);
+
+        let all = Rights::ALL | Right::Exec.into();
+        let (granted, _grant) = host.attenuate(all, Allowance::default()).await.unwrap();
+        let process = client.exec(&command, &granted.walk("its").await.unwrap()).await.unwrap();
+        let value = client.wait_at("its/child").await.unwrap().value.unwrap();
+        let child = Process::adopt(&host, value.capability().expect("a process"));
+        let pid = child.status().await.unwrap().pid;
+        assert!(is_alive(pid));
+        process.kill().await.unwrap();
+        assert_eq!(child.wait().await.unwrap(), 128 + 9);
+        assert!(!is_alive(pid));
+        eventually("its cell to be emptied", async || {
+            client.lookup("its/child").await.unwrap().is_none()
+        })
+        .await;
+
+        // Without the right, and with an anchor that is not narrowed at all.
+        let (without, _grant) = host.attenuate(Rights::ALL, Allowance::default()).await.unwrap();
+        for anchor in [without.walk("its").await.unwrap(), client.walk("its").await.unwrap()] {
+            let process = client.exec(&command, &anchor).await.unwrap();
+            let told = client.wait_at("its/child").await.unwrap();
+            assert_eq!(told.text(), Some("the right 'exec' is not granted"));
+            process.kill().await.unwrap();
+            client.store_at("its/child", None::<killick_client::Value>, true).await.unwrap();
+        }
+    });
+}
