@@ -185,6 +185,12 @@ impl Config {
         let threads = self.threads.get();
         match self {
             Config { max_connections: 0, .. } => Some(("max-connections", nothing("nobody in"))),
+            Config { limits: Limits { nodes: 0, .. }, .. } => {
+                Some(("max-nodes", "the root alone would be there".to_owned()))
+            }
+            Config { limits: Limits { depth: 0, .. }, .. } => {
+                Some(("max-depth", "the root alone would be there".to_owned()))
+            }
             Config { max_calls: 0, .. } => Some(("max-calls", nothing("nobody call anything"))),
             _ if threads > MAX_THREADS => {
                 let reason = format!("{threads} are more than the {MAX_THREADS} that are of use");

@@ -47,6 +47,8 @@ impl Role {
 pub(crate) struct Sides {
     sends: Option<Arc<SendSide<Item>>>,
     receives: Option<Arc<RecvSide<Item>>>,
+    /// What the channel takes, for as long as somebody may use an end of it.
+    taken: Arc<(ChannelRoom, Option<Charge>)>,
 }
 
 /// Who may use the sides: everybody who has the end, or whoever came to it by what was granted, until that
@@ -64,8 +66,6 @@ pub(crate) struct End {
     role: Role,
     channel: Arc<Channel<Item>>,
     hold: Arc<Hold>,
-    /// What the channel takes, for as long as an end of it is kept.
-    _taken: Arc<(ChannelRoom, Option<Charge>)>,
 }
 
 impl End {
@@ -75,9 +75,9 @@ impl End {
         let granted = place.authority();
         let charge = granted.map(|granted| granted.charge(Resource::Channels, 1)).transpose()?;
         let (channel, sends, receives) = channel(capacity);
-        let hold = Hold::Whole(Sides { sends: Some(sends), receives: Some(receives) });
         let taken = Arc::new((room, charge));
-        let end = End { role: Role::Chan, channel, hold: Arc::new(hold), _taken: taken };
+        let sides = Sides { sends: Some(sends), receives: Some(receives), taken };
+        let end = End { role: Role::Chan, channel, hold: Arc::new(Hold::Whole(sides)) };
         granted.map_or(Ok(end.clone()), |granted| end.through(granted))
     }
 
@@ -89,7 +89,7 @@ impl End {
                 Hold::Narrow(held.with(|sides| held.authority().guard(sides.of(role)))??)
             }
         };
-        Ok(End { role, hold: Arc::new(hold), ..self.clone() })
+        Ok(End { role, channel: self.channel.clone(), hold: Arc::new(hold) })
     }
 
     /// The same for somebody who came to it by what was granted.
@@ -162,6 +162,7 @@ impl Sides {
         Sides {
             sends: self.sends.clone().filter(|_| role.sends()),
             receives: self.receives.clone().filter(|_| role.receives()),
+            taken: self.taken.clone(),
         }
     }
 }

@@ -394,3 +394,34 @@ async fn halves(anchor: &anchor::Client) -> (anchor::loader::Client, bool) {
     let cell = response.get().unwrap();
     (cell.get_loader().unwrap(), cell.has_storer())
 }
+
+#[test]
+fn channels_of_a_revoked_grant_are_given_back_whoever_keeps_their_ends() {
+    let harness = two_threads();
+    run(async {
+        let (owner, guest) = two(&harness).await;
+        let three = Allowance { channels: 3, ..Allowance::default() };
+        let (mine, grant) = attenuate(&owner.anchor(), Rights::ALL, three).await.unwrap();
+        let (theirs, part) = attenuate(&mine, Rights::ALL, Allowance::default()).await.unwrap();
+        put(&owner, "for/guest", Put::cap(theirs)).await;
+        let (loader, _) = cell(&walk(&guest.anchor(), "for/guest").await.unwrap()).await;
+        let theirs: anchor::Client = load_cap(&loader).await.unwrap().expect("an anchor");
+        let channels = async |grant: &grant::Client| {
+            let response = grant.info_request().send().promise.await.unwrap();
+            response.get().unwrap().get_used().unwrap().get_channels()
+        };
+        let made = async |by: &anchor::Client| {
+            by.new_chan_request().send().promise.await?.get()?.get_chan()
+        };
+        let mut ends = Vec::new();
+        for _ in 0..3 {
+            ends.push(made(&theirs).await.unwrap());
+        }
+        assert_eq!(channels(&grant).await, 3);
+        assert!(made(&mine).await.is_err());
+        revoke(&part).await;
+        assert_eq!(channels(&grant).await, 0);
+        made(&mine).await.unwrap();
+        drop(ends);
+    });
+}

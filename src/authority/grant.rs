@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::allowance::Used;
 use super::revocable::Revoke;
-use super::{Allowance, Denied, Resource, Rights, lock, shrink};
+use super::{Allowance, Authority, Denied, Resource, Rights, lock, shrink};
 
 /// What one call of [`Anchor::attenuate`](crate::Anchor::attenuate) or
 /// [`Narrow::attenuate`](crate::Narrow::attenuate) gave away: whoever has it can take that back, and see
@@ -39,6 +39,8 @@ struct Granted {
     allowance: Allowance,
     /// The address of the node that was narrowed, and its depth.
     base: (usize, usize),
+    /// What whoever narrowed it had, if that was not everything.
+    above: Option<Authority>,
     used: Used,
     holders: Mutex<Holders>,
     /// Held for as long as it is being revoked.
@@ -53,11 +55,17 @@ struct Holders {
 }
 
 impl Grant {
-    pub(super) fn new(rights: Rights, allowance: Allowance, base: (usize, usize)) -> Self {
+    pub(super) fn new(
+        rights: Rights,
+        allowance: Allowance,
+        base: (usize, usize),
+        above: Option<Authority>,
+    ) -> Self {
         Grant(Arc::new(Granted {
             rights,
             allowance,
             base,
+            above,
             used: Used::default(),
             holders: Mutex::default(),
             revoking: Mutex::default(),
@@ -122,12 +130,13 @@ impl Grant {
         lock(&self.0.holders).all.len()
     }
 
-    /// Whether it has been revoked, or is about to be.
+    /// Whether it has been revoked, or is about to be, by itself or with a grant that it is a part of.
     ///
     /// # Progress
     /// Waits for other threads that make or drop a handle of this grant at the same moment.
     pub fn is_revoked(&self) -> bool {
-        lock(&self.0.holders).revoked
+        let above = self.0.above.as_ref();
+        lock(&self.0.holders).revoked || above.is_some_and(Authority::is_revoked)
     }
 
     /// Has `holder` told when it is revoked.

@@ -146,6 +146,11 @@ impl Authority {
         Revocable::new(self.clone(), thing)
     }
 
+    /// Whether one of the grants has been revoked.
+    fn is_revoked(&self) -> bool {
+        self.grants.iter().any(Grant::is_revoked)
+    }
+
     /// The deepest that a node may lie, counted from the root, and what the grant that says so allows.
     fn depth(&self) -> (usize, usize) {
         let of = |grant: &Grant| (grant.max_depth(), grant.allowance().depth);

@@ -66,7 +66,7 @@ struct Handle<V: Send + Sync + 'static> {
 
 impl<V: Send + Sync + 'static> Narrow<V> {
     pub(crate) fn first(anchor: Anchor<V>, rights: Rights, allowance: Allowance) -> (Self, Grant) {
-        let grant = Grant::new(rights, allowance, place(&anchor));
+        let grant = Grant::new(rights, allowance, place(&anchor), None);
         let narrow = Narrow::new(Authority::of(grant.clone()), anchor);
         // Nobody else has the grant yet, and the anchor's own node does not count.
         (narrow.unwrap_or_else(|_| unreachable!()), grant)
@@ -509,7 +509,8 @@ impl<V: Send + Sync + 'static> Narrow<V> {
     /// Denied: also if it would be the 17th grant on the way.
     pub fn attenuate(&self, rights: Rights, allowance: Allowance) -> Result<(Self, Grant), Denied> {
         self.with(Right::Attenuate.into(), |anchor| {
-            let grant = Grant::new(rights & self.rights(), allowance, self.node);
+            let above = Some(self.authority().clone());
+            let grant = Grant::new(rights & self.rights(), allowance, self.node, above);
             let authority = self.authority().and(&Authority::of(grant.clone()))?;
             Ok((Narrow::new(authority, anchor.clone())?, grant))
         })?

@@ -21,6 +21,8 @@ struct Granted {
     rights: Rights,
     base: Path,
     revoked: bool,
+    /// What its giver had.
+    above: BTreeSet<usize>,
     /// Keeps the node that was narrowed.
     _held: Anchor<u8>,
 }
@@ -93,12 +95,18 @@ impl Grants {
         let (rights, allowance) = asked(rights, limits);
         let (real, grant) = anchor.attenuate(rights, allowance);
         let path = below(&[], path).expect("a path");
-        self.granted(grant, rights, path.clone(), anchor);
+        self.granted(grant, rights, (path.clone(), BTreeSet::new()), anchor);
         self.handles.push(Handle { real, path, grants: [self.grants.len() - 1].into() });
     }
 
-    fn granted(&mut self, real: Grant, rights: Rights, base: Path, held: Anchor<u8>) {
-        self.grants.push(Granted { real, rights, base, revoked: false, _held: held });
+    fn granted(
+        &mut self,
+        real: Grant,
+        rights: Rights,
+        (base, above): (Path, BTreeSet<usize>),
+        held: Anchor<u8>,
+    ) {
+        self.grants.push(Granted { real, rights, base, revoked: false, above, _held: held });
     }
 
     fn is_revoked(&self, grants: &BTreeSet<usize>) -> bool {
@@ -281,8 +289,9 @@ impl Grants {
             (Ok((real, grant)), None) => {
                 let rights = rights & self.rights(&grants);
                 assert_eq!((grant.rights(), real.rights()), (rights, rights));
+                let above = grants.clone();
                 grants.insert(self.grants.len());
-                self.granted(grant, rights, path.clone(), held);
+                self.granted(grant, rights, (path.clone(), above), held);
                 self.keep(real, path, grants);
             }
             (Err(error), Some(denied)) => assert_eq!(error, denied, "attenuate"),
@@ -334,7 +343,8 @@ impl Grants {
     fn check(&self) {
         assert_eq!(self.tree.nodes(), 1 + self.nodes().len(), "nodes of the tree");
         for (number, grant) in self.grants.iter().enumerate() {
-            assert_eq!(grant.real.is_revoked(), grant.revoked);
+            let revoked = grant.revoked || self.is_revoked(&grant.above);
+            assert_eq!(grant.real.is_revoked(), revoked);
             if grant.real.allowance().nodes < usize::MAX {
                 let kept = self.kept(number, &[]).len();
                 assert_eq!(grant.real.used(Resource::Nodes), kept, "nodes of grant {number}");

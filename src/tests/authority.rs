@@ -84,6 +84,19 @@ fn attempts(narrow: &Narrow<u64>) -> Vec<(&'static str, Rights, Option<Denied>)>
 }
 
 #[test]
+fn a_part_of_a_grant_is_revoked_with_it_and_the_whole_not_with_the_part() {
+    let tree: Tree<u8> = Tree::new(Limits::default());
+    let (whole, outer) = tree.root().attenuate(Rights::ALL, unlimited());
+    let (part, inner) = whole.attenuate(Rights::ALL, unlimited()).unwrap();
+    let (_, other) = whole.attenuate(Rights::ALL, unlimited()).unwrap();
+    other.revoke();
+    assert_eq!((outer.is_revoked(), inner.is_revoked(), other.is_revoked()), (false, false, true));
+    outer.revoke();
+    assert!(inner.is_revoked() && part.is_revoked());
+    inner.revoke();
+}
+
+#[test]
 fn every_set_of_rights_allows_what_it_says_and_names_what_is_missing() {
     let (_tree, root) = tree();
     for bits in 0..1 << Right::ALL.len() {

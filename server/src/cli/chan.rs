@@ -48,9 +48,9 @@ enum Command {
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 struct Make {
-    /// The anchor whose cell is to hold it, with all rights; what is missing on the way is created.
+    /// The anchor whose cell is to hold it, with all rights; what is missing on the way is created. Needed
+    /// unless both ends are stored.
     #[arg(value_parser = Target::parser())]
-    #[arg(required_unless_present_all(["send_end", "recv_end"]))]
     path: Option<Target>,
 
     /// Where to store the end that sends, and can do nothing else: an empty cell.
@@ -96,8 +96,11 @@ impl Chan {
 
 impl Make {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
-        // The command line has one of them.
-        let Some(first) = self.path.as_ref().or(self.send_end.as_ref()) else { return Ok(()) };
+        let ends = self.send_end.as_ref().filter(|_| self.recv_end.is_some());
+        let Some(first) = self.path.as_ref().or(ends) else {
+            let why = "it takes a PATH, or both --send-end and --recv-end";
+            return Err(CliError::usage("chan make", why));
+        };
         let what = format!("chan make {}", first.spelled());
         let anchor = context.connection.walk(first).pipeline.get_anchor();
         let mut request = anchor.new_chan_request();

@@ -42,7 +42,7 @@ pub(super) struct Send {
     #[arg(long)]
     data: bool,
 
-    /// Send each line of standard input by itself, in their order; VALUE is '-'.
+    /// Send each line of standard input by itself, in their order; VALUE is '-'. A line has 64 KiB at most.
     #[arg(long)]
     lines: bool,
 }

@@ -94,7 +94,8 @@ impl Watch {
                 anchor.watch(watched)
             }
         };
-        let mut left = self.count;
+        // After a lost connection the client tells what is different, as if there had been none.
+        let (mut left, mut whole) = (self.count, true);
         while left != Some(0) {
             let change = tokio::select! {
                 change = watch.next() => change.map_err(lost)?,
@@ -103,12 +104,13 @@ impl Watch {
             };
             let value = self.value_of(&change).map_err(|error| CliError::call(&what, &error))?;
             match output.is_json() {
-                true => output.line(self.json(&change, value.as_ref()).await)?,
+                true => output.line(self.json(&change, value.as_ref(), whole).await)?,
                 false => lines(&change, value.as_ref())
                     .into_iter()
                     .try_for_each(|line| output.line(line))?,
             }
             output.flush()?;
+            whole = false;
             left = left.map(|left| left - 1);
         }
         Ok(())
@@ -124,8 +126,8 @@ impl Watch {
         Ok(Some((value, loaded.revision)))
     }
 
-    async fn json(&self, change: &Change, value: Option<&(Value, u64)>) -> Json {
-        let mut told = json!({"path": self.path.canonical(), "whole": change.whole});
+    async fn json(&self, change: &Change, value: Option<&(Value, u64)>, whole: bool) -> Json {
+        let mut told = json!({"path": self.path.canonical(), "whole": whole});
         if let Some((value, revision)) = value {
             told["value"] = value.json().await;
             told["revision"] = json!(revision);
