@@ -344,6 +344,13 @@ impl Session {
         })
     }
 
+    /// The error of a process for which there is no connection: the server has its limit of those.
+    pub(crate) fn no_connections(&self) -> Error {
+        let limit = self.shared().config().max_connections;
+        let words = format!("the server already has its limit of {limit} connections");
+        self.over(Limit::Connections, words)
+    }
+
     /// This is the connection of `process`.
     pub(crate) fn belongs_to(&self, process: &Arc<Process>) {
         // Said once, when the connection begins.

@@ -31,6 +31,7 @@ use crate::connection;
 use crate::session::Session;
 use crate::shared::Permit;
 use crate::wire;
+use crate::worker::Worker;
 
 /// The longest word of the launcher about what went wrong.
 const WORD_BYTES: u64 = 4096;
@@ -105,15 +106,15 @@ fn check(command: command::Reader<'_>) -> Result<Option<String>, Error> {
     })
 }
 
-/// Both sides of what a process has: what stays here, and what it gets.
+/// What stays here of what a process has.
 struct Ends {
     connection: UnixStream,
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
-    theirs: Theirs,
 }
 
+/// The other sides of that.
 struct Theirs {
     connection: UnixStream,
     stdin: OwnedFd,
@@ -122,7 +123,8 @@ struct Theirs {
 }
 
 impl Ends {
-    fn new([stdin, stdout, stderr]: [bool; 3]) -> io::Result<Self> {
+    /// Both sides, with pipes where it is to have them.
+    fn new([stdin, stdout, stderr]: [bool; 3]) -> io::Result<(Self, Theirs)> {
         let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
         let ends = |piped: bool| match piped {
             true => pipe_with(PipeFlags::CLOEXEC).map(|(out, into)| (Some(out), Some(into))),
@@ -138,7 +140,34 @@ impl Ends {
             stdout: or_null(their_stdout)?,
             stderr: or_null(their_stderr)?,
         };
-        Ok(Ends { connection, stdin, stdout, stderr, theirs })
+        Ok((Ends { connection, stdin, stdout, stderr }, theirs))
+    }
+
+    /// The process that has the other sides, and its connection.
+    fn into_process(
+        self,
+        session: &Session,
+        order: &Order,
+        leader: Arc<Leader>,
+    ) -> io::Result<(Arc<Process>, tokio::net::UnixStream)> {
+        self.connection.set_nonblocking(true)?;
+        let connection = tokio::net::UnixStream::from_std(self.connection)?;
+        let source = |pipe: Option<OwnedFd>| pipe.map(Source::new).transpose();
+        let process = Process {
+            leader,
+            program: order.program.clone(),
+            started: Instant::now(),
+            lifetime: order.lifetime,
+            keep: order.keep,
+            origin: session.worker().home().origin(session.shared().next_connection()),
+            ended: watch::Sender::new(None),
+            exported: watch::Sender::new(Exported::Unknown),
+            children: Mutex::new(Some(Vec::new())),
+            stdin: self.stdin.map(Sink::new).transpose()?,
+            stdout: source(self.stdout)?,
+            stderr: source(self.stderr)?,
+        };
+        Ok((Arc::new(process), connection))
     }
 }
 
@@ -208,6 +237,13 @@ struct Taken {
     _charge: Option<Charge>,
 }
 
+impl Taken {
+    fn take(session: &Session, granted: Option<&Authority>) -> Result<Self, Error> {
+        let charge = granted.map(|granted| granted.charge(Resource::Processes, 1)).transpose();
+        Ok(Taken { _charge: charge.map_err(wire::denied)?, _room: session.process_room()? })
+    }
+}
+
 /// Starts what `command` says, for the client of `session` who may, by what was `granted` or with all rights.
 /// The process's bootstrap capability is `anchor`.
 pub(crate) async fn exec(
@@ -216,111 +252,99 @@ pub(crate) async fn exec(
     command: command::Reader<'_>,
     anchor: Own,
 ) -> Result<Hand, Error> {
-    let charge = granted.map(|granted| granted.charge(Resource::Processes, 1)).transpose();
-    let charge = charge.map_err(wire::denied)?;
-    let order = Order::read(command, session.config())?;
     let failed = |why: String| not_started(command, &why);
-    let order = order.map_err(failed)?;
-    let taken = Taken { _room: session.process_room()?, _charge: charge };
-    let worker = session.worker();
-    let permit = Permit::take_at(session.shared(), worker.number())
-        .ok_or_else(|| failed("the server already has its limit of connections".into()))?;
-    let ends = Ends::new(order.piped).map_err(|error| failed(error.to_string()))?;
-    let Ends { connection, stdin, stdout, stderr, theirs } = ends;
-    let (launching, begun) = launch(session, &order, theirs).await.map_err(failed)?;
+    let order = Order::read(command, session.config())?.map_err(failed)?;
+    let taken = Taken::take(session, granted)?;
+    let permit = Permit::take_at(session.shared(), session.worker().number());
+    let permit = permit.ok_or_else(|| session.no_connections())?;
+    let (ends, theirs) = Ends::new(order.piped).map_err(|error| failed(error.to_string()))?;
+    let (launching, Begun { leader, ended }) =
+        launch(session, &order, theirs).await.map_err(failed)?;
 
     // Nothing is waited for from here on: whoever is to look after the process does.
-    let source = |pipe: Option<OwnedFd>| pipe.map(Source::new).transpose();
-    let streams = || {
-        connection.set_nonblocking(true)?;
-        let connection = tokio::net::UnixStream::from_std(connection)?;
-        Ok((connection, stdin.map(Sink::new).transpose()?, source(stdout)?, source(stderr)?))
-    };
-    let (connection, stdin, stdout, stderr) =
-        streams().map_err(|error: io::Error| failed(error.to_string()))?;
-    let process = Arc::new(Process {
-        leader: begun.leader,
-        program: order.program.clone(),
-        started: Instant::now(),
-        lifetime: order.lifetime,
-        keep: order.keep,
-        origin: worker.home().origin(session.shared().next_connection()),
-        ended: watch::Sender::new(None),
-        exported: watch::Sender::new(Exported::Unknown),
-        children: Mutex::new(Some(Vec::new())),
-        stdin,
-        stdout,
-        stderr,
-    });
+    let made = ends.into_process(session, &order, leader);
+    let (process, connection) = made.map_err(|error| failed(error.to_string()))?;
     if !session.is_parent_of(&process) {
         return Err(failed("who asked for it has ended".into()));
     }
     let peer = format!("process {} ({})", process.pid(), order.program);
-    let child = Child { anchor, process: process.clone() };
-    let admitted = Admitted { who: Who::Child, grant: Grant::host(), peer, child: Some(child) };
-    let (worker_too, granted_too) = (worker.clone(), granted.cloned());
-    // Before anybody can store it.
-    let cells = worker.own_cells(process.origin());
-    let supervised = process.clone();
-    let begins = worker.spawn(move |mut stop| {
-        let supervise = supervise(supervised, begun.ended, stop.clone(), granted_too, taken);
-        Box::pin(async move {
-            let end = async {
-                let (process, ended) = supervise.await;
-                worker_too.disown(process.origin(), &cells).await;
-                process.ended.send_replace(Some(ended));
-            };
-            let serve = async {
-                connection::run(connection, &admitted, &worker_too, &mut stop).await;
-                if let Some(child) = &admitted.child {
-                    child.process.exports_no_more();
-                }
-                drop(permit);
-            };
-            tokio::join!(end, serve);
-        })
-    });
-    if !begins {
+    let child = Some(Child { anchor, process: process.clone() });
+    let admitted = Admitted { who: Who::Child, grant: Grant::host(), peer, child };
+    let ending = Ending { process: process.clone(), ended, granted: granted.cloned(), taken };
+    if !look_after(session.worker(), ending, connection, admitted, permit) {
         return Err(failed("the server stops".into()));
     }
     launching.done();
     Ok(Hand::first(&process, granted))
 }
 
-/// Waits for the end of a process, and has it end where it has to.
-async fn supervise(
+/// Has the worker wait for the end of a process, and serve its connection. Whether it does not stop.
+fn look_after(
+    worker: &Rc<Worker>,
+    ending: Ending,
+    connection: tokio::net::UnixStream,
+    admitted: Admitted,
+    permit: Permit,
+) -> bool {
+    // Before anybody can store the process.
+    let cells = worker.own_cells(ending.process.origin());
+    let at = worker.clone();
+    worker.spawn(move |mut stop| {
+        let stopped = stop.clone();
+        Box::pin(async move {
+            let process = ending.process.clone();
+            let end = async {
+                let ended = ending.wait(stopped).await;
+                at.disown(process.origin(), &cells).await;
+                process.ended.send_replace(Some(ended));
+            };
+            let serve = async {
+                connection::run(connection, &admitted, &at, &mut stop).await;
+                process.exports_no_more();
+                drop(permit);
+            };
+            tokio::join!(end, serve);
+        })
+    })
+}
+
+/// A process whose end is waited for.
+struct Ending {
     process: Arc<Process>,
-    mut ended: oneshot::Receiver<io::Result<ExitStatus>>,
-    mut stop: watch::Receiver<bool>,
+    ended: oneshot::Receiver<io::Result<ExitStatus>>,
     granted: Option<Authority>,
     taken: Taken,
-) -> (Arc<Process>, Ended) {
-    let guard = granted.map(|granted| granted.guard(()));
-    let revoked = async {
-        match &guard {
-            None => std::future::pending().await,
-            Some(Ok(guard)) => guard.revoked().await,
-            Some(Err(_)) => {}
-        }
-    };
-    let has_to = async {
-        tokio::select! {
-            () = revoked => {}
-            _ = stop.wait_for(|stopped| *stopped) => {}
-        }
-        process.kill();
-        std::future::pending::<()>().await;
-    };
-    let status = tokio::select! {
-        status = &mut ended => status,
-        () = has_to => unreachable!("it waits for ever"),
-    };
-    drop(guard);
-    process.end_children();
-    drop(taken);
-    // Both errors are of a system, or a thread, that does not do what it has to.
-    let status = status.ok().and_then(Result::ok).unwrap_or_default();
-    (process, Ended { status, at: Instant::now() })
+}
+
+impl Ending {
+    /// Waits for the end of the process, and has it end where it has to.
+    async fn wait(self, mut stop: watch::Receiver<bool>) -> Ended {
+        let Ending { process, mut ended, granted, taken } = self;
+        let guard = granted.map(|granted| granted.guard(()));
+        let revoked = async {
+            match &guard {
+                None => std::future::pending().await,
+                Some(Ok(guard)) => guard.revoked().await,
+                Some(Err(_)) => {}
+            }
+        };
+        let has_to = async {
+            tokio::select! {
+                () = revoked => {}
+                _ = stop.wait_for(|stopped| *stopped) => {}
+            }
+            process.kill();
+        };
+        let status = tokio::select! {
+            status = &mut ended => status,
+            () = has_to => ended.await,
+        };
+        process.end_children();
+        drop(taken);
+        // Both errors are of a system, or a thread, that does not do what it has to.
+        let status = status.ok().and_then(Result::ok).unwrap_or_default();
+        Ended { status, at: Instant::now() }
+    }
 }
 
 /// The error of a process that could not be started.
