@@ -142,7 +142,8 @@ interface Anchor {
     # To hand on a part of this.
 
     exec @7 :Bool;
-    # To start programs.
+    # To start programs. Whoever has an anchor that was not narrowed has no such right to give, but for the
+    # host.
   }
 
   struct Limits {

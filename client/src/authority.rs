@@ -128,7 +128,8 @@ impl Grant {
 impl Anchor {
     /// The same node with some of the rights alone, and within limits, until the grant is revoked:
     /// [`killick::Anchor::attenuate`]. What is reached through it is narrowed the same way, for ever, also
-    /// anchors that it [loads](Self::load) as values.
+    /// anchors that it [loads](Self::load) as values. Of the rights it gets those that this anchor has:
+    /// [`Exec`](killick::Right::Exec) if it is the host's own, or narrowed to that.
     ///
     /// # Errors
     /// [`Error::Denied`] on an anchor that is narrowed already: the right

@@ -252,6 +252,10 @@ where
 {
     let (gate, calls, mut rpc, disconnector) = begin(stream, root, client.child.as_ref(), session);
     let config = session.config();
+    if *stop.borrow() {
+        // What has not begun could not be told that it ends.
+        tokio::task::yield_now().await;
+    }
     let end = tokio::select! {
         ended = &mut rpc => ended_by_itself(ended, calls.cause()),
         () = gate.stalled(config.write_timeout) => cut_off(config, &gate, &calls, rpc, End::Stalled).await,

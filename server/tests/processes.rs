@@ -407,7 +407,74 @@ fn output_that_nobody_reads_makes_the_process_wait_and_takes_no_memory() {
         assert!(written.is_err(), "it waits");
         process.kill().await.unwrap();
         let error = stdin.write(&much).await.unwrap_err();
-        assert!(error.to_string().contains("does not read any more"), "{error}");
+        assert!(error.to_string().contains("the process has ended by signal 9"), "{error}");
+    });
+}
+
+#[test]
+fn processes_that_have_ended_keep_nothing_open_but_what_is_to_be_read_of_them() {
+    let _turn = alone();
+    let harness = with(|config| config.max_processes = 8);
+    run(async {
+        let client = client(&harness).await;
+        started(&client, &sh("true")).await.wait().await.unwrap();
+        let gone = async || client.info().await.unwrap().connections == 1;
+        eventually("the first to go", gone).await;
+        let (before, _) = open_and_children();
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut command = sh("read line; true");
+            command.stdin(Stdio::Piped).stdout(Stdio::Piped).stderr(Stdio::Piped);
+            let process = started(&client, &command).await;
+            process.stdin().await.unwrap().write(b"go\n").await.unwrap();
+            assert_eq!(process.wait().await.unwrap(), 0);
+            held.push(process);
+            let none = async || client.info().await.unwrap().processes == 0;
+            eventually("it to be given back", none).await;
+        }
+        eventually("all to be closed", async || open_and_children().0 <= before && gone().await)
+            .await;
+        assert_eq!(output(&held[0]).await, "");
+
+        // What nobody has read takes a place.
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            let process = started(&client, sh("echo unread").stdout(Stdio::Piped)).await;
+            process.wait().await.unwrap();
+            held.push(process);
+        }
+        let anchor = client.walk("its").await.unwrap();
+        let refused = client.exec(&sh("true"), &anchor).await.unwrap_err();
+        assert!(matches!(refused, Error::Limit { limit: Limit::Processes, .. }), "{refused}");
+        assert_eq!(output(&held[0]).await, "unread\n");
+        client.exec(&sh("true"), &anchor).await.unwrap().wait().await.unwrap();
+        drop(held);
+        let none = async || client.info().await.unwrap().processes == 0;
+        eventually("all to be given back", none).await;
+        eventually("all to be closed", async || open_and_children().0 <= before && gone().await)
+            .await;
+    });
+}
+
+#[test]
+fn what_is_wrong_with_an_anchor_is_told_when_a_process_is_to_have_it() {
+    let _turn = among_others();
+    let harness = harness();
+    run(async {
+        let peer = support::Peer::connect(harness.unix()).await;
+        let exec = async |anchor: anchor::Client| {
+            let mut request = peer.anchor().exec_request();
+            request.get().init_command().set_program("true");
+            request.get().set_anchor(anchor);
+            request.send().promise.await.err().expect("refused").to_string()
+        };
+        let mut walk = peer.anchor().walk_request();
+        walk.get().set_path("a/..");
+        let error = exec(walk.send().pipeline.get_anchor()).await;
+        assert!(error.contains("there is no way up"), "{error}");
+        let (loader, _) = support::cell(&support::walk(&peer.anchor(), "a").await.unwrap()).await;
+        let error = exec(loader.client.clone().cast_to()).await;
+        assert!(error.contains("is no anchor of this host's"), "{error}");
     });
 }
 
@@ -465,7 +532,8 @@ fn bounds_hold_and_so_does_the_number_of_processes() {
         let bounds = Bounds { processes: 1, ..Bounds::default() };
         let process = started(&client, bomb.bounds(bounds).stdout(Stdio::Piped)).await;
         process.kill().await.unwrap();
-        assert_eq!(client.info().await.unwrap().processes, 0);
+        let none = async || client.info().await.unwrap().processes == 0;
+        eventually("all to be given back", none).await;
     });
 }
 

@@ -3,9 +3,10 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 /// Programs that a server may start: one, all below a folder, or every one.
@@ -71,6 +72,18 @@ impl Allowed {
     /// Every program.
     pub const ALL: Allowed = Allowed(Kind::All);
 
+    /// Whether it is for the owner of the list to tell whether there is a program at `path`.
+    fn names(&self, path: &Path) -> bool {
+        match &self.0 {
+            Kind::All => true,
+            Kind::Below(folder) => {
+                let goes_up = |component| component == Component::ParentDir;
+                path.starts_with(folder) && !path.components().any(goes_up)
+            }
+            Kind::One(program) => program == path,
+        }
+    }
+
     /// Whether the program at `path`, which has no links in it, is one of these.
     fn covers(&self, path: &Path) -> bool {
         let real = |path: &PathBuf| path.canonicalize().ok();
@@ -87,6 +100,9 @@ impl Allowed {
 /// # Errors
 /// Why it cannot be started, for people to read.
 pub(super) fn find(program: &str, allowed: &[Allowed]) -> Result<PathBuf, String> {
+    if allowed.is_empty() {
+        return Err("this server starts no programs (allow-exec)".into());
+    }
     if program.is_empty() {
         return Err("it has no name".into());
     }
@@ -101,12 +117,16 @@ pub(super) fn find(program: &str, allowed: &[Allowed]) -> Result<PathBuf, String
         false => in_path(program, &env::var_os("PATH").unwrap_or_default())
             .ok_or("there is no such program in the server's PATH")?,
     };
+    // Who may not start it does not learn whether it is there.
+    let refused = || format!("this server does not start {} (allow-exec)", found.display());
+    let told = allowed.iter().any(|allowed| allowed.names(&found));
     let found = found.canonicalize().map_err(|error| match error.kind() {
+        _ if !told => refused(),
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         _ => error.to_string(),
     })?;
     if !allowed.iter().any(|allowed| allowed.covers(&found)) {
-        return Err(format!("this server does not start {} (allow-exec)", found.display()));
+        return Err(refused());
     }
     let what = found.metadata().map_err(|error| error.to_string())?;
     if what.is_dir() {
@@ -114,6 +134,12 @@ pub(super) fn find(program: &str, allowed: &[Allowed]) -> Result<PathBuf, String
     }
     if what.permissions().mode() & 0o111 == 0 {
         return Err("it is not executable".into());
+    }
+    // The C library would have a shell run what the system does not.
+    let mut begin = [0; 4];
+    let read = File::open(&found).and_then(|mut file| file.read(&mut begin));
+    if read.is_ok() && begin != *b"\x7fELF" && !begin.starts_with(b"#!") {
+        return Err("it is of no format that can be run: neither ELF nor '#!'".into());
     }
     Ok(found)
 }
@@ -138,8 +164,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir(at("bin")).expect("created");
-        for name in ["bin/good", "bad"] {
-            std::fs::write(at(name), "#!/bin/sh\n").expect("written");
+        for name in ["bin/good", "bad", "bin/plain"] {
+            let text = if name == "bin/plain" { "echo" } else { "#!/bin/sh\n" };
+            std::fs::write(at(name), text).expect("written");
             std::fs::set_permissions(at(name), PermissionsExt::from_mode(0o755)).expect("set");
         }
         std::fs::write(at("bin/text"), "").expect("written");
@@ -149,7 +176,11 @@ mod tests {
         let one: Allowed = spelled(at("bad")).parse().expect("a program");
         for (name, allowed, expected) in [
             ("bin/good", vec![below.clone()], Ok(())),
-            ("bin/good", vec![], Err("does not start")),
+            ("bin/good", vec![], Err("starts no programs")),
+            ("bin/gone", vec![below.clone()], Err("no such file")),
+            ("gone", vec![below.clone()], Err("does not start")),
+            ("bin/../gone", vec![below.clone()], Err("does not start")),
+            ("bin/plain", vec![Allowed::ALL], Err("neither ELF nor")),
             ("bin/good", vec![one.clone()], Err("does not start")),
             ("bin/link", vec![below.clone()], Err("does not start")),
             ("bin/link", vec![one], Ok(())),

@@ -28,7 +28,7 @@ use std::process::{Command, ExitCode};
 use capnp::message::ReaderOptions;
 use killick_schema::api::process_capnp::command;
 use rustix::io::{FdFlags, IoSliceMut, fcntl_setfd};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, recv, recvmsg};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 /// The first argument of a launcher.
@@ -81,6 +81,10 @@ fn become_program(file: &Path, control: &UnixStream) -> Result<Never, String> {
     rustix::process::setsid().map_err(|error| told("a session of its own", error.into()))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| told("the end with the server", error.into()))?;
+    // It may have ended before that was said.
+    if matches!(recv(control, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0))) {
+        return Err("the server has gone".into());
+    }
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| told("no new privileges", error.into()))?;
     bounds(order).map_err(|error| error.to_string())?;
@@ -122,9 +126,18 @@ fn descriptors(control: &UnixStream) -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
+/// How many files a process may have open that asks for no bound: what programs are made for which cannot do
+/// with more. It may raise that itself, up to what the server may have.
+const OPEN_FILES: u64 = 1024;
+
 /// Sets what the system lets the process have: never more than it had.
 fn bounds(order: command::Reader<'_>) -> capnp::Result<()> {
     let asked = order.get_bounds()?;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current > OPEN_FILES) {
+        // An error leaves it as it was.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(OPEN_FILES), maximum });
+    }
     for (resource, bound) in [
         (Resource::Cpu, asked.get_cpu_seconds()),
         (Resource::As, asked.get_memory_bytes()),

@@ -28,7 +28,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use capnp::Error;
+use capnp::{Error, ErrorKind};
 use killick::{Authority, Denied};
 use rustix::process::Signal;
 use tokio::sync::watch;
@@ -43,6 +43,7 @@ pub(crate) use stream::{Sink, Source};
 use crate::cap::{Cap, Origin};
 use crate::place::at_once;
 use reaper::Leader;
+use start::Taken;
 
 /// What ends a process if it does not end by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub(crate) struct Process {
     stdin: Option<Sink>,
     stdout: Option<Source>,
     stderr: Option<Source>,
+    /// What it takes of what there may be, until it has ended and its streams are closed.
+    taken: Mutex<Option<Taken>>,
 }
 
 impl Process {
@@ -140,6 +143,23 @@ impl Process {
     /// How it has ended, if it has.
     pub(crate) fn end(&self) -> Option<Ended> {
         *self.ended.borrow()
+    }
+
+    /// Gives back what it takes, if it has ended and all that it wrote was read; in any case that goes with the
+    /// last reference. Whether it has nothing any more.
+    pub(crate) fn release(&self) -> bool {
+        let closed = || {
+            let read = |source: &Option<Source>| source.as_ref().is_none_or(Source::is_over);
+            self.stdin.as_ref().is_none_or(Sink::is_over)
+                && read(&self.stdout)
+                && read(&self.stderr)
+        };
+        let is_over = self.end().is_some() && closed();
+        if is_over {
+            let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(taken);
+        }
+        is_over
     }
 
     /// How long it has run.
@@ -204,6 +224,7 @@ impl Process {
     pub(crate) fn exports(&self, exported: Result<Cap, Error>) {
         self.exported.send_replace(match exported {
             Ok(cap) => Exported::It(cap),
+            Err(error) if error.kind == ErrorKind::Disconnected => return self.exports_no_more(),
             Err(error) => {
                 Exported::Nothing(format!("the process exports nothing: {}", error.extra))
             }
@@ -212,7 +233,8 @@ impl Process {
 
     /// Its connection has ended: what it exported is gone.
     pub(crate) fn exports_no_more(&self) {
-        let nothing = Exported::Nothing("the process has closed its connection".into());
+        let words = "the process has closed its connection, or has ended";
+        let nothing = Exported::Nothing(words.into());
         self.exported.send_replace(nothing);
     }
 

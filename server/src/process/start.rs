@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use capnp::Error;
 use capnp::message::{Builder, HeapAllocator};
@@ -19,6 +19,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{oneshot, watch};
+use tracing::info;
 
 use super::launcher::{DESCRIPTOR, LAUNCH};
 use super::reaper::{Begun, Leader};
@@ -149,6 +150,7 @@ impl Ends {
         session: &Session,
         order: &Order,
         leader: Arc<Leader>,
+        taken: Taken,
     ) -> io::Result<(Arc<Process>, tokio::net::UnixStream)> {
         self.connection.set_nonblocking(true)?;
         let connection = tokio::net::UnixStream::from_std(self.connection)?;
@@ -166,6 +168,7 @@ impl Ends {
             stdin: self.stdin.map(Sink::new).transpose()?,
             stdout: source(self.stdout)?,
             stderr: source(self.stderr)?,
+            taken: Mutex::new(Some(taken)),
         };
         Ok((Arc::new(process), connection))
     }
@@ -231,8 +234,8 @@ fn send_descriptors(control: &UnixStream, sent: [BorrowedFd<'_>; 2]) -> io::Resu
     Ok(())
 }
 
-/// What a process takes of what there may be, until it has ended.
-struct Taken {
+/// What a process takes of what there may be.
+pub(super) struct Taken {
     _room: channels::Place,
     _charge: Option<Charge>,
 }
@@ -262,7 +265,7 @@ pub(crate) async fn exec(
         launch(session, &order, theirs).await.map_err(failed)?;
 
     // Nothing is waited for from here on: whoever is to look after the process does.
-    let made = ends.into_process(session, &order, leader);
+    let made = ends.into_process(session, &order, leader, taken);
     let (process, connection) = made.map_err(|error| failed(error.to_string()))?;
     if !session.is_parent_of(&process) {
         return Err(failed("who asked for it has ended".into()));
@@ -270,10 +273,12 @@ pub(crate) async fn exec(
     let peer = format!("process {} ({})", process.pid(), order.program);
     let child = Some(Child { anchor, process: process.clone() });
     let admitted = Admitted { who: Who::Child, grant: Grant::host(), peer, child };
-    let ending = Ending { process: process.clone(), ended, granted: granted.cloned(), taken };
+    let ending = Ending { process: process.clone(), ended, granted: granted.cloned() };
     if !look_after(session.worker(), ending, connection, admitted, permit) {
         return Err(failed("the server stops".into()));
     }
+    let (connection, pid) = (session.id(), process.pid());
+    info!(connection, peer = session.stats().peer, program = ?order.program, process = pid, "process started");
     launching.done();
     Ok(Hand::first(&process, granted))
 }
@@ -296,7 +301,9 @@ fn look_after(
             let end = async {
                 let ended = ending.wait(stopped).await;
                 at.disown(process.origin(), &cells).await;
+                info!(process = process.pid(), "process ended {ended}");
                 process.ended.send_replace(Some(ended));
+                give_back(&process).await;
             };
             let serve = async {
                 connection::run(connection, &admitted, &at, &mut stop).await;
@@ -308,18 +315,36 @@ fn look_after(
     })
 }
 
+/// Has a process that has ended give back what it takes: what was killed with it has its streams open for a
+/// moment, and what it has left behind for longer, of which its readers learn.
+async fn give_back(process: &Process) {
+    for pause in GIVE_BACK_PAUSES {
+        if process.release() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How long after the end, each time.
+const GIVE_BACK_PAUSES: [Duration; 4] = [
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+];
+
 /// A process whose end is waited for.
 struct Ending {
     process: Arc<Process>,
     ended: oneshot::Receiver<io::Result<ExitStatus>>,
     granted: Option<Authority>,
-    taken: Taken,
 }
 
 impl Ending {
     /// Waits for the end of the process, and has it end where it has to.
     async fn wait(self, mut stop: watch::Receiver<bool>) -> Ended {
-        let Ending { process, mut ended, granted, taken } = self;
+        let Ending { process, mut ended, granted } = self;
         let guard = granted.map(|granted| granted.guard(()));
         let revoked = async {
             match &guard {
@@ -340,7 +365,6 @@ impl Ending {
             () = has_to => ended.await,
         };
         process.end_children();
-        drop(taken);
         // Both errors are of a system, or a thread, that does not do what it has to.
         let status = status.ok().and_then(Result::ok).unwrap_or_default();
         Ended { status, at: Instant::now() }

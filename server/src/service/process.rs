@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use capnp::capability::FromClientHook;
+use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind};
 use killick::{Denied, Right};
 use killick_schema::api::anchor_capnp::anchor::{ExecParams, ExecResults};
@@ -47,15 +48,25 @@ pub(super) async fn start(
     let hook = settle(&**session, params.get_anchor()?.into_client_hook()).await?;
     let anchor = match session.known(&*hook) {
         Some(Cap::Own(anchor @ (Own::Host | Own::Cluster(_) | Own::Anchor(_)))) => anchor,
-        _ => {
-            let words = "what the process is to have as its anchor is no anchor of this host's";
-            return Err(Error::failed(words.into()));
-        }
+        _ => return Err(no_anchor(session, &*hook).await),
     };
     let hand = exec(session, granted, params.get_command()?, anchor);
     let hand = while_granted(granted, hand).await.map_err(wire::denied)??;
     results.get().set_process(session.own(Own::Process(hand))?);
     Ok(())
+}
+
+/// Why what a client gave as an anchor is none: the error that it stands for, if it does.
+async fn no_anchor(session: &Session, hook: &dyn ClientHook) -> Error {
+    // A method that no interface has: whatever it is, it does nothing.
+    let asked = hook.new_call(0, 0, None).send().promise;
+    match tokio::time::timeout(session.config().settle_timeout, asked).await {
+        Ok(Err(error)) if error.kind != ErrorKind::Unimplemented => error,
+        _ => {
+            let words = "what the process is to have as its anchor is no anchor of this host's";
+            Error::failed(words.into())
+        }
+    }
 }
 
 pub(super) struct ProcessService {
@@ -190,8 +201,21 @@ impl StreamService {
         })
     }
 
+    fn process(&self) -> Result<&Arc<Process>, Error> {
+        self.hand.process().map_err(wire::denied)
+    }
+
+    /// The error of a sink that is closed.
+    fn closed(&self) -> Result<Error, Error> {
+        let process = self.process()?;
+        Ok(match process.end() {
+            Some(_) => process.has_ended(),
+            None => Error::failed("stdin of the process is closed already".into()),
+        })
+    }
+
     fn source(&self) -> Result<&Source, Error> {
-        let process = self.hand.process().map_err(wire::denied)?;
+        let process = self.process()?;
         let source = match self.which {
             Which::Stdin => None,
             Which::Stdout => process.stdout(),
@@ -201,7 +225,7 @@ impl StreamService {
     }
 
     fn sink(&self) -> Result<&Sink, Error> {
-        let process = self.hand.process().map_err(wire::denied)?;
+        let process = self.process()?;
         process.stdin().filter(|_| self.which == Which::Stdin).ok_or_else(no_such_stream)
     }
 }
@@ -219,6 +243,9 @@ impl byte_source::Server for StreamService {
     ) -> Result<(), Error> {
         let most = params.get()?.get_max_bytes() as usize;
         let bytes = self.with(self.source()?.read(most)).await?;
+        if bytes.is_empty() {
+            self.process()?.release();
+        }
         results.get().set_data(&bytes);
         Ok(())
     }
@@ -233,7 +260,7 @@ impl byte_sink::Server for StreamService {
         let bytes = params.get()?.get_data()?;
         match self.with(self.sink()?.write(bytes)).await? {
             true => Ok(()),
-            false => Err(closed()),
+            false => Err(self.closed()?),
         }
     }
 
@@ -245,11 +272,7 @@ impl byte_sink::Server for StreamService {
         let sink = self.sink()?;
         match self.with(async { Ok(sink.close().await) }).await? {
             true => Ok(()),
-            false => Err(closed()),
+            false => Err(self.closed()?),
         }
     }
-}
-
-fn closed() -> Error {
-    Error::failed("stdin of the process is closed already".into())
 }
