@@ -63,7 +63,8 @@ pub(super) struct Exec {
     #[arg(long, value_name = "PATH", value_parser = Target::parser())]
     anchor: Option<Target>,
 
-    /// What the process may do there, as of 'grant make': all but 'exec' unless it is said.
+    /// What the process may do there, as of 'grant make': all but 'exec' unless it is said. To say it takes the
+    /// right 'attenuate', and so does to give neither --at nor --anchor.
     #[arg(long, value_name = "RIGHTS")]
     rights: Option<Rights>,
 

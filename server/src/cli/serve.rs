@@ -105,7 +105,7 @@ impl Serve {
         for (variable, nearest) in misspelt {
             warn!(variable, nearest, "a variable in the environment is no setting");
         }
-        allow_files(config.max_connections);
+        allow_files(&config);
         let threads = config.threads;
         let server = Server::start(config).map_err(|error| CliError::failed("serve", error))?;
         for address in server.addresses() {
@@ -231,16 +231,20 @@ fn misspelt() -> Vec<(String, String)> {
     unknown.filter(|name| name.starts_with("KILLICK_")).filter_map(nearest).collect()
 }
 
-/// File descriptors that a server uses besides those of its connections.
+/// File descriptors that a server uses besides those of its connections and processes.
 const OTHER_FILES: u64 = 64;
+/// Those of a process besides its connection: three streams, and what tells its end.
+const PROCESS_FILES: usize = 4;
 
 /// Has the system let this process open as many files as it lets it ask for, and tells if those are too
-/// few for `connections`.
-fn allow_files(connections: usize) {
+/// few for the connections and processes of `config`.
+fn allow_files(config: &Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = if raised.is_ok() { maximum } else { current };
-    let wanted = OTHER_FILES.saturating_add(connections as u64);
+    let processes = if config.allow_exec.is_empty() { 0 } else { config.max_processes };
+    let files = processes.saturating_mul(PROCESS_FILES).saturating_add(config.max_connections);
+    let wanted = OTHER_FILES.saturating_add(files as u64);
     if let Some(limit) = limit.filter(|limit| *limit < wanted) {
         warn!(limit, wanted, "the system's limit of open files is less than connections may need");
     }
