@@ -128,6 +128,16 @@ pub(crate) async fn run<S>(
 }
 
 impl End {
+    /// The end of a stream that fails.
+    fn of(failing: net::Failing) -> Self {
+        match failing {
+            net::Failing::Overflowed => End::Overflowed,
+            net::Failing::Stalled => End::Stalled,
+            net::Failing::Trickled => End::Trickled,
+            net::Failing::Idle => End::Idle,
+        }
+    }
+
     /// The limit that ended the connection, if one has.
     fn limit(&self) -> Option<Limit> {
         match self {
@@ -256,9 +266,17 @@ where
         // What has not begun could not be told that it ends.
         tokio::task::yield_now().await;
     }
+    let (write, read, idle) = (config.write_timeout, config.read_timeout, config.idle_timeout);
+    let limits = net::Limits { write, read, idle };
     let end = tokio::select! {
         ended = &mut rpc => ended_by_itself(ended, calls.cause()),
-        () = gate.stalled(config.write_timeout) => cut_off(config, &gate, &calls, rpc, End::Stalled).await,
+        failing = gate.fails(limits) => {
+            let end = End::of(failing);
+            if let End::Idle = end {
+                return say_good_bye(session, &gate, &calls, (rpc, disconnector), end).await;
+            }
+            cut_off(config, &gate, &calls, rpc, end).await
+        }
         limit = calls.stuck(config.write_timeout) => {
             cut_off(config, &gate, &calls, rpc, End::Stuck(limit)).await
         }
@@ -266,12 +284,7 @@ where
             let end = End::Broken(calls.too_many_bytes());
             cut_off(config, &gate, &calls, rpc, end).await
         }
-        () = gate.overflows() => cut_off(config, &gate, &calls, rpc, End::Overflowed).await,
-        () = gate.trickles(config.read_timeout) => cut_off(config, &gate, &calls, rpc, End::Trickled).await,
         () = client.revoked(session.shared()) => cut_off(config, &gate, &calls, rpc, End::Revoked).await,
-        () = gate.idle(config.idle_timeout) => {
-            return say_good_bye(session, &gate, &calls, (rpc, disconnector), End::Idle).await;
-        }
         () = outlived(client) => cut_off(config, &gate, &calls, rpc, End::Outlived).await,
         _ = stop.wait_for(|stopped| *stopped) => {
             let _ = timeout(config.drain_timeout, session.drained()).await;

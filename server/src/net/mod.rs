@@ -11,9 +11,9 @@
 //! - **Back-pressure.** While the socket takes no more, or [`OUTPUT_LIMIT`] bytes wait for it, nothing
 //!   is read: a client that does not read its answers gets no further questions answered. Calls that were
 //!   read before and begin only then wait too ([`Session::turn`](crate::session::Session::turn)); and a
-//!   connection ends for which more than a limit of bytes waits nevertheless ([`Gate::overflows`]).
-//! - **Time limits.** [`Gate::stalled`] resolves when a write has waited too long, [`Gate::trickles`] when
-//!   the rest of a message has, and [`Gate::idle`] when nothing has come for long.
+//!   connection ends for which more than a limit of bytes waits nevertheless.
+//! - **Limits.** [`Gate::fails`] resolves when that happens, when a write has waited too long, when the rest of
+//!   a message has, and when nothing has come for long.
 //! - **Closing.** After [`Gate::close`] reads are at the end and writes fail, which ends the RPC
 //!   system in its own orderly way. Once it is being disconnected from our side it must not see the
 //!   end of its input any more, so [`Gate::mute`] comes first.
@@ -90,7 +90,43 @@ struct State<S> {
     writer: Option<Waker>,
 }
 
+/// Why a stream fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// More bytes than may had to wait to be written.
+    Overflowed,
+    /// A write has waited for too long.
+    Stalled,
+    /// The rest of a message has been waited for for too long.
+    Trickled,
+    /// Nothing has come for too long.
+    Idle,
+}
+
+/// How long each may last.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) write: Duration,
+    pub(crate) read: Duration,
+    pub(crate) idle: Option<Duration>,
+}
+
 impl<S> State<S> {
+    /// What the stream fails by first, if nothing changes: since when, and for how long it may.
+    fn failing(&self, limits: &Limits) -> Option<(Instant, Duration, Failing)> {
+        if self.overflowed {
+            return Some((self.heard, Duration::ZERO, Failing::Overflowed));
+        }
+        let lasting = [
+            self.blocked.map(|since| (since, limits.write, Failing::Stalled)),
+            self.partial.map(|since| (since, limits.read, Failing::Trickled)),
+            limits.idle.map(|limit| (self.heard, limit, Failing::Idle)),
+        ];
+        let left =
+            |(since, limit, _): &(Instant, Duration, _)| limit.saturating_sub(since.elapsed());
+        lasting.into_iter().flatten().min_by_key(left)
+    }
+
     /// The stream takes no more: it ends for both directions, and what was to be written is lost. Without
     /// that, whoever waits to read until something is written would wait for ever.
     fn broken(&mut self, error: io::Error) -> io::Error {
@@ -106,17 +142,14 @@ impl<S> State<S> {
 /// The connection's side: watches the stream and can close it.
 pub(crate) struct Gate<S> {
     state: Rc<RefCell<State<S>>>,
-    blocks: Rc<Notify>,
-    parts: Rc<Notify>,
-    overflow: Rc<Notify>,
+    /// Told when something begins by which the stream may fail.
+    changes: Rc<Notify>,
 }
 
 /// The RPC system's side.
 struct Stream<S> {
     state: Rc<RefCell<State<S>>>,
-    blocks: Rc<Notify>,
-    parts: Rc<Notify>,
-    overflow: Rc<Notify>,
+    changes: Rc<Notify>,
     stats: Arc<Stats>,
 }
 
@@ -124,9 +157,7 @@ impl<S> Clone for Stream<S> {
     fn clone(&self) -> Self {
         Stream {
             state: self.state.clone(),
-            blocks: self.blocks.clone(),
-            parts: self.parts.clone(),
-            overflow: self.overflow.clone(),
+            changes: self.changes.clone(),
             stats: self.stats.clone(),
         }
     }
@@ -157,15 +188,9 @@ fn gate<S>(
         writer: None,
     };
     let state = Rc::new(RefCell::new(state));
-    let [blocks, parts, overflow] = std::array::from_fn(|_| Rc::new(Notify::new()));
-    let stream = Stream {
-        state: state.clone(),
-        blocks: blocks.clone(),
-        parts: parts.clone(),
-        overflow: overflow.clone(),
-        stats,
-    };
-    (Gate { state, blocks, parts, overflow }, stream)
+    let changes = Rc::new(Notify::new());
+    let stream = Stream { state: state.clone(), changes: changes.clone(), stats };
+    (Gate { state, changes }, stream)
 }
 
 impl<S: AsyncWrite + Unpin> Gate<S> {
@@ -204,58 +229,33 @@ impl<S> Gate<S> {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Resolves when more bytes than may had to wait to be written.
-    pub(crate) async fn overflows(&self) {
-        while !self.state.borrow().overflowed {
-            self.overflow.notified().await;
-        }
-    }
-
-    /// Resolves when one write has waited for longer than `limit`.
-    pub(crate) fn stalled(&self, limit: Duration) -> impl Future<Output = ()> {
-        self.lasts(|state| state.blocked, &self.blocks, limit)
-    }
-
-    /// Resolves when the rest of a message has been waited for for longer than `limit`.
-    pub(crate) fn trickles(&self, limit: Duration) -> impl Future<Output = ()> {
-        self.lasts(|state| state.partial, &self.parts, limit)
-    }
-
-    /// Resolves when something has lasted for longer than `limit`, of which `begins` tells that it does.
-    async fn lasts(
-        &self,
-        since: impl Fn(&State<S>) -> Option<Instant>,
-        begins: &Notify,
-        limit: Duration,
-    ) {
+    /// Resolves when the stream fails the client's side of it: why.
+    pub(crate) async fn fails(&self, limits: Limits) -> Failing {
         loop {
-            let since = since(&self.state.borrow());
-            match since {
-                None => begins.notified().await,
-                Some(since) if since.elapsed() >= limit => return,
-                Some(since) => sleep_from(since, limit).await,
+            let due = self.state.borrow().failing(&limits);
+            let Some((since, limit, why)) = due else {
+                self.changes.notified().await;
+                continue;
+            };
+            if since.elapsed() >= limit {
+                return why;
             }
-        }
-    }
-
-    /// Resolves when nothing has come for longer than `limit`, if there is one.
-    pub(crate) async fn idle(&self, limit: Option<Duration>) {
-        let Some(limit) = limit else { return std::future::pending().await };
-        loop {
-            let heard = self.state.borrow().heard;
-            if heard.elapsed() >= limit {
-                return;
-            }
-            sleep_from(heard, limit).await;
+            // The timer is in a box: a connection that waits for nothing has none.
+            Box::pin(async {
+                tokio::select! {
+                    () = sleep_from(since, limit) => {}
+                    () = self.changes.notified() => {}
+                }
+            })
+            .await;
         }
     }
 }
 
-/// Sleeps until `time` has passed since a moment, which may be for ever. The timer is in a box: a connection
-/// that waits for nothing has none.
+/// Sleeps until `time` has passed since a moment, which may be for ever.
 async fn sleep_from(since: Instant, time: Duration) {
     match since.checked_add(time) {
-        Some(until) => Box::pin(tokio::time::sleep_until(until)).await,
+        Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
     }
 }
@@ -314,7 +314,7 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 state.turn = 0;
                 if state.partial.is_none() && state.input.is_partial() {
                     state.partial = Some(Instant::now());
-                    self.parts.notify_one();
+                    self.changes.notify_one();
                 }
             }
             let (count, whole) = ready!(read)?;
@@ -355,7 +355,7 @@ impl<S> Stream<S> {
             state.muted = true;
             state.output = Vec::new();
             state.written = 0;
-            self.overflow.notify_one();
+            self.changes.notify_one();
             return;
         }
         // One that waits for the socket is woken by that.
@@ -409,7 +409,7 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
                     state.writer = Some(cx.waker().clone());
                     if state.blocked.is_none() {
                         state.blocked = Some(Instant::now());
-                        self.blocks.notify_one();
+                        self.changes.notify_one();
                     }
                     return Poll::Pending;
                 }
