@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
-use capnp::Error;
 use capnp::private::capability::ClientHook;
+use capnp::{Error, ErrorKind};
 use futures::FutureExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -210,6 +210,18 @@ impl<P: Peer> Kept<P> {
     }
 }
 
+/// The error of a call that `error` ended: if not the host said that, but how its connection has ended, it is
+/// that the host has gone.
+fn of_host(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Disconnected if !error.extra.starts_with(REMOTE) => host_is_gone(),
+        _ => error,
+    }
+}
+
+/// What the RPC system puts before an error that came over a connection.
+const REMOTE: &str = "remote exception: ";
+
 /// Makes `call` on `hook`, and has its answer sent when it comes.
 fn make<P: Peer>(peer: &Rc<P>, hook: &dyn ClientHook, call: Call<P::Own>) {
     let Call { token, method: (interface, method), question, mut reply, .. } = call;
@@ -224,7 +236,7 @@ fn make<P: Peer>(peer: &Rc<P>, hook: &dyn ClientHook, call: Call<P::Own>) {
     let peer = peer.clone();
     spawn_local(async move {
         let answer = async {
-            let response = answered.await?;
+            let response = answered.await.map_err(of_host)?;
             Parcel::pack(&peer, response.get()?)
         };
         let answer = tokio::select! {
