@@ -229,7 +229,8 @@ fn what_cannot_be_started_is_told_and_leaves_nothing() {
     let server = Server::with(&["--allow-exec", "/bin/"]);
     for (arguments, words) in [
         (&["no-such-program"][..], "cannot start 'no-such-program': there is no such program"),
-        (&["/no/such/program"], "there is no such file"),
+        (&["/bin/no-such-program"], "there is no such file"),
+        (&["/no/such/program"], "this server does not start /no/such/program (allow-exec)"),
         (&["/bin/"], "it is a folder"),
         (&["/etc/passwd"], "this server does not start /etc/passwd (allow-exec)"),
         (&["./here"], "neither an absolute path nor a name without '/'"),
