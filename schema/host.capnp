@@ -47,7 +47,7 @@ struct HostInfo {
   # Bytes of the values in cells, and of those that were replaced and not yet reclaimed.
 
   processes @11 :UInt32;
-  # Processes that it has started and that have not ended.
+  # Processes that it has started and that have not ended, or whose output has not been read.
 }
 
 struct ClientInfo {

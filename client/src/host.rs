@@ -30,7 +30,7 @@ pub struct HostInfo {
     pub calls: u64,
     /// Bytes of the values in cells, and of those that were replaced and not yet reclaimed.
     pub stored_bytes: u64,
-    /// Processes that it has started and that have not ended.
+    /// Processes that it has started and that have not ended, or whose output has not been read.
     pub processes: u32,
 }
 

@@ -80,7 +80,8 @@ pub struct Config {
     pub max_connection_channels: usize,
     /// The most values that the buffer of a channel may hold.
     pub max_channel_capacity: usize,
-    /// The most processes at a time that it has started.
+    /// The most processes at a time that it has started: those that have not ended, or whose output has not been
+    /// read.
     pub max_processes: usize,
     /// The most capabilities inside one value.
     pub max_value_capabilities: usize,

@@ -226,7 +226,7 @@ impl Collector for Scrape {
             ("channels", "Channels", shared.channels.count() as u64),
             (
                 "processes",
-                "Processes that it has started and that have not ended",
+                "Processes that it has started and that have not ended, or whose output has not been read",
                 shared.processes.load(Ordering::Relaxed) as u64,
             ),
             ("resident_bytes", "Resident memory of the process", system::resident_bytes()),

@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.
     stored: Arc<AtomicUsize>,
     pub(crate) channels: Channels,
-    /// The processes that it has started and that have not ended.
+    /// The processes that it has started and that have not ended, or whose output has not been read.
     pub(crate) processes: Arc<AtomicUsize>,
     pub(crate) reaper: Reaper,
     pub(crate) clients: Clients,
@@ -229,19 +229,16 @@ pub(crate) struct Permit {
 impl Permit {
     /// Takes a place, if one is free.
     pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let limit = shared.config().max_connections;
-        // Relaxed, here and below: the counts alone are decided by; they publish nothing.
-        let open = shared.connections.fetch_add(1, Ordering::Relaxed);
+        // Relaxed: as in `take_at`.
         let shares = shared.shares.iter().map(|share| share.load(Ordering::Relaxed));
         let (worker, _) = shares.enumerate().min_by_key(|&(_, share)| share).unwrap_or_default();
-        shared.shares[worker].fetch_add(1, Ordering::Relaxed);
-        let permit = Permit { shared: shared.clone(), worker };
-        (open < limit).then_some(permit)
+        Permit::take_at(shared, worker)
     }
 
     /// Takes a place at the worker of that number, if one is free.
     pub(crate) fn take_at(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
         let limit = shared.config().max_connections;
+        // Relaxed, here and below: the counts alone are decided by; they publish nothing.
         let open = shared.connections.fetch_add(1, Ordering::Relaxed);
         shared.shares[worker].fetch_add(1, Ordering::Relaxed);
         let permit = Permit { shared: shared.clone(), worker };
@@ -256,7 +253,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Relaxed: as in `take`.
+        // Relaxed: as in `take_at`.
         self.shared.shares[self.worker].fetch_sub(1, Ordering::Relaxed);
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }

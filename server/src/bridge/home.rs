@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind};
 use futures::FutureExt;
+use killick_client::internal::is_remote;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -214,13 +215,10 @@ impl<P: Peer> Kept<P> {
 /// that the host has gone.
 fn of_host(error: Error) -> Error {
     match error.kind {
-        ErrorKind::Disconnected if !error.extra.starts_with(REMOTE) => host_is_gone(),
+        ErrorKind::Disconnected if !is_remote(&error) => host_is_gone(),
         _ => error,
     }
 }
-
-/// What the RPC system puts before an error that came over a connection.
-const REMOTE: &str = "remote exception: ";
 
 /// Makes `call` on `hook`, and has its answer sent when it comes.
 fn make<P: Peer>(peer: &Rc<P>, hook: &dyn ClientHook, call: Call<P::Own>) {

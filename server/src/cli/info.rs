@@ -39,7 +39,7 @@ pub(super) struct HostInfo {
     /// Calls of all clients since the server started.
     pub(super) calls: u64,
     pub(super) stored_bytes: u64,
-    /// Processes that it has started and that have not ended.
+    /// Processes that it has started and that have not ended, or whose output has not been read.
     pub(super) processes: u32,
 }
 

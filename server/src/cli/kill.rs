@@ -16,7 +16,7 @@ process group gets that, and nothing is waited for. An error if it has ended alr
 
 Examples:
   killick kill workers/42
-  killick kill --signal TERM workers/42 && killick wait workers/42
+  killick kill --signal TERM workers/42
   killick kill --signal HUP workers/42";
 
 /// End the process at a path, or send it a signal.

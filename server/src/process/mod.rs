@@ -1,10 +1,10 @@
 //! Processes of the operating system, started for clients, each with a connection of its own.
 //!
 //! ```text
-//!  exec ── Permission: may this program be started? ── Reaper's thread ── the launcher, in a process of its own
-//!            (allowed)                                   (reaper)          (launcher): hardens itself, and
-//!                                                          │                becomes the program
-//!  Process ◀── told of the end ────────────────────────────┘
+//!  exec ── may this program be started? ── the thread that starts all ── the launcher, in a process of its own:
+//! (start)          (allowed)                       (reaper)               hardens itself, and becomes the program
+//!                                                     │                  (launcher)
+//!  Process ◀── told of the end ───────────────────────┘
 //!     ▲  └── its streams (stream), its children, what dies with it
 //!     └── Hand: what a client holds, and a value keeps
 //! ```
@@ -285,7 +285,7 @@ impl Hand {
         self.granted.as_ref()
     }
 
-    /// The connection-like end with which values go that hold it, if they do.
+    /// What values that hold it die with, if they do.
     pub(crate) fn owner(&self) -> Option<&Origin> {
         (!self.reference.0.keep).then(|| self.reference.0.origin())
     }
