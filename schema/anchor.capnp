@@ -115,6 +115,22 @@ interface Anchor {
     emptied @8 :List(Text);
     # Those that stayed and whose cell no longer holds one.
 
+    departures @9 :List(Departure);
+    # Of the cluster's anchor: how each of `removed` went, in the same order. A host that was restarted is
+    # in `removed` and in `added`: nothing of what it had is there any more.
+
+    enum Departure {
+      unknown @0;
+
+      left @1;
+      # It said that it goes.
+
+      failed @2;
+      # It has not been heard for long.
+
+      restarted @3;
+    }
+
     struct Entry {
       name @0 :Text;
       filled @1 :Bool;

@@ -11,6 +11,10 @@ interface Host extends(Anchor) {
 
   clients @2 () -> (clients :List(ClientInfo));
   # The connections open at this moment, the oldest first, this one included.
+
+  hosts @3 () -> (hosts :List(Member));
+  # The hosts of the cluster as this one knows them, by id: this one, those that are up, and for some time
+  # those that are not any more. Without a cluster, this one alone.
 }
 
 struct HostInfo {
@@ -48,6 +52,69 @@ struct HostInfo {
 
   processes @11 :UInt32;
   # Processes that it has started and that have not ended, or whose output has not been read.
+
+  generation @12 :UInt64;
+  # When it was started, in milliseconds since 1970: what was kept of it before is gone.
+
+  cluster @13 :Text;
+  # The name of its cluster; none if it is alone.
+
+  fullId @14 :Text;
+  # The first 32 hex digits of its key's fingerprint, of which `id` is the first half.
+}
+
+struct Member {
+  # One host of a cluster.
+
+  id @0 :UInt64;
+  # Shown as 16 hex digits: the first component of an absolute path.
+
+  fullId @1 :Text;
+  # The first 32 hex digits of its key's fingerprint.
+
+  generation @2 :UInt64;
+  # When it was started, in milliseconds since 1970.
+
+  state @3 :State;
+
+  sinceMillis @4 :UInt64;
+  # How long it has been in that state, as this host has seen it.
+
+  hostname @5 :Text;
+  version @6 :Text;
+  # Of the program that serves, as in "0.1.0". As the other texts, empty while it is not known yet.
+
+  addresses @7 :List(Text);
+  # Where clients reach it, as in "tls:db.example.org:7200".
+
+  cluster @8 :Text;
+  # Where other hosts reach it: an address and a port.
+
+  tags @9 :List(Tag);
+
+  connected @10 :Bool;
+  # Whether this host has a connection to it for calls.
+
+  self @11 :Bool;
+  # Whether it is this host.
+
+  enum State {
+    up @0;
+
+    suspect @1;
+    # It is up, and has not answered.
+
+    left @2;
+    # It said that it goes.
+
+    failed @3;
+    # It has not been heard for long.
+  }
+
+  struct Tag {
+    key @0 :Text;
+    value @1 :Text;
+  }
 }
 
 struct ClientInfo {

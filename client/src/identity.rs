@@ -53,6 +53,11 @@ impl Fingerprint {
         Fingerprint(bytes)
     }
 
+    /// Its bytes, those that its digits write.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Its first 16 digits: enough to tell apart the keys of people who mean well, in a log.
     pub fn short(&self) -> String {
         self.to_string()[..16].to_owned()

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `anchor.capnp` | [`Anchor`](api::anchor_capnp::anchor), its loader and its storer, watches, rights |
 //! | `channel.capnp` | [`Chan`](api::channel_capnp::chan) and its ends |
+//! | `cluster.capnp` | [`Peer`](api::cluster_capnp::peer): what one host has of another |
 //! | `host.capnp` | [`Host`](api::host_capnp::host): a connection's bootstrap capability |
 //! | `process.capnp` | [`Process`](api::process_capnp::process): what a host has started |
 //!
@@ -43,6 +44,10 @@ pub mod api {
     #[rustfmt::skip]
     #[allow(missing_docs, unreachable_pub, clippy::all)]
     pub mod channel_capnp;
+
+    #[rustfmt::skip]
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod cluster_capnp;
 
     #[rustfmt::skip]
     #[allow(missing_docs, unreachable_pub, clippy::all)]

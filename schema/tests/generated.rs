@@ -3,8 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const MODULES: [&str; 4] =
-    ["anchor_capnp.rs", "channel_capnp.rs", "host_capnp.rs", "process_capnp.rs"];
+const MODULES: [&str; 5] = [
+    "anchor_capnp.rs",
+    "channel_capnp.rs",
+    "cluster_capnp.rs",
+    "host_capnp.rs",
+    "process_capnp.rs",
+];
 
 /// Runs `capnpc` over the schema files; the modules land in `output`.
 fn generate(output: &Path) {
@@ -14,6 +19,7 @@ fn generate(output: &Path) {
         .default_parent_module(vec!["api".into()])
         .file(package.join("anchor.capnp"))
         .file(package.join("channel.capnp"))
+        .file(package.join("cluster.capnp"))
         .file(package.join("host.capnp"))
         .file(package.join("process.capnp"))
         .output_path(output)

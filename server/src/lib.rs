@@ -42,6 +42,8 @@ mod bridge;
 mod cap;
 mod channel;
 mod channels;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod config;
 mod connection;
 mod end;
