@@ -53,6 +53,11 @@ impl Fingerprint {
         Fingerprint(bytes)
     }
 
+    /// That of these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Fingerprint(bytes)
+    }
+
     /// Its bytes, those that its digits write.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -7,6 +7,7 @@ use killick::Grant;
 
 use crate::bridge;
 use crate::end::End;
+use crate::hosts::{Far, HostId};
 use crate::place::Place;
 use crate::process::{Hand, Which};
 use crate::session::Session;
@@ -23,6 +24,10 @@ pub(crate) enum Own {
     Host,
     /// The cluster's anchor, whose children are the hosts: this one's anchor.
     Cluster(Place),
+    /// The anchor of another host.
+    Far(Far),
+    /// What another host has of this one.
+    Peer(HostId),
     /// An anchor.
     Anchor(Place),
     /// The right to read a node's cell.
@@ -45,7 +50,8 @@ impl Own {
     /// The most nodes, the root apart, that are kept alive by holding it.
     pub(crate) fn nodes(&self) -> usize {
         match self {
-            Own::Host | Own::Grant(_) | Own::Channel(_) | Own::Process(_) | Own::Stream(..) => 0,
+            Own::Host | Own::Far(_) | Own::Peer(_) => 0,
+            Own::Grant(_) | Own::Channel(_) | Own::Process(_) | Own::Stream(..) => 0,
             Own::Cluster(place) | Own::Anchor(place) | Own::Loader(place) | Own::Storer(place) => {
                 place.nodes()
             }
@@ -60,6 +66,8 @@ pub(crate) type Cap = bridge::Cap<Own>;
 pub(crate) type Origin = bridge::Origin<Own>;
 /// A message with its capabilities as they are kept in a value.
 pub(crate) type Parcel = bridge::Parcel<Own>;
+/// A claim to what a client, or another host, hosts.
+pub(crate) type Token = bridge::Token<Own>;
 /// A claim that does not count to what a client hosts.
 pub(crate) type WeakToken = bridge::WeakToken<Own>;
 /// What the clients of one worker host.
@@ -70,6 +78,8 @@ impl fmt::Debug for Own {
         match self {
             Own::Host => f.write_str("Host"),
             Own::Cluster(_) => f.write_str("Cluster"),
+            Own::Far(far) => write!(f, "Far({far:?})"),
+            Own::Peer(host) => write!(f, "Peer({host})"),
             Own::Anchor(place) => write!(f, "Anchor({place:?})"),
             Own::Loader(place) => write!(f, "Loader({place:?})"),
             Own::Storer(place) => write!(f, "Storer({place:?})"),

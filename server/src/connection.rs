@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::access::{Admitted, Child, Who};
+use crate::access::{Admitted, Who};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
@@ -61,6 +61,9 @@ fn bootstrap(session: &Rc<Session>, client: &Admitted) -> Result<Client, Error> 
         session.belongs_to(&child.process);
         return session.client(&Cap::Own(child.anchor.clone()));
     }
+    if let Who::Host(host) = client.who {
+        return session.client(&Cap::Own(Own::Peer(host)));
+    }
     let (shared, grant) = (session.shared(), &client.grant);
     let given = match client.who {
         Who::Key(key) => shared.granted.give(&shared.tree, key, grant),
@@ -89,7 +92,7 @@ pub(crate) async fn run<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let peer = &client.peer;
-    let session = Session::open(worker, peer);
+    let session = Session::open(worker, peer, client.who);
     debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
     let end = match bootstrap(&session, client) {
         Ok(root) => {
@@ -116,6 +119,9 @@ pub(crate) async fn run<S>(
         }
     };
     Box::pin(session.close()).await;
+    if let Who::Host(host) = client.who {
+        session.shared().hosts.router.gone(host, session.id());
+    }
     let (connection, stats) = (session.id(), session.stats());
     let (calls, age) = (stats.calls.get(), stats.opened.elapsed());
     if let Some(limit) = end.limit() {
@@ -227,7 +233,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 type Begun<S> = (net::Gate<S>, Rc<net::Calls>, JoinHandle<Result<(), Error>>, Disconnector<Side>);
 
 /// Begins the RPC system of one connection: what watches over it, and what ends it.
-fn begin<S>(stream: S, root: Client, child: Option<&Child>, session: &Rc<Session>) -> Begun<S>
+fn begin<S>(stream: S, root: Client, client: &Admitted, session: &Rc<Session>) -> Begun<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -240,10 +246,16 @@ where
     let bounds = (words, max_output(session.config()));
     let (gate, network) =
         net::Network::new(stream, bounds, calls.clone(), stats, move || ending.ends());
-    let network = if child.is_some() { network.asking() } else { network };
+    let asking = matches!(client.who, Who::Child | Who::Host(_));
+    let network = if asking { network.asking() } else { network };
     let mut rpc = RpcSystem::new(Box::new(network), Some(root));
-    if let Some(child) = child {
+    if let Some(child) = &client.child {
         process::ask(&child.process, rpc.bootstrap(Side::Client), session);
+    }
+    if let Who::Host(host) = client.who {
+        let peer: Client = rpc.bootstrap(Side::Client);
+        let peer = session.worker().home().keep_as_is(session, session.origin(), peer.hook);
+        session.shared().hosts.router.connected(host, peer);
     }
     let disconnector = rpc.get_disconnector();
     (gate, calls, tokio::task::spawn_local(rpc), disconnector)
@@ -260,7 +272,7 @@ async fn drive<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (gate, calls, mut rpc, disconnector) = begin(stream, root, client.child.as_ref(), session);
+    let (gate, calls, mut rpc, disconnector) = begin(stream, root, client, session);
     let config = session.config();
     if *stop.borrow() {
         // What has not begun could not be told that it ends.

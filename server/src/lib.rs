@@ -18,6 +18,7 @@
 //!  owners      the values that die with a connection
 //!  bridge      capabilities that clients host: kept by their worker, called from any other through a
 //!              proxy of ours; knows nothing of anchors, which `cap` tells it of
+//!  hosts       who else is in the cluster, and the one connection to each: `router`; `far`: its anchor
 //!  stats       what is counted of connections and calls; `metrics` tells it by HTTP; `refusals`: of those
 //!              that are not served
 //!  net         the stream below the messages: back-pressure, time limits, closing
@@ -49,6 +50,7 @@ mod connection;
 mod end;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
+mod hosts;
 mod hub;
 mod listen;
 mod metrics;

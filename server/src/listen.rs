@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use tracing::warn;
 
 use crate::access::{Credentials, Place, Who, socket_mode};
 use crate::config::Config;
+use crate::hosts::HostId;
 use crate::net;
 use crate::refusals::Refusal;
 use crate::shared::{Permit, Shared};
@@ -131,10 +133,17 @@ pub(crate) struct Incoming {
     pub(crate) place: Option<Place>,
 }
 
+/// A stream to another host.
+pub(crate) trait HostStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> HostStream for S {}
+
 /// A socket in the form that passes from one runtime to another.
 pub(crate) enum Socket {
     Unix(StdUnixStream, Who),
     Tcp(std::net::TcpStream),
+    /// That of another host.
+    Host(Box<dyn HostStream>, HostId),
     /// Before the handshake, and where it comes from.
     Tls(std::net::TcpStream, IpAddr),
 }
@@ -405,7 +414,7 @@ fn take_in(
             }
             place => place,
         },
-        Socket::Unix(..) | Socket::Tcp(_) => None,
+        Socket::Unix(..) | Socket::Tcp(_) | Socket::Host(..) => None,
     };
     // An error means that the server stops.
     drop(workers[permit.worker()].send(Incoming { socket, peer, permit, place }));
@@ -428,6 +437,6 @@ fn refuse(
     let _ = match socket {
         Socket::Unix(mut socket, _) => socket.write_all(&message),
         Socket::Tcp(mut socket) => socket.write_all(&message),
-        Socket::Tls(..) => Ok(()),
+        Socket::Tls(..) | Socket::Host(..) => Ok(()),
     };
 }

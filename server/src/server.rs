@@ -225,7 +225,7 @@ impl Server {
 
     /// The number of this host, which its absolute paths begin with as 16 hex digits.
     pub fn host_id(&self) -> u64 {
-        self.shared.host_id
+        self.shared.hosts.view().me.short()
     }
 
     /// Has the server go by `config`: its own bounds for connections from now on, the bounds of what all

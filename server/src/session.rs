@@ -21,21 +21,23 @@ use std::time::Instant;
 
 use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
-use capnp::{Error, ErrorKind};
+use capnp::{Error, ErrorKind, any_pointer};
 use killick::ChildrenChange;
 use tokio::sync::{Notify, Semaphore};
 use tracing::error;
 
+use crate::access::Who;
 use crate::bridge::{Bound, Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::channels;
 use crate::config::Config;
 use crate::end::End;
+use crate::hosts::Fars;
 use crate::net;
 use crate::owners::Cells;
 use crate::place::Place;
 use crate::process::{Lifetime, Process};
-use crate::service::Object;
+use crate::service::{self, Object};
 use crate::shared::Shared;
 use crate::stats::{Limit, OUTCOMES, Stats};
 use crate::watching::Seat;
@@ -53,6 +55,8 @@ pub(crate) struct Session {
     objects: RefCell<HashMap<Cap, Weak<Object>>>,
     /// The same, by address: how they are recognised when they come back.
     addresses: RefCell<HashMap<usize, Weak<Object>>>,
+    /// What other hosts have given for the client.
+    fars: Fars,
     /// How many nodes they may keep alive.
     nodes: Cell<usize>,
     /// What the client hosts and somebody has a claim to, by the address of the import.
@@ -125,14 +129,17 @@ const ENTRY_BYTES: usize = 32;
 
 impl Session {
     /// A connection of `worker` to `peer`, with nothing held yet.
-    pub(crate) fn open(worker: &Rc<Worker>, peer: &str) -> Rc<Self> {
+    pub(crate) fn open(worker: &Rc<Worker>, peer: &str, who: Who) -> Rc<Self> {
         let (shared, id) = (worker.shared(), worker.shared().next_connection());
+        let host = matches!(who, Who::Host(_));
+        let config = shared.config();
         let session = Rc::new(Session {
-            origin: worker.home().origin(id),
-            config: shared.config(),
-            stats: shared.clients.open(id, peer.to_owned(), worker.number()),
+            origin: worker.home().origin(id, host),
+            config: if host { Arc::new(config.for_hosts()) } else { config },
+            stats: shared.clients.open(id, (peer.to_owned(), who), worker.number()),
             worker: worker.clone(),
             objects: RefCell::default(),
+            fars: Fars::default(),
             nodes: Cell::new(0),
             addresses: RefCell::default(),
             hosted: RefCell::default(),
@@ -168,6 +175,11 @@ impl Session {
     /// The cells whose value dies with this connection.
     pub(crate) fn cells(&self) -> &Cells {
         &self.cells
+    }
+
+    /// What other hosts have given for the client.
+    pub(crate) fn fars(&self) -> &Fars {
+        &self.fars
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -537,6 +549,14 @@ impl Peer for Session {
     }
 
     fn export(self: &Rc<Self>, cap: &Cap) -> Result<Box<dyn ClientHook>, Error> {
+        if let Cap::Foreign(token) = cap
+            && self.origin.is_eager()
+            && token.origin().id() == self.id()
+            && let Some(own) = self.worker.home().known(token.id())
+        {
+            // It comes home as what it is there.
+            return Ok(own);
+        }
         self.client(cap).map(FromClientHook::into_client_hook)
     }
 
@@ -577,6 +597,19 @@ impl Peer for Session {
             hosted.remove(&address);
             self.stats.hosted.set(hosted.len() as u64);
         }
+        self.count_slots();
+    }
+
+    fn answers_with(&self, method: (u64, u16)) -> &'static [u16] {
+        service::answers_with(method)
+    }
+
+    fn lay_out(&self, hooks: Vec<(u16, Box<dyn ClientHook>)>, answer: any_pointer::Builder<'_>) {
+        service::lay_out(hooks, answer);
+    }
+
+    fn fulfil(self: &Rc<Self>, id: u64, hook: Box<dyn ClientHook>) {
+        self.worker.home().fulfil(id, self, hook);
         self.count_slots();
     }
 

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use capnp::Error;
@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::access::{Granted, Places};
 use crate::channels::{ChannelRoom, Channels, Own};
 use crate::config::Config;
+use crate::hosts::{Host, HostId, Hosts, State};
 use crate::process::Reaper;
 use crate::refusals::Refusals;
 use crate::stats::{Calls, Clients, Hits, Limit, Queues};
@@ -27,9 +28,9 @@ pub(crate) struct Shared {
     /// That there is another configuration.
     changed: watch::Sender<()>,
     pub(crate) tree: Tree<Stored>,
-    pub(crate) host_id: u64,
+    /// The hosts of the cluster, this one among them.
+    pub(crate) hosts: Hosts,
     pub(crate) started: Instant,
-    pub(crate) hostname: String,
     connections: AtomicUsize,
     /// TLS handshakes under way.
     pub(crate) handshakes: Places,
@@ -83,9 +84,8 @@ impl Shared {
         let (notes, noted) = (0..workers).map(|_| unbounded_channel()).unzip();
         let shared = Shared {
             tree: Tree::new(config.limits),
-            host_id: random_id(),
+            hosts: Hosts::alone(this_host(&config)),
             started: Instant::now(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             connections: AtomicUsize::new(0),
             handshakes: Places::default(),
             granted: Granted::default(),
@@ -214,10 +214,30 @@ impl Shared {
     }
 }
 
-/// A number that no other start of a server has.
-fn random_id() -> u64 {
+/// What this host knows of itself as it starts.
+fn this_host(config: &Config) -> Host {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Host {
+        id: random_id(),
+        generation: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        state: State::Up,
+        since: Instant::now(),
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        addresses: config.listen.iter().map(ToString::to_string).collect(),
+        at: String::new(),
+        tags: Vec::new(),
+    }
+}
+
+/// An id that no other start of a server has.
+fn random_id() -> HostId {
     // The keys of a `RandomState` come from the system's source of randomness.
-    RandomState::new().hash_one(Instant::now())
+    let half = || RandomState::new().hash_one(Instant::now()).to_be_bytes();
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&half());
+    id[8..].copy_from_slice(&half());
+    HostId::from_bytes(id)
 }
 
 /// A place among the connections that a server takes at a time, with the worker that had the fewest.

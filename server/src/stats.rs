@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::access::Who;
+
 /// A number that one thread changes and others read: no read-modify-write, so it costs that thread
 /// what a variable of its own does.
 #[derive(Debug, Default)]
@@ -35,6 +37,7 @@ impl Count {
 pub(crate) struct Stats {
     pub(crate) id: u64,
     pub(crate) peer: String,
+    pub(crate) who: Who,
     pub(crate) worker: usize,
     pub(crate) opened: Instant,
     pub(crate) calls: Count,
@@ -74,10 +77,11 @@ impl Clients {
     }
 
     /// Adds a connection.
-    pub(crate) fn open(&self, id: u64, peer: String, worker: usize) -> Arc<Stats> {
+    pub(crate) fn open(&self, id: u64, (peer, who): (String, Who), worker: usize) -> Arc<Stats> {
         let stats = Arc::new(Stats {
             id,
             peer,
+            who,
             worker,
             opened: Instant::now(),
             calls: Count::default(),
@@ -130,7 +134,7 @@ impl Clients {
 
 /// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
 /// and those to no method of ours.
-pub(crate) const METHODS: [&str; 44] = [
+pub(crate) const METHODS: [&str; 46] = [
     "ls",
     "walk",
     "cell",
@@ -150,6 +154,8 @@ pub(crate) const METHODS: [&str; 44] = [
     "root",
     "info",
     "clients",
+    "hosts",
+    "peer.anchor",
     "close",
     "send",
     "trySend",

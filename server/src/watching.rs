@@ -13,6 +13,7 @@
 //! A watch is the affair of the connection that made it. In a value, it is one of those things that the value
 //! dies with ([`owners`](crate::owners)), so that no cell keeps a watch of nobody's.
 
+use std::collections::BTreeMap;
 use std::future::{Future, pending, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::pin::{Pin, pin};
@@ -22,11 +23,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use capnp::Error;
+use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use killick::{Authority, ChildrenChange, Denied, Loaded, NarrowWatch};
-use tokio::sync::Mutex;
+use killick_schema::api::anchor_capnp::anchor::change::Departure;
+use tokio::sync::{Mutex, watch};
 
 use crate::cap::{Node, Origin};
+use crate::hosts::{self, Host, HostId, View};
 use crate::hub::Changes;
 use crate::place::Place;
 use crate::session::Session;
@@ -43,8 +47,8 @@ const NAME_BYTES: usize = 64;
 pub(crate) enum Subject {
     /// A node: its value, its children, or both.
     Node { place: Place, value: bool, children: bool },
-    /// The hosts, the children of the cluster's anchor: this one's anchor, and its name.
-    Hosts { root: Place, name: String },
+    /// The hosts, the children of the cluster's anchor, and this one's anchor.
+    Hosts { root: Place, hosts: watch::Receiver<Arc<View>> },
 }
 
 /// A watch.
@@ -70,7 +74,15 @@ pub(crate) struct Change {
     /// All that there is, and not what is different.
     pub(crate) whole: bool,
     pub(crate) value: Option<Loaded<Stored>>,
-    pub(crate) children: Option<ChildrenChange>,
+    pub(crate) children: Option<Siblings>,
+}
+
+/// How the children are different.
+#[derive(Default)]
+pub(crate) struct Siblings {
+    pub(crate) change: ChildrenChange,
+    /// Of the cluster's anchor: how each of those went that were removed, in the same order.
+    pub(crate) departures: Vec<Departure>,
 }
 
 impl Watching {
@@ -94,8 +106,8 @@ impl Watching {
                 let place = place.through(granted)?;
                 Subject::Node { place, value: *value, children: *children }
             }
-            Subject::Hosts { root, name } => {
-                Subject::Hosts { root: root.through(granted)?, name: name.clone() }
+            Subject::Hosts { root, hosts } => {
+                Subject::Hosts { root: root.through(granted)?, hosts: hosts.clone() }
             }
         };
         let told = Live::claimed(&subject)?;
@@ -232,15 +244,21 @@ enum Children {
     Hosts(Hosts),
 }
 
-/// The one host that there is, by its cell.
+/// The hosts.
 struct Hosts {
-    name: String,
+    /// What this one is called.
+    me: String,
+    /// Its cell, and what was told of it.
     root: Told<killick::Watch<Stored>>,
     filled: Option<bool>,
+    /// Those that were told, by their names, and when they were started.
+    told: BTreeMap<String, (HostId, u64)>,
+    /// The next view of them.
+    next: BoxFuture<'static, watch::Receiver<Arc<View>>>,
 }
 
 /// The two parts of a change, each if there is one.
-type Found = (Option<Loaded<Stored>>, Option<ChildrenChange>);
+type Found = (Option<Loaded<Stored>>, Option<Siblings>);
 
 impl Live {
     fn new(subject: &Subject) -> Result<Self, Denied> {
@@ -249,9 +267,13 @@ impl Live {
                 value.then(|| News::at(place)).transpose()?,
                 children.then(|| Told::children(place)).transpose()?.map(Children::Nodes),
             ),
-            Subject::Hosts { root, name } => {
-                let hosts = Hosts { name: name.clone(), root: Told::value(root)?, filled: None };
-                (None, Some(Children::Hosts(hosts)))
+            Subject::Hosts { root, hosts } => {
+                let mut hosts = hosts.clone();
+                hosts.mark_changed();
+                let me = hosts.borrow().this().name();
+                let next = Hosts::next(hosts);
+                let (root, told) = (Told::value(root)?, BTreeMap::new());
+                (None, Some(Children::Hosts(Hosts { me, root, filled: None, told, next })))
             }
         };
         Ok(Live { value, children, bytes: 0 })
@@ -308,8 +330,8 @@ impl Live {
     }
 
     /// How many watches this counts as, after `change` was told.
-    fn weigh(&mut self, change: Option<&ChildrenChange>) -> usize {
-        if let Some(change) = change {
+    fn weigh(&mut self, children: Option<&Siblings>) -> usize {
+        if let Some(Siblings { change, .. }) = children {
             let take = |name: &String| name.len() + NAME_BYTES;
             self.bytes += change.added.iter().map(|(name, _)| take(name)).sum::<usize>();
             self.bytes -= change.removed.iter().map(take).sum::<usize>();
@@ -376,31 +398,90 @@ impl News {
 }
 
 impl Children {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<ChildrenChange>, Denied>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Siblings>, Denied>> {
         match self {
-            Children::Nodes(watch) => watch.poll(context),
+            Children::Nodes(watch) => watch
+                .poll(context)
+                .map_ok(|change| change.map(|change| Siblings { change, departures: Vec::new() })),
             Children::Hosts(hosts) => hosts.poll(context),
         }
     }
 }
 
 impl Hosts {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<ChildrenChange>, Denied>> {
-        let name = || self.name.clone();
-        loop {
-            let Some(loaded) = ready!(self.root.poll(context))? else {
-                return Poll::Ready(Ok(None));
-            };
-            let filled = loaded.value.is_some();
-            let mut change = ChildrenChange::default();
-            match self.filled.replace(filled) {
-                None => change.added.push((name(), filled)),
-                Some(before) if before == filled => continue,
-                Some(true) => change.emptied.push(name()),
-                Some(false) => change.filled.push(name()),
+    fn next(
+        mut hosts: watch::Receiver<Arc<View>>,
+    ) -> BoxFuture<'static, watch::Receiver<Arc<View>>> {
+        Box::pin(async move {
+            if hosts.changed().await.is_err() {
+                // The server has ended, and with it who is told.
+                pending::<()>().await;
             }
-            return Poll::Ready(Ok(Some(change)));
+            hosts
+        })
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Siblings>, Denied>> {
+        loop {
+            match self.root.poll(context)? {
+                Poll::Ready(Some(loaded)) => {
+                    let filled = loaded.value.is_some();
+                    if self.filled.replace(filled).is_some_and(|before| before != filled)
+                        && let Some(news) = self.cell(filled)
+                    {
+                        return Poll::Ready(Ok(Some(news)));
+                    }
+                    continue;
+                }
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Pending => {}
+            }
+            let mut hosts = ready!(self.next.as_mut().poll(context));
+            let view = hosts.borrow_and_update().clone();
+            self.next = Hosts::next(hosts);
+            let anew = self.told.is_empty();
+            let news = self.differs(&view);
+            if anew || !news.change.is_empty() {
+                return Poll::Ready(Ok(Some(news)));
+            }
         }
+    }
+
+    /// That this host's cell has come to hold something, or nothing.
+    fn cell(&self, filled: bool) -> Option<Siblings> {
+        let mut news = Siblings::default();
+        self.told.contains_key(&self.me).then(|| {
+            let list = if filled { &mut news.change.filled } else { &mut news.change.emptied };
+            list.push(self.me.clone());
+            news
+        })
+    }
+
+    /// What is different in `view` from what was told.
+    fn differs(&mut self, view: &View) -> Siblings {
+        let there = |host: &Host| (host.name(), (host.id, host.generation));
+        let now: BTreeMap<_, _> = view.there().map(there).collect();
+        let mut news = Siblings::default();
+        for (name, (id, generation)) in &self.told {
+            if now.get(name) != Some(&(*id, *generation)) {
+                news.change.removed.push(name.clone());
+                let left = view.hosts.get(id).map(|host| host.state);
+                news.departures.push(match (now.contains_key(name), left) {
+                    (true, _) => Departure::Restarted,
+                    (false, Some(hosts::State::Left)) => Departure::Left,
+                    (false, Some(hosts::State::Failed)) => Departure::Failed,
+                    (false, _) => Departure::Unknown,
+                });
+            }
+        }
+        let filled = |id: HostId| id == view.me && self.filled == Some(true);
+        for (name, (id, generation)) in &now {
+            if self.told.get(name) != Some(&(*id, *generation)) {
+                news.change.added.push((name.clone(), filled(*id)));
+            }
+        }
+        self.told = now;
+        news
     }
 }
 

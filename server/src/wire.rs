@@ -9,10 +9,11 @@ use killick::{
     Authority, Charge, Denied, Kept, NarrowError, PathError, Resource, StoreError, WalkError,
 };
 
-use crate::bridge::{Peer, host_is_gone};
+use crate::bridge::Peer;
 use crate::cap::{Cap, Origin, Own, Parcel};
 use crate::channel::{AlreadyClosed, Ended, Keeps, Refusal};
 use crate::end::Hold;
+use crate::hosts::Far;
 use crate::place::Place;
 use crate::session::Session;
 use crate::shared::Room;
@@ -56,14 +57,12 @@ impl Stored {
 
     /// The error of storing it if one of its owners has ended, which is a process in it or somebody's connection.
     pub(crate) fn is_alive(&self) -> Result<(), Error> {
-        if self.owners.iter().all(Origin::is_open) {
-            return Ok(());
-        }
+        let Some(owner) = self.owners.iter().find(|owner| !owner.is_open()) else { return Ok(()) };
         let ended = self.parcel.caps().find_map(|cap| match cap {
             Cap::Own(Own::Process(hand) | Own::Stream(hand, _)) => hand.gone(),
             _ => None,
         });
-        Err(ended.unwrap_or_else(host_is_gone))
+        Err(ended.unwrap_or_else(|| owner.gone()))
     }
 
     /// The nodes that it keeps alive.
@@ -110,6 +109,16 @@ pub(crate) async fn take_value(
     owners.sort_unstable_by_key(Origin::id);
     owners.dedup_by_key(|owner| owner.id());
     Ok(Some(Stored { parcel, owners, room, paid: Mutex::default() }))
+}
+
+/// The parameters of a call of the server's own that has one path as its parameter.
+pub(crate) fn walk_params(session: &Rc<Session>, path: &[u8]) -> Result<Option<Parcel>, Error> {
+    let mut message = capnp::message::Builder::new_default();
+    let mut params =
+        message.init_root::<killick_schema::api::anchor_capnp::anchor::walk_params::Builder<'_>>();
+    let path = std::str::from_utf8(path).map_err(|error| Error::failed(error.to_string()))?;
+    params.set_path(path);
+    Parcel::pack(session, message.get_root_as_reader()?)
 }
 
 /// Puts a value that was found at `place` into `pointer`, for the client of `session`.
@@ -159,6 +168,10 @@ fn narrowed(
     Ok(match own {
         Own::Host => granted.narrow(&root()).map(Place::Narrow).map(Own::Anchor),
         Own::Cluster(place) => place.through(granted).map(Own::Cluster),
+        Own::Far(Far { host, place }) => {
+            place.through(granted).map(|place| Own::Far(Far { host: *host, place }))
+        }
+        Own::Peer(_) => Err(Denied::Revoked),
         Own::Anchor(place) => place.through(granted).map(Own::Anchor),
         Own::Loader(place) => place.through(granted).map(Own::Loader),
         Own::Storer(place) => place.through(granted).map(Own::Storer),
@@ -335,6 +348,15 @@ pub(crate) fn no_such_host(name: &[u8], host_id: u64) -> Error {
     Error::failed(format!(
         "no host '{name}': the hosts are '{host_id:016x}' and 'self', which are the same one; \
          a path on this host without naming it has no leading '/'"
+    ))
+}
+
+/// The error of a path from the cluster's anchor that names no host of several.
+pub(crate) fn no_such_host_of(name: &[u8], hosts: usize) -> Error {
+    let name = String::from_utf8_lossy(name);
+    Error::failed(format!(
+        "no host '{name}': none of the {hosts} that are known has an id that begins so, and 'self' is the \
+         contacted one; a path on that without naming it has no leading '/'"
     ))
 }
 

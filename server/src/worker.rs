@@ -360,6 +360,10 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
                 let stream = TcpStream::from_std(socket).map_err(told)?;
                 Box::pin(admit_and_run(stream, Who::Local, peer.clone(), worker, stop)).await
             }
+            Socket::Host(stream, host) => {
+                let who = Who::Host(host);
+                Box::pin(admit_and_run(stream, who, peer.clone(), worker, stop)).await
+            }
             Socket::Tls(socket, _) => {
                 let stream = TcpStream::from_std(socket).map_err(told)?;
                 let shaken = Box::pin(shake_hands(stream, place, worker, stop)).await?;

@@ -77,6 +77,11 @@ impl Grant {
         self.0.rights
     }
 
+    /// By what it was made, if not by somebody with all rights: it allows no more than that does.
+    pub fn above(&self) -> Option<&Authority> {
+        self.0.above.as_ref()
+    }
+
     /// How much it allows to have at a time.
     pub fn allowance(&self) -> &Allowance {
         &self.0.allowance

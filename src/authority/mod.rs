@@ -146,8 +146,16 @@ impl Authority {
         Revocable::new(self.clone(), thing)
     }
 
+    /// The grants that it is of, which all hold.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
     /// Whether one of the grants has been revoked.
-    fn is_revoked(&self) -> bool {
+    ///
+    /// # Progress
+    /// As [`Grant::is_revoked`], for each.
+    pub fn is_revoked(&self) -> bool {
         self.grants.iter().any(Grant::is_revoked)
     }
 

@@ -6,7 +6,8 @@
 //! | loopback TCP | nothing: whoever is on this machine | the host |
 //! | TLS | the key that it proves to have ([`tls`]) | what its line in [`authorized`] says: the host, an anchor, or some rights to it within limits ([`granted`]) |
 //!
-//! A process that the server has started ([`process`](crate::process)) gets what whoever asked for it chose,
+//! Another host of the cluster gets what it has to ask by, for clients of its own
+//! ([`service::peer`](crate::service)). A process that the server has started ([`process`](crate::process)) gets what whoever asked for it chose,
 //! over a connection that nobody else can have.
 //!
 //! The bootstrap capability is the authority: there is no other check behind it. Who gets the host reaches
@@ -37,6 +38,7 @@ pub(crate) use unix::{Credentials, socket_mode};
 
 use crate::cap::Own;
 use crate::config::Config;
+use crate::hosts::HostId;
 use crate::process::Process;
 use crate::shared::Shared;
 
@@ -51,6 +53,8 @@ pub(crate) enum Who {
     Key(Fingerprint),
     /// A process that the server has started, over the connection that it got.
     Child,
+    /// Another host of the cluster.
+    Host(HostId),
 }
 
 /// Why a client gets nothing.
@@ -63,7 +67,7 @@ impl fmt::Display for Refused {
             Who::Process(Credentials { user, group }) => {
                 write!(f, "neither user {user} nor group {group} is allowed")
             }
-            Who::Local | Who::Child => f.write_str("not allowed"),
+            Who::Local | Who::Child | Who::Host(_) => f.write_str("not allowed"),
             Who::Key(key) => write!(f, "no line for {key} in the authorized file"),
         }
     }
@@ -79,8 +83,8 @@ impl Who {
                     .allowed(rustix::process::geteuid().as_raw(), users, groups)
                     .then(Grant::host)
             }
-            // What a process gets is another's decision.
-            Who::Local | Who::Child => Some(Grant::host()),
+            // What a process, or another host, gets is decided elsewhere.
+            Who::Local | Who::Child | Who::Host(_) => Some(Grant::host()),
             Who::Key(key) => config.authorized.grant(key),
         };
         granted.ok_or(Refused(*self))

@@ -6,8 +6,9 @@ use capnp::capability::{Params, Promise, Results};
 use capnp::{Error, any_pointer};
 use tokio::sync::oneshot;
 
+use super::early::Early;
 use super::home::{Call, Message};
-use super::{MAX_HOPS, Parcel, Peer, Token, host_is_gone};
+use super::{MAX_HOPS, Parcel, Peer, Token};
 
 /// Makes a call of the client of `caller` on the capability that `token` claims: `method` by the
 /// numbers of its interface and of itself.
@@ -18,7 +19,7 @@ pub(crate) fn forward<P: Peer>(
     token: Token<P::Own>,
     method: (u64, u16),
     params: Params<any_pointer::Owned>,
-    mut results: Results<any_pointer::Owned>,
+    results: Results<any_pointer::Owned>,
 ) -> Promise<(), Error> {
     let question = match params.get().and_then(|params| Parcel::pack(caller, params)) {
         Ok(question) => question,
@@ -26,20 +27,35 @@ pub(crate) fn forward<P: Peer>(
     };
     // The caller's capabilities are the host's now, for as long as it keeps them.
     drop(params);
+    send(caller, token, method, question, results)
+}
+
+/// The same with parameters that are packed already.
+pub(crate) fn send<P: Peer>(
+    caller: &Rc<P>,
+    token: Token<P::Own>,
+    method: (u64, u16),
+    question: Option<Parcel<P::Own>>,
+    mut results: Results<any_pointer::Owned>,
+) -> Promise<(), Error> {
     let (caller, origin) = (caller.clone(), token.origin().clone());
+    let early = Early::expect(&caller, &origin, method, &mut results);
+    let promised = early.as_ref().map(Early::promised).unwrap_or_default();
     let (reply, answer) = oneshot::channel();
-    origin.post(Message::Call(Call { token, method, question, reply, hops: MAX_HOPS }));
+    let call = Call { token, method, question, reply, hops: MAX_HOPS, promised };
+    origin.post(Message::Call(call));
     Promise::from_future(async move {
-        match answer.await {
-            Ok(answer) => match answer? {
-                Some(answer) => answer.unpack(&caller, results.get()),
-                None => Ok(()),
-            },
+        let answer = match answer.await {
+            Ok(answer) => answer,
             // The home has dropped the call unanswered.
             Err(_) if origin.is_open() => {
                 Err(Error::failed("internal error of the server: a call was lost".into()))
             }
-            Err(_) => Err(host_is_gone()),
+            Err(_) => Err(origin.gone()),
+        };
+        match early {
+            Some(early) => early.resolve(&caller, answer),
+            None => answer?.map_or(Ok(()), |answer| answer.unpack(&caller, results.get())),
         }
     })
 }

@@ -1,10 +1,13 @@
 //! The host's side: what the clients of one thread host, and the calls to it that come in.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use capnp::capability::RemotePromise;
 use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind};
 use futures::FutureExt;
@@ -13,7 +16,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::{Bound, Cap, Origin, Parcel, Peer, Token, host_is_gone, settle};
+use super::early::{Promised, broken};
+use super::{Bound, Cap, Origin, Parcel, Peer, Token, resolved_so_far, settle};
 
 /// What a home is sent.
 pub(super) enum Message<O> {
@@ -34,6 +38,8 @@ pub(super) struct Call<O> {
     pub(super) reply: oneshot::Sender<Answer<O>>,
     /// How often it may still be handed on.
     pub(super) hops: usize,
+    /// What there is a claim to already of what the answer will hold: each with the number of its pointer.
+    pub(super) promised: Vec<Promised<O>>,
 }
 
 impl<O> Call<O> {
@@ -73,7 +79,7 @@ pub(crate) struct Home<P: Peer> {
     number: usize,
     post: UnboundedSender<Message<P::Own>>,
     kept: RefCell<HashMap<u64, Rc<Kept<P>>>>,
-    last: Cell<u64>,
+    last: Arc<AtomicU64>,
 }
 
 /// What was sent to a home and is not read yet.
@@ -83,13 +89,14 @@ impl<P: Peer> Home<P> {
     /// A home, the one of the thread numbered `number`, that keeps nothing yet.
     pub(crate) fn new(number: usize) -> (Self, Inbox<P::Own>) {
         let (post, inbox) = unbounded_channel();
-        let home = Home { number, post, kept: RefCell::default(), last: Cell::new(0) };
+        let home = Home { number, post, kept: RefCell::default(), last: Arc::default() };
         (home, Inbox(inbox))
     }
 
-    /// Connection `id` of this thread, as other threads know it.
-    pub(crate) fn origin(&self, id: u64) -> Origin<P::Own> {
-        Origin::new(id, self.number, self.post.clone())
+    /// Connection `id` of this thread, as other threads know it, and whether it is
+    /// [eager](Origin::is_eager).
+    pub(crate) fn origin(&self, id: u64, eager: bool) -> Origin<P::Own> {
+        Origin::new((id, eager), self.number, self.last.clone(), self.post.clone())
     }
 
     /// Keeps `hook`, hosted by the client of `peer`, whose connection is `origin`, until the last copy
@@ -100,17 +107,44 @@ impl<P: Peer> Home<P> {
         origin: &Origin<P::Own>,
         hook: Box<dyn ClientHook>,
     ) -> Token<P::Own> {
-        let id = self.last.get() + 1;
-        self.last.set(id);
-        let kept = Rc::new(Kept {
-            address: hook.get_ptr(),
-            hook,
-            peer: Rc::downgrade(peer),
-            settled: OnceCell::new(),
-            waiting: RefCell::default(),
-        });
+        let token = origin.promise();
+        self.insert(token.id(), Rc::downgrade(peer), hook, OnceCell::new());
+        token
+    }
+
+    /// [`keep`](Self::keep), but calls to a promise are made at once, as calls to that.
+    pub(crate) fn keep_as_is(
+        &self,
+        peer: &Rc<P>,
+        origin: &Origin<P::Own>,
+        hook: Box<dyn ClientHook>,
+    ) -> Token<P::Own> {
+        let token = origin.promise();
+        self.fulfil(token.id(), peer, hook);
+        token
+    }
+
+    /// Keeps `hook`, as it is, under a number that there is a claim to already.
+    pub(crate) fn fulfil(&self, id: u64, peer: &Rc<P>, hook: Box<dyn ClientHook>) {
+        let settled = OnceCell::from(hook.add_ref());
+        self.insert(id, Rc::downgrade(peer), hook, settled);
+    }
+
+    fn insert(
+        &self,
+        id: u64,
+        peer: Weak<P>,
+        hook: Box<dyn ClientHook>,
+        settled: OnceCell<Box<dyn ClientHook>>,
+    ) {
+        let (address, waiting) = (hook.get_ptr(), RefCell::default());
+        let kept = Rc::new(Kept { hook, address, peer, settled, waiting });
         self.kept.borrow_mut().insert(id, kept);
-        Token::new(id, origin.clone())
+    }
+
+    /// What is kept under `id`, as far as it is known what that is.
+    pub(crate) fn known(&self, id: u64) -> Option<Box<dyn ClientHook>> {
+        self.kept.borrow().get(&id).map(|kept| resolved_so_far(kept.hook.add_ref()))
     }
 
     /// How many capabilities are kept.
@@ -145,7 +179,10 @@ impl<P: Peer> Home<P> {
         let kept = self.kept.borrow().get(&call.token.id()).cloned();
         match kept {
             Some(kept) => kept.call(call),
-            None => call.fail(host_is_gone()),
+            None => {
+                let gone = call.token.origin().gone();
+                call.fail(gone);
+            }
         }
     }
 }
@@ -194,7 +231,10 @@ impl<P: Peer> Kept<P> {
 
     /// Makes `call` on `hook`.
     fn make(&self, hook: &dyn ClientHook, call: Call<P::Own>) {
-        let Some(peer) = self.peer.upgrade() else { return call.fail(host_is_gone()) };
+        let Some(peer) = self.peer.upgrade() else {
+            let gone = call.token.origin().gone();
+            return call.fail(gone);
+        };
         if call.reply.is_closed() {
             return;
         }
@@ -202,7 +242,8 @@ impl<P: Peer> Kept<P> {
         if peer.backlog() > limit {
             let name = peer.exceeds(Bound::Backlog);
             let error = "the client that hosts this capability leaves more than its limit of";
-            return call.fail(Error::overloaded(format!("{error} {limit} bytes unread{name}")));
+            let error = Error::overloaded(format!("{error} {limit} bytes unread{name}"));
+            return refuse(&peer, call, error);
         }
         // A panic that got through would end the thread.
         if catch_unwind(AssertUnwindSafe(|| make(&peer, hook, call))).is_err() {
@@ -213,28 +254,41 @@ impl<P: Peer> Kept<P> {
 
 /// The error of a call that `error` ended: if not the host said that, but how its connection has ended, it is
 /// that the host has gone.
-fn of_host(error: Error) -> Error {
+fn of_host(error: Error, gone: impl FnOnce() -> Error) -> Error {
     match error.kind {
-        ErrorKind::Disconnected if !is_remote(&error) => host_is_gone(),
+        ErrorKind::Disconnected if !is_remote(&error) => gone(),
         _ => error,
     }
 }
 
+/// Answers a call that is not made with `error`, and all that were made on its answer.
+fn refuse<P: Peer>(peer: &Rc<P>, call: Call<P::Own>, error: Error) {
+    for (token, _) in &call.promised {
+        peer.fulfil(token.id(), broken(error.clone()));
+    }
+    call.fail(error);
+}
+
 /// Makes `call` on `hook`, and has its answer sent when it comes.
 fn make<P: Peer>(peer: &Rc<P>, hook: &dyn ClientHook, call: Call<P::Own>) {
-    let Call { token, method: (interface, method), question, mut reply, .. } = call;
+    let (interface, method) = call.method;
     let mut request = hook.new_call(interface, method, None);
-    if let Some(question) = question
+    if let Some(question) = &call.question
         && let Err(error) = question.unpack(peer, request.get())
     {
-        let _ = reply.send(Err(error));
-        return;
+        return refuse(peer, call, error);
     }
-    let answered = request.send().promise;
+    let Call { token, mut reply, promised, .. } = call;
+    let RemotePromise { promise: answered, pipeline } = request.send();
+    for (token, pointer) in promised {
+        peer.fulfil(token.id(), pipeline.get_pointer_field(pointer).as_cap());
+    }
+    drop(pipeline);
     let peer = peer.clone();
     spawn_local(async move {
         let answer = async {
-            let response = answered.await.map_err(of_host)?;
+            let response =
+                answered.await.map_err(|error| of_host(error, || token.origin().gone()))?;
             Parcel::pack(&peer, response.get()?)
         };
         let answer = tokio::select! {

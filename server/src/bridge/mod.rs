@@ -35,7 +35,9 @@
 //!   [`MAX_HOPS`].
 //!
 //! A call that arrives over RPC on the answer of a forwarded one is held by the RPC system until that
-//! answer is there, and follows it from here, not from the host: it costs no round trip of the caller.
+//! answer is there, and follows it from here, not from the host: it costs no round trip of the caller. It
+//! is not held if what was called is [eager](Origin::is_eager), and known to answer with a capability in that
+//! place ([`Peer::answers_with`]): then it follows at once, and there is no round trip to the host either.
 //!
 //! # What bounds it
 //! The channel to a home does not bound what is in it. What posts there are calls, each of which counts
@@ -43,6 +45,7 @@
 //! connection hosts. A call that was given up is dropped where it is found; and a client that does not
 //! read what is sent to it is sent no more calls ([`Bounds::backlog`]).
 
+mod early;
 mod forward;
 mod home;
 mod parcel;
@@ -55,11 +58,11 @@ use std::hash::Hash;
 use std::rc::Rc;
 use std::time::Duration;
 
-use capnp::Error;
 use capnp::private::capability::ClientHook;
+use capnp::{Error, any_pointer};
 use futures::FutureExt;
 
-pub(crate) use forward::forward;
+pub(crate) use forward::{forward, send};
 pub(crate) use home::{Home, Inbox};
 pub(crate) use parcel::Parcel;
 pub(crate) use token::{Origin, Token, WeakToken};
@@ -129,6 +132,18 @@ pub(crate) trait Peer: 'static {
     /// Nobody has a claim any more to what was kept under `id` and has this address.
     fn released(&self, id: u64, address: usize);
 
+    /// The pointers of the answer of a method, by the numbers of its interface and of itself, that are
+    /// capabilities, where it has nothing else: calls to them are made before the answer is there, if what
+    /// answers is [eager](Origin::is_eager).
+    fn answers_with(&self, method: (u64, u16)) -> &'static [u16];
+
+    /// Writes an answer that has `hooks` at these pointers.
+    fn lay_out(&self, hooks: Vec<(u16, Box<dyn ClientHook>)>, answer: any_pointer::Builder<'_>);
+
+    /// What there is a claim to under `id` is `hook`, which this connection's client hosts: its
+    /// [home](Home::fulfil) is to keep it.
+    fn fulfil(self: &Rc<Self>, id: u64, hook: Box<dyn ClientHook>);
+
     /// What its client sent, or does not read, exceeds `bound`: what to add to the error.
     fn exceeds(&self, bound: Bound) -> String;
 
@@ -138,11 +153,6 @@ pub(crate) trait Peer: 'static {
 
 /// How often a call may be handed on before it reaches what it was made to.
 pub(crate) const MAX_HOPS: usize = 16;
-
-/// The error of a call whose host has gone.
-pub(crate) fn host_is_gone() -> Error {
-    Error::disconnected("the client that hosted this capability has disconnected".into())
-}
 
 /// How many times a promise may resolve to another promise.
 const MAX_RESOLUTIONS: usize = 32;
@@ -179,7 +189,7 @@ pub(crate) async fn settle<P: Peer>(
 }
 
 /// What `hook` has resolved to so far.
-fn resolved_so_far(mut hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
+pub(crate) fn resolved_so_far(mut hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
     for _ in 0..MAX_RESOLUTIONS {
         match hook.get_resolved() {
             Some(next) => hook = next,

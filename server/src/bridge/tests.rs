@@ -125,6 +125,16 @@ impl Peer for Side {
         self.hosted.borrow_mut().remove(&address);
     }
 
+    fn answers_with(&self, _: (u64, u16)) -> &'static [u16] {
+        &[]
+    }
+
+    fn lay_out(&self, _: Vec<(u16, Box<dyn ClientHook>)>, _: any_pointer::Builder<'_>) {}
+
+    fn fulfil(self: &Rc<Self>, id: u64, hook: Box<dyn ClientHook>) {
+        self.home.fulfil(id, self, hook);
+    }
+
     fn exceeds(&self, bound: Bound) -> String {
         self.exceeded.set(self.exceeded.get() + 1);
         format!(" ({bound:?})")
@@ -140,7 +150,7 @@ fn on_thread<T>(number: usize, body: impl AsyncFnOnce(Rc<Side>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     LocalSet::new().block_on(&runtime.expect("a runtime"), async {
         let (home, inbox) = Home::new(number);
-        let origin = home.origin(number as u64);
+        let origin = home.origin(number as u64, false);
         let side = Rc::new(Side {
             home,
             origin,

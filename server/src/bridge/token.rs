@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use capnp::Error;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::home::Message;
@@ -16,13 +17,42 @@ struct Connection<O> {
     id: u64,
     home: usize,
     open: AtomicBool,
+    /// Whether what it answers may be used before it has answered.
+    eager: bool,
+    /// The last number that the home keeps something under, or will.
+    last: Arc<AtomicU64>,
     post: UnboundedSender<Message<O>>,
 }
 
 impl<O> Origin<O> {
-    /// The connection `id` on the thread numbered `home`, which takes messages through `post`.
-    pub(super) fn new(id: u64, home: usize, post: UnboundedSender<Message<O>>) -> Self {
-        Origin(Arc::new(Connection { id, home, open: AtomicBool::new(true), post }))
+    /// The connection `id` on the thread numbered `home`, which takes messages through `post`. Whether it is
+    /// [`eager`](Self::is_eager).
+    pub(super) fn new(
+        (id, eager): (u64, bool),
+        home: usize,
+        last: Arc<AtomicU64>,
+        post: UnboundedSender<Message<O>>,
+    ) -> Self {
+        Origin(Arc::new(Connection { id, home, open: AtomicBool::new(true), eager, last, post }))
+    }
+
+    /// Whether calls to what it will answer with are made before it has answered. It is one that can be
+    /// trusted not to answer with a promise of what was made of that answer.
+    pub(crate) fn is_eager(&self) -> bool {
+        self.0.eager
+    }
+
+    /// The error of a call to what it hosts when it has ended.
+    pub(crate) fn gone(&self) -> Error {
+        let who = if self.0.eager { "host that has" } else { "client that hosted" };
+        Error::disconnected(format!("the {who} this capability has disconnected"))
+    }
+
+    /// A claim to what the home will keep, once it is told of it.
+    pub(super) fn promise(&self) -> Token<O> {
+        // Relaxed: a number, which publishes nothing.
+        let id = self.0.last.fetch_add(1, Ordering::Relaxed) + 1;
+        Token::new(id, self.clone())
     }
 
     /// The number of the connection, unique in the process.

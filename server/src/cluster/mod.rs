@@ -2,6 +2,4 @@
 
 #![allow(dead_code, unused_imports, reason = "parts of a whole")]
 
-mod id;
-
-pub(crate) use id::HostId;
+pub(crate) use crate::hosts::HostId;

@@ -217,7 +217,7 @@ mod tests {
             let mut frames = Frames::new(1 << 20);
             let (last, before) = whole.split_last().expect("not empty");
             feed(&mut frames, before).expect("well-formed");
-            assert_eq!(drain(&mut frames), [], "{segments:?}");
+            assert!(drain(&mut frames).is_empty(), "{segments:?}");
             feed(&mut frames, &[*last]).expect("well-formed");
             assert_eq!(drain(&mut frames), whole, "{segments:?}");
         }

@@ -161,7 +161,7 @@ impl Ends {
             started: Instant::now(),
             lifetime: order.lifetime,
             keep: order.keep,
-            origin: session.worker().home().origin(session.shared().next_connection()),
+            origin: session.worker().home().origin(session.shared().next_connection(), false),
             ended: watch::Sender::new(None),
             exported: watch::Sender::new(Exported::Unknown),
             children: Mutex::new(Some(Vec::new())),

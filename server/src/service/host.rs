@@ -10,11 +10,14 @@ use killick_schema::api::anchor_capnp::anchor::{
     SwapResults, WalkParams, WalkResults, WatchParams, WatchResults,
 };
 use killick_schema::api::host_capnp::host::{
-    ClientsParams, ClientsResults, InfoParams, InfoResults, RootParams, RootResults, Server,
+    ClientsParams, ClientsResults, HostsParams, HostsResults, InfoParams, InfoResults, RootParams,
+    RootResults, Server,
 };
+use killick_schema::api::host_capnp::member;
 
 use super::anchor::AnchorService;
 use crate::cap::Own;
+use crate::hosts::{Host, State};
 use crate::session::Session;
 use crate::system;
 
@@ -94,9 +97,14 @@ impl Server for HostService {
         let shared = self.session.shared();
         let uptime = shared.started.elapsed().as_millis();
         let mut info = results.get().init_info();
-        info.set_id(shared.host_id);
+        let view = shared.hosts.view();
+        let this = view.this();
+        info.set_id(this.id.short());
+        info.set_full_id(this.id.to_string());
+        info.set_generation(this.generation);
+        info.set_cluster(view.cluster.as_deref().unwrap_or_default());
         info.set_version(env!("CARGO_PKG_VERSION"));
-        info.set_hostname(&shared.hostname);
+        info.set_hostname(&this.hostname);
         info.set_uptime_millis(u64::try_from(uptime).unwrap_or(u64::MAX));
         info.set_nodes(shared.tree.nodes() as u64);
         info.set_resident_bytes(system::resident_bytes());
@@ -108,6 +116,20 @@ impl Server for HostService {
         // Relaxed: a count for people to read.
         let processes = shared.processes.load(Ordering::Relaxed);
         info.set_processes(u32::try_from(processes).unwrap_or(u32::MAX));
+        Ok(())
+    }
+
+    async fn hosts(self: Rc<Self>, _: HostsParams, mut results: HostsResults) -> Result<(), Error> {
+        let hosts = &self.session.shared().hosts;
+        let view = hosts.view();
+        let count = u32::try_from(view.hosts.len()).unwrap_or(u32::MAX);
+        let mut list = results.get().init_hosts(count);
+        for (index, host) in (0..).zip(view.hosts.values()) {
+            let mut member = list.reborrow().get(index);
+            member.set_connected(hosts.router.is_connected(host.id));
+            member.set_self(host.id == view.me);
+            describe(host, member);
+        }
         Ok(())
     }
 
@@ -138,5 +160,32 @@ impl Server for HostService {
             info.set_channels(count(&client.channels));
         }
         Ok(())
+    }
+}
+
+/// Fills in what is known of a host.
+fn describe(host: &Host, mut member: member::Builder<'_>) {
+    member.set_id(host.id.short());
+    member.set_full_id(host.id.to_string());
+    member.set_generation(host.generation);
+    member.set_state(match host.state {
+        State::Up => member::State::Up,
+        State::Suspect => member::State::Suspect,
+        State::Left => member::State::Left,
+        State::Failed => member::State::Failed,
+    });
+    let since = host.since.elapsed().as_millis();
+    member.set_since_millis(u64::try_from(since).unwrap_or(u64::MAX));
+    member.set_hostname(&host.hostname);
+    member.set_version(&host.version);
+    member.set_cluster(&host.at);
+    let count = |list: usize| u32::try_from(list).unwrap_or(u32::MAX);
+    let mut addresses = member.reborrow().init_addresses(count(host.addresses.len()));
+    (0..).zip(&host.addresses).for_each(|(index, address)| addresses.set(index, address));
+    let mut tags = member.init_tags(count(host.tags.len()));
+    for (index, (key, value)) in (0..).zip(&host.tags) {
+        let mut tag = tags.reborrow().get(index);
+        tag.set_key(key);
+        tag.set_value(value);
     }
 }

@@ -8,6 +8,7 @@ mod authority;
 mod channel;
 mod host;
 mod loader;
+mod peer;
 mod process;
 mod root;
 mod storer;
@@ -19,12 +20,16 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use capnp::capability::{Client, DispatchCallResult, FromServer, Params, Promise, Results, Server};
+use capnp::capability::{
+    Client, DispatchCallResult, FromClientHook, FromServer, Params, Promise, Results, Server,
+};
+use capnp::private::capability::ClientHook;
 use capnp::traits::HasTypeId;
 use capnp::{Error, any_pointer};
 use futures::FutureExt;
 use killick_schema::api::anchor_capnp::anchor as anchor_api;
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
+use killick_schema::api::cluster_capnp::peer as peer_api;
 use killick_schema::api::host_capnp::host as host_api;
 use killick_schema::api::process_capnp::{byte_sink, byte_source, process as process_api};
 
@@ -88,6 +93,19 @@ impl Object {
             Cap::Own(Own::Cluster(host)) => {
                 let service = Rc::new(root::RootService { session, host });
                 anchor_api::Client::from_server(service)
+                    .dispatch_call(interface, method, params, results)
+            }
+            Cap::Own(Own::Far(far)) => {
+                let method = (interface, method);
+                let call = async move {
+                    let token = far.reach(&session).await?;
+                    bridge::forward(&session, token, method, params, results).await
+                };
+                DispatchCallResult::new(Promise::from_future(call), false)
+            }
+            Cap::Own(Own::Peer(host)) => {
+                let service = Rc::new(peer::PeerService { session, host });
+                peer_api::Client::from_server(service)
                     .dispatch_call(interface, method, params, results)
             }
             Cap::Own(Own::Anchor(place)) => {
@@ -209,7 +227,7 @@ impl Server for Dispatch {
 }
 
 /// The interfaces of the schema, and how many methods each has, in the order of [`METHODS`].
-const INTERFACES: [(u64, usize); 14] = {
+const INTERFACES: [(u64, usize); 15] = {
     type Any = any_pointer::Owned;
     [
         (anchor_api::Client::TYPE_ID, 9),
@@ -217,7 +235,8 @@ const INTERFACES: [(u64, usize); 14] = {
         (anchor_api::storer::Client::TYPE_ID, 2),
         (anchor_api::watch::Client::TYPE_ID, 1),
         (anchor_api::grant::Client::TYPE_ID, 2),
-        (host_api::Client::TYPE_ID, 3),
+        (host_api::Client::TYPE_ID, 4),
+        (peer_api::Client::TYPE_ID, 1),
         (closer::Client::TYPE_ID, 1),
         (<sender::Client<Any> as HasTypeId>::TYPE_ID, 2),
         (<recver::Client<Any> as HasTypeId>::TYPE_ID, 3),
@@ -228,6 +247,33 @@ const INTERFACES: [(u64, usize); 14] = {
         (byte_sink::Client::TYPE_ID, 2),
     ]
 };
+
+/// The pointers of the answer of a method of the schema that are capabilities, where it has nothing else.
+pub(crate) fn answers_with((interface, method): (u64, u16)) -> &'static [u16] {
+    match (interface, method) {
+        // cell; attenuate
+        (anchor_api::Client::TYPE_ID, 2 | 6) => &[0, 1],
+        // walk, watch, newChan, exec; not lookup, which may answer with none
+        (anchor_api::Client::TYPE_ID, 1 | 5 | 7 | 8) => &[0],
+        // root
+        (host_api::Client::TYPE_ID, 0) => &[0],
+        // anchor
+        (peer_api::Client::TYPE_ID, 0) => &[0],
+        _ => &[],
+    }
+}
+
+/// Writes an answer of a method of the schema that has `hooks` at these pointers.
+pub(crate) fn lay_out(hooks: Vec<(u16, Box<dyn ClientHook>)>, answer: any_pointer::Builder<'_>) {
+    // Such an answer has capabilities alone, one or two.
+    let mut answer = answer.init_as::<anchor_api::cell_results::Builder<'_>>();
+    for (pointer, hook) in hooks {
+        match pointer {
+            0 => answer.set_loader(FromClientHook::new(hook)),
+            _ => answer.set_storer(FromClientHook::new(hook)),
+        }
+    }
+}
 
 /// What a call is counted as: an index of [`METHODS`].
 fn counted_as(cap: Option<&Cap>, (interface, method): (u64, u16)) -> usize {
@@ -314,7 +360,7 @@ mod tests {
             (grant::Client::TYPE_ID, &["revoke", "grant.info", "unknown"]),
             (storer::Client::TYPE_ID, &["store", "compareAndStore", "unknown"]),
             (watch::Client::TYPE_ID, &["next", "unknown"]),
-            (host_api::Client::TYPE_ID, &["root", "info", "clients", "unknown"]),
+            (host_api::Client::TYPE_ID, &["root", "info", "clients", "hosts", "unknown"]),
             (closer::Client::TYPE_ID, &["close", "unknown"]),
             (sender::Client::<Any>::TYPE_ID, &["send", "trySend", "unknown"]),
             (recver::Client::<Any>::TYPE_ID, &["recv", "tryRecv", "recvMany", "unknown"]),

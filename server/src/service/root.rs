@@ -1,20 +1,26 @@
 //! The cluster's anchor: its children are the hosts, which without a cluster is this one.
 //!
-//! A host goes by its id, as 16 hex digits; `self` is another name of the contacted one, which `ls`
-//! leaves out.
+//! A host goes by its id, as 16 hex digits or more of it; `self` is another name of the contacted one, which
+//! `ls` leaves out. What is asked of another host goes there as it is ([`Far`]), and what is asked of the
+//! answer before that is there follows at once.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use capnp::Error;
+use capnp::capability::Results;
+use capnp::private::capability::internal_get_untyped_results;
+use capnp::traits::HasTypeId;
+use capnp::{Error, any_pointer};
 use killick::{PathError, Right};
 use killick_schema::api::anchor_capnp::anchor::{
-    AttenuateParams, AttenuateResults, CellParams, CellResults, ExecParams, ExecResults,
+    self, AttenuateParams, AttenuateResults, CellParams, CellResults, ExecParams, ExecResults,
     LookupParams, LookupResults, LsParams, LsResults, NewChanParams, NewChanResults, Server,
     SwapParams, SwapResults, WalkParams, WalkResults, WatchParams, WatchResults,
 };
 
+use crate::bridge;
 use crate::cap::Own;
+use crate::hosts::{Far, HostId};
 use crate::place::Place;
 use crate::session::Session;
 use crate::watching::{Subject, Watching};
@@ -35,15 +41,13 @@ enum Target<'a> {
     Cluster,
     /// A path under this host's anchor.
     Here(&'a [u8]),
+    /// A path under that of another.
+    There(HostId, &'a [u8]),
     /// A host that there is not.
     NoHost(&'a [u8]),
 }
 
 impl RootService {
-    fn host_id(&self) -> u64 {
-        self.session.shared().host_id
-    }
-
     fn resolve<'a>(&self, path: &'a [u8]) -> Result<Target<'a>, PathError> {
         // The whole path is checked first, so that an error gives the place in what was sent. Its
         // depth is checked by the host, where it is one less.
@@ -51,27 +55,71 @@ impl RootService {
             Ok(_) | Err(PathError::TooDeep { .. }) => {}
             Err(error) => return Err(error),
         }
+        let view = self.session.shared().hosts.view();
         let mut end = 0;
         for name in path.split(|&byte| byte == b'/') {
             end += name.len();
-            if name == b"self" || name == format!("{:016x}", self.host_id()).as_bytes() {
-                return Ok(Target::Here(&path[end..]));
-            }
             if !matches!(name, b"" | b".") {
-                return Ok(Target::NoHost(name));
+                return Ok(match view.find(name).map(|host| host.id) {
+                    Some(id) if id == view.me => Target::Here(&path[end..]),
+                    Some(id) => Target::There(id, &path[end..]),
+                    None => Target::NoHost(name),
+                });
             }
             end += 1;
         }
         Ok(Target::Cluster)
     }
+
+    fn no_such_host(&self, name: &[u8]) -> Error {
+        let view = self.session.shared().hosts.view();
+        match view.hosts.len() {
+            1 => wire::no_such_host(name, view.me.short()),
+            hosts => wire::no_such_host_of(name, hosts),
+        }
+    }
+
+    /// The anchor of another host, as this client may use it.
+    fn far(&self, host: HostId) -> Far {
+        Far { host, place: self.host.clone() }
+    }
+
+    /// Has another host answer what has one path as its parameter, with the rest of that.
+    async fn ask(
+        &self,
+        host: HostId,
+        method: u16,
+        path: &[u8],
+        results: Results<any_pointer::Owned>,
+    ) -> Result<(), Error> {
+        let token = self.far(host).reach(&self.session).await?;
+        let question = wire::walk_params(&self.session, path)?;
+        bridge::send(&self.session, token, (anchor::Client::TYPE_ID, method), question, results)
+            .await
+    }
 }
+
+/// The numbers of the methods that have a path as their parameter.
+const WALK: u16 = 1;
+const LOOKUP: u16 = 3;
 
 impl Server for RootService {
     async fn ls(self: Rc<Self>, _: LsParams, mut results: LsResults) -> Result<(), Error> {
         self.host.require(Right::Ls).map_err(wire::denied)?;
-        let mut child = results.get().init_children(1).get(0);
-        child.set_name(format!("{:016x}", self.host_id()));
-        describe(&self.session, self.host.clone(), child)
+        let view = self.session.shared().hosts.view();
+        let hosts: Vec<_> = view.there().collect();
+        let count = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let mut children = results.get().init_children(count);
+        for (index, host) in (0..).zip(hosts) {
+            let mut child = children.reborrow().get(index);
+            child.set_name(host.name());
+            if host.id == view.me {
+                describe(&self.session, self.host.clone(), child)?;
+            } else {
+                child.set_anchor(self.session.own(Own::Far(self.far(host.id)))?);
+            }
+        }
+        Ok(())
     }
 
     async fn walk(
@@ -85,7 +133,11 @@ impl Server for RootService {
         let cap = match self.resolve(path.as_bytes()).map_err(path_error)? {
             Target::Cluster => Own::Cluster(self.host.clone()),
             Target::Here(path) => Own::Anchor(self.host.walk(path).map_err(walk_error)?),
-            Target::NoHost(name) => return Err(wire::no_such_host(name, self.host_id())),
+            Target::There(host, path) => {
+                let results = internal_get_untyped_results(results);
+                return self.ask(host, WALK, path, results).await;
+            }
+            Target::NoHost(name) => return Err(self.no_such_host(name)),
         };
         results.get().set_anchor(self.session.own(cap)?);
         Ok(())
@@ -127,8 +179,8 @@ impl Server for RootService {
         if !params.get_children() {
             return Err(wire::nothing_to_watch());
         }
-        let name = format!("{:016x}", self.host_id());
-        let subject = Subject::Hosts { root: self.host.clone(), name };
+        let hosts = self.session.shared().hosts.changes();
+        let subject = Subject::Hosts { root: self.host.clone(), hosts };
         let watching = Arc::new(Watching::new(&self.session, subject)?);
         results.get().set_watch(self.session.own(Own::Watch(watching))?);
         Ok(())
@@ -152,6 +204,10 @@ impl Server for RootService {
                 Some(node) => Own::Anchor(node),
                 None => return Ok(()),
             },
+            Target::There(host, path) => {
+                let results = internal_get_untyped_results(results);
+                return self.ask(host, LOOKUP, path, results).await;
+            }
             Target::NoHost(_) => return Ok(()),
         };
         results.get().set_anchor(self.session.own(cap)?);

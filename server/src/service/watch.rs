@@ -28,11 +28,15 @@ impl Server for WatchService {
         drop(params);
         let told = self.watching.next(&self.session, after).await?;
         let children = told.children.unwrap_or_default();
-        self.session.may_tell(&children)?;
+        self.session.may_tell(&children.change)?;
         let mut change = results.get().init_change();
         change.set_sequence(told.sequence);
         change.set_whole(told.whole);
-        put_children(&children, change.reborrow());
+        put_children(&children.change, change.reborrow());
+        if !children.departures.is_empty() {
+            let mut list = change.reborrow().init_departures(count(&children.departures));
+            (0..).zip(&children.departures).for_each(|(index, how)| list.set(index, *how));
+        }
         let Some(loaded) = told.value else { return Ok(()) };
         change.set_value_changed(true);
         change.set_revision(loaded.revision);

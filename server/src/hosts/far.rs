@@ -1,0 +1,203 @@
+//! The anchor of another host, as a client of this one may use it.
+//!
+//! A client's calls to it go to what that host gives for this client ([`peer.anchor`]), which a connection
+//! asks for once. What was narrowed here is narrowed there as well, by the host that has the nodes: a grant that
+//! it made is kept for each authority ([`Delegations`]) and taken back when that is revoked here. Limits
+//! hold for each host by itself.
+//!
+//! [`peer.anchor`]: killick_schema::api::cluster_capnp::peer
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use capnp::Error;
+use capnp::capability::FromClientHook;
+use killick::{Authority, Grant};
+use killick_client::internal::{put_limits, put_rights};
+use killick_schema::api::anchor_capnp::anchor;
+use killick_schema::api::cluster_capnp::peer;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::HostId;
+use crate::access::Who;
+use crate::bridge::{Peer, resolved_so_far};
+use crate::cap::{Cap, Token};
+use crate::place::{Place, while_granted};
+use crate::session::Session;
+use crate::wire;
+
+/// Another host's anchor, for those who may use this one's as `place` says.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Far {
+    pub(crate) host: HostId,
+    pub(crate) place: Place,
+}
+
+impl std::fmt::Debug for Far {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} as {:?}", self.host, self.place)
+    }
+}
+
+/// What a connection was given by other hosts for its client.
+#[derive(Default)]
+pub(crate) struct Fars(RefCell<HashMap<HostId, Rc<OnceCell<Token>>>>);
+
+/// What another host has granted for an authority of this one.
+struct Delegated {
+    anchor: Token,
+    grant: Token,
+}
+
+type Slot = Arc<OnceCell<Delegated>>;
+
+/// What other hosts have granted for authorities of this one.
+#[derive(Default)]
+pub(crate) struct Delegations(Mutex<HashMap<(HostId, Authority), Slot>>);
+
+/// How many of them there may be. One goes when its authority is revoked, or the connection to its host ends.
+const MAX_DELEGATIONS: usize = 1 << 14;
+
+/// How long a host may take to take back what it has granted.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl Delegations {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(HostId, Authority), Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where that of `authority` at `host` is, or will be.
+    fn slot(&self, host: HostId, authority: &Authority) -> Result<Slot, Error> {
+        let mut all = self.lock();
+        if let Some(slot) = all.get(&(host, authority.clone())) {
+            let dead = slot.get().is_some_and(|found| !found.anchor.origin().is_open());
+            if !dead {
+                return Ok(slot.clone());
+            }
+        }
+        if all.len() >= MAX_DELEGATIONS {
+            all.retain(|_, slot| slot.get().is_none_or(|found| found.anchor.origin().is_open()));
+        }
+        if all.len() >= MAX_DELEGATIONS {
+            let words = "what was narrowed here reaches other hosts in";
+            return Err(Error::overloaded(format!("{words} {MAX_DELEGATIONS} ways, its limit")));
+        }
+        let slot = Slot::default();
+        all.insert((host, authority.clone()), slot.clone());
+        Ok(slot)
+    }
+
+    /// Takes back what other hosts have granted for authorities that are revoked. When this returns, nothing that
+    /// was reached by those works at any host that answers.
+    pub(crate) async fn revoke(&self, session: &Rc<Session>) {
+        let revoked = |(_, authority): &(HostId, Authority), _: &mut Slot| authority.is_revoked();
+        let revoked: Vec<_> = self.lock().extract_if(revoked).map(|(_, slot)| slot).collect();
+        let revokes = revoked.iter().filter_map(|slot| slot.get()).map(|delegated| async move {
+            let hook = session.export(&Cap::Foreign(delegated.grant.clone())).ok()?;
+            let grant: anchor::grant::Client = FromClientHook::new(hook);
+            // An error means that the connection has ended, and with it what was granted.
+            timeout(REVOKE_TIMEOUT, grant.revoke_request().send().promise).await.ok()?.ok()
+        });
+        futures::future::join_all(revokes).await;
+    }
+}
+
+impl Far {
+    /// What calls to it by the client of `session` go to.
+    ///
+    /// # Errors
+    /// The host is not reached, gives nothing to this client, or what was granted here is revoked.
+    pub(crate) async fn reach(&self, session: &Rc<Session>) -> Result<Token, Error> {
+        let Some(authority) = self.place.authority() else {
+            return self.whole(session).await;
+        };
+        let reached = while_granted(Some(authority), self.narrowed(session, authority)).await;
+        reached.map_err(wire::denied)?
+    }
+
+    async fn whole(&self, session: &Rc<Session>) -> Result<Token, Error> {
+        let slot = {
+            let mut fars = session.fars().0.borrow_mut();
+            let slot = fars.entry(self.host).or_default();
+            if slot.get().is_some_and(|token| !token.origin().is_open()) {
+                *slot = Rc::default();
+            }
+            slot.clone()
+        };
+        let token =
+            slot.get_or_try_init(|| async { self.asked(session).await.map(|(_, token)| token) });
+        token.await.cloned()
+    }
+
+    /// Asks the host for its anchor.
+    async fn asked(&self, session: &Rc<Session>) -> Result<(anchor::Client, Token), Error> {
+        let hosts = &session.shared().hosts;
+        let peer = hosts.router.peer(self.host, &hosts.view()).await?;
+        let peer: peer::Client = FromClientHook::new(session.export(&Cap::Foreign(peer))?);
+        let mut request = peer.anchor_request();
+        introduce(session, request.get().init_behalf());
+        let anchor = request.send().promise.await?.get()?.get_anchor()?;
+        let token = token(session, anchor.clone())?;
+        Ok((anchor, token))
+    }
+
+    async fn narrowed(&self, session: &Rc<Session>, authority: &Authority) -> Result<Token, Error> {
+        let Some(grant) = last(authority) else {
+            let error = "what was narrowed in more than one way reaches no other host";
+            return Err(Error::unimplemented(error.into()));
+        };
+        let slot = session.shared().hosts.delegations.slot(self.host, authority)?;
+        let delegated = slot.get_or_try_init(|| async {
+            let above = match grant.above() {
+                // Its limits are a part of theirs.
+                Some(above) => {
+                    let token = Box::pin(self.narrowed(session, above)).await?;
+                    FromClientHook::new(session.export(&Cap::Foreign(token))?)
+                }
+                None => self.asked(session).await?.0,
+            };
+            let mut request = above.attenuate_request();
+            put_rights(grant.rights(), request.get().init_rights());
+            put_limits(*grant.allowance(), request.get().init_limits());
+            let response = request.send().promise.await?;
+            let granted = response.get()?;
+            let anchor = token(session, granted.get_anchor()?)?;
+            Ok::<_, Error>(Delegated { anchor, grant: token(session, granted.get_grant()?)? })
+        });
+        Ok(delegated.await?.anchor.clone())
+    }
+}
+
+/// The grant that was made by all the others of `authority`, if it is so.
+fn last(authority: &Authority) -> Option<&Grant> {
+    let grants = authority.grants();
+    grants.iter().find(|grant| {
+        let above = grant.above().map(Authority::grants).unwrap_or_default();
+        above.len() + 1 == grants.len() && above.iter().all(|grant| grants.contains(grant))
+    })
+}
+
+/// What a capability that another host gave is kept as.
+fn token(session: &Rc<Session>, client: impl FromClientHook) -> Result<Token, Error> {
+    match session.import(resolved_so_far(client.into_client_hook()))? {
+        Cap::Foreign(token) => Ok(token),
+        Cap::Own(_) => Err(Error::failed("a host has answered with what is not its own".into())),
+    }
+}
+
+/// Says who the client of `session` is.
+fn introduce(session: &Session, mut behalf: peer::principal::Builder<'_>) {
+    let stats = session.stats();
+    behalf.set_name(&stats.peer);
+    behalf.set_connection(session.id());
+    match stats.who {
+        Who::Process(credentials) => behalf.set_user(credentials.user),
+        Who::Key(key) => behalf.set_key(key.as_bytes()),
+        Who::Child => behalf.set_process(()),
+        Who::Local | Who::Host(_) => behalf.set_local(()),
+    }
+}

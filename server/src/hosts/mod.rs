@@ -1,0 +1,133 @@
+//! The hosts of the cluster, as all of a server know them, and the way to what others have.
+//!
+//! Who is there is a [`View`], which whatever knows of other hosts sets ([`Hosts::set`]); a server alone
+//! has one of itself. [`router`] keeps one connection for each pair of hosts, and [`far`] the anchors of
+//! other hosts, as the clients of this one may use them. Neither knows what connects hosts.
+
+mod far;
+mod id;
+mod router;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+pub(crate) use far::{Delegations, Far, Fars};
+pub(crate) use id::HostId;
+pub(crate) use router::Router;
+
+/// What is known of a host's presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Up,
+    /// It is up, and has not answered.
+    Suspect,
+    /// It said that it goes.
+    Left,
+    /// It has not been heard for long.
+    Failed,
+}
+
+/// A host as this one knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) id: HostId,
+    /// When it was started, in milliseconds since 1970.
+    pub(crate) generation: u64,
+    pub(crate) state: State,
+    /// Since when it is in that state, as this host has seen it.
+    pub(crate) since: Instant,
+    /// Empty while it is not known, as the other texts.
+    pub(crate) hostname: String,
+    pub(crate) version: String,
+    /// Where clients reach it.
+    pub(crate) addresses: Vec<String>,
+    /// Where other hosts reach it.
+    pub(crate) at: String,
+    pub(crate) tags: Vec<(String, String)>,
+}
+
+impl Host {
+    /// What it is called in paths.
+    pub(crate) fn name(&self) -> String {
+        name(self.id.short())
+    }
+
+    /// Whether it is a child of the cluster's anchor.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(self.state, State::Up | State::Suspect)
+    }
+}
+
+/// What a host is called in paths.
+pub(crate) fn name(short: u64) -> String {
+    format!("{short:016x}")
+}
+
+/// The hosts at a moment: this one among them, and for some time those that have gone. No two of them have one
+/// name.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) me: HostId,
+    /// The cluster's name, if there is one.
+    pub(crate) cluster: Option<String>,
+    pub(crate) hosts: BTreeMap<HostId, Host>,
+}
+
+impl View {
+    /// This host.
+    pub(crate) fn this(&self) -> &Host {
+        &self.hosts[&self.me]
+    }
+
+    /// The host that a path calls `name`: `self`, or the first 16 or more digits of an id.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Host> {
+        if name == b"self" {
+            return Some(self.this());
+        }
+        let whole = (16..=32).contains(&name.len());
+        let named = |host: &&Host| host.id.to_string().as_bytes().starts_with(name);
+        whole.then(|| self.hosts.values().find(named))?
+    }
+
+    /// Those that are children of the cluster's anchor, by their names.
+    pub(crate) fn there(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values().filter(|host| host.is_there())
+    }
+}
+
+/// The hosts, and the ways to them.
+pub(crate) struct Hosts {
+    view: watch::Sender<Arc<View>>,
+    pub(crate) router: Router,
+    pub(crate) delegations: Delegations,
+}
+
+impl Hosts {
+    /// A host alone.
+    pub(crate) fn alone(this: Host) -> Self {
+        let me = this.id;
+        let view = View { me, cluster: None, hosts: BTreeMap::from([(me, this)]) };
+        let view = watch::Sender::new(Arc::new(view));
+        Hosts { view, router: Router::default(), delegations: Delegations::default() }
+    }
+
+    /// Who is there.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Tells of each view from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// Who is there from now on: all learn of it that watch.
+    pub(crate) fn set(&self, view: View) {
+        self.view.send_replace(Arc::new(view));
+    }
+}

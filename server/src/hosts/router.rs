@@ -1,0 +1,155 @@
+//! One connection for each pair of hosts: who has one, and who waits for one.
+//!
+//! What makes connections is told of the hosts that somebody wants to reach ([`Router::wanted`]), and
+//! runs what it makes as a connection of some worker, like a client's. That tells the router when it
+//! [begins](Router::connected) and [ends](Router::gone), or that there is [none](Router::failed).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use capnp::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::{HostId, State, View};
+use crate::cap::Token;
+
+/// How long a connection to a host is waited for.
+const REACH_TIMEOUT: Duration = Duration::from_millis(2800);
+
+/// The way to one host.
+#[derive(Clone)]
+enum Way {
+    /// Nobody has asked for one.
+    None,
+    Awaited,
+    /// Its `Peer`.
+    There(Token),
+    /// There is none, and why.
+    Failed(String),
+}
+
+/// The ways to other hosts.
+#[derive(Default)]
+pub(crate) struct Router {
+    ways: Mutex<HashMap<HostId, watch::Sender<Way>>>,
+    /// Who makes connections, if anybody does.
+    wanted: Mutex<Option<mpsc::UnboundedSender<HostId>>>,
+}
+
+impl Router {
+    fn ways(&self) -> MutexGuard<'_, HashMap<HostId, watch::Sender<Way>>> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of the hosts that somebody wants to reach, from now on, once for each connection that is missing.
+    pub(crate) fn wanted(&self) -> mpsc::UnboundedReceiver<HostId> {
+        let (wanted, told) = mpsc::unbounded_channel();
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+        told
+    }
+
+    fn want(&self, host: HostId) -> bool {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.as_ref().is_some_and(|wanted| wanted.send(host).is_ok())
+    }
+
+    /// Another host's `Peer`, over the one connection to it: that is made if there is none.
+    ///
+    /// # Errors
+    /// The host is known to have gone, or does not answer in time.
+    pub(crate) async fn peer(&self, host: HostId, view: &View) -> Result<Token, Error> {
+        let name = super::name(host.short());
+        let mut changes = {
+            let mut ways = self.ways();
+            let way = ways.entry(host).or_insert_with(|| watch::Sender::new(Way::None));
+            let now = way.borrow().clone();
+            match now {
+                Way::There(token) if token.origin().is_open() => return Ok(token),
+                Way::Awaited => {}
+                _ => {
+                    if let Some(gone) = gone(host, view) {
+                        return Err(gone);
+                    }
+                    way.send_replace(Way::Awaited);
+                    if !self.want(host) {
+                        way.send_replace(Way::None);
+                        let error = format!("host {name}: this server has no cluster");
+                        return Err(Error::disconnected(error));
+                    }
+                }
+            }
+            way.subscribe()
+        };
+        let settled = changes.wait_for(|way| !matches!(way, Way::Awaited));
+        let why = match timeout(REACH_TIMEOUT, settled).await {
+            Ok(Ok(way)) => match &*way {
+                Way::There(token) => return Ok(token.clone()),
+                Way::Failed(why) => why.clone(),
+                Way::None | Way::Awaited => "the connection has ended".into(),
+            },
+            Ok(Err(_)) => "the connection has ended".into(),
+            Err(_) => {
+                // Whoever asks next tries again.
+                self.failed(host, "no answer");
+                format!("no answer within {REACH_TIMEOUT:?}")
+            }
+        };
+        Err(Error::disconnected(format!("host {name} is not reached: {why}")))
+    }
+
+    /// A connection to `host` has begun: calls to it go to `peer`.
+    pub(crate) fn connected(&self, host: HostId, peer: Token) {
+        let mut ways = self.ways();
+        ways.entry(host)
+            .or_insert_with(|| watch::Sender::new(Way::None))
+            .send_replace(Way::There(peer));
+    }
+
+    /// The connection `id` to `host` has ended.
+    pub(crate) fn gone(&self, host: HostId, id: u64) {
+        let ways = self.ways();
+        let Some(way) = ways.get(&host) else { return };
+        way.send_if_modified(|way| match way {
+            Way::There(peer) if peer.origin().id() == id => {
+                *way = Way::None;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// There is no connection to `host` for those who wait for one.
+    pub(crate) fn failed(&self, host: HostId, why: &str) {
+        let ways = self.ways();
+        let Some(way) = ways.get(&host) else { return };
+        way.send_if_modified(|way| match way {
+            Way::Awaited => {
+                *way = Way::Failed(why.to_owned());
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Whether there is a connection to `host`.
+    pub(crate) fn is_connected(&self, host: HostId) -> bool {
+        let ways = self.ways();
+        let there = |way: &Way| matches!(way, Way::There(peer) if peer.origin().is_open());
+        ways.get(&host).is_some_and(|way| there(&way.borrow()))
+    }
+}
+
+/// The error of a call to a host that is known to have gone, if it is.
+fn gone(host: HostId, view: &View) -> Option<Error> {
+    let (name, known) = (super::name(host.short()), view.hosts.get(&host));
+    let how = match known.map(|host| host.state) {
+        Some(State::Up | State::Suspect) => return None,
+        Some(State::Left) => "has left",
+        Some(State::Failed) => "has failed",
+        None => "has gone",
+    };
+    let ago = known.map(|host| format!(" {} s ago", host.since.elapsed().as_secs()));
+    Some(Error::disconnected(format!("host {name} {how}{}", ago.unwrap_or_default())))
+}

@@ -1,0 +1,390 @@
+//! What other hosts have, reached through this one.
+
+mod cluster;
+
+use std::time::Duration;
+
+use capnp::capability::FromClientHook;
+use capnp::{Error, ErrorKind};
+use killick::{Right, Rights};
+use killick_client::internal::{put_limits, put_rights};
+use killick_schema::api::anchor_capnp::anchor::{self, change::Departure, grant};
+use killick_schema::api::host_capnp::host;
+use tokio::time::{Instant, sleep};
+
+use super::State;
+use crate::access::{Authorized, Who};
+use crate::config::Config;
+use cluster::{Cluster, LATENCY, Site, run};
+use killick_client::Fingerprint;
+
+/// The anchor at a path from the cluster's.
+fn walk(host: &host::Client, path: &str) -> anchor::Client {
+    let root = host.root_request().send().pipeline.get_root();
+    walk_from(&root, path)
+}
+
+fn walk_from(anchor: &anchor::Client, path: &str) -> anchor::Client {
+    let mut request = anchor.walk_request();
+    request.get().set_path(path);
+    request.send().pipeline.get_anchor()
+}
+
+async fn store(anchor: &anchor::Client, text: &str) -> Result<(), Error> {
+    let storer = anchor.cell_request().send().pipeline.get_storer();
+    let mut request = storer.store_request();
+    request.get().set_overwrite(true);
+    request.get().init_value().set_as(text)?;
+    request.send().promise.await.map(drop)
+}
+
+async fn store_cap(anchor: &anchor::Client, cap: impl FromClientHook) -> Result<(), Error> {
+    let storer = anchor.cell_request().send().pipeline.get_storer();
+    let mut request = storer.store_request();
+    request.get().set_overwrite(true);
+    request.get().init_value().set_as_capability(cap.into_client_hook());
+    request.send().promise.await.map(drop)
+}
+
+async fn load(anchor: &anchor::Client) -> Result<Option<String>, Error> {
+    let loader = anchor.cell_request().send().pipeline.get_loader();
+    let response = loader.load_request().send().promise.await?;
+    let value = response.get()?.get_value();
+    match value.is_null() {
+        true => Ok(None),
+        false => Ok(Some(value.get_as::<capnp::text::Reader<'_>>()?.to_string()?)),
+    }
+}
+
+async fn load_cap(anchor: &anchor::Client) -> Result<anchor::Client, Error> {
+    let loader = anchor.cell_request().send().pipeline.get_loader();
+    let response = loader.load_request().send().promise.await?;
+    response.get()?.get_value().get_as_capability()
+}
+
+/// Waits until `site` has no other node than the root.
+async fn until_empty(site: &Site) {
+    for _ in 0..100 {
+        if site.shared.tree.nodes() == 1 {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+        killick::reclaim();
+    }
+    panic!("{} nodes are left", site.shared.tree.nodes());
+}
+
+fn error_of<T>(result: Result<T, Error>) -> Error {
+    result.err().expect("an error")
+}
+
+#[test]
+fn what_is_asked_of_answers_that_are_not_there_takes_one_way_there_and_back() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        store(&walk(&client, &format!("/{}/a", far.name())), "mail").await.expect("stored");
+        let begin = Instant::now();
+        let found = load(&walk(&client, &format!("/{}/a", far.name()))).await;
+        assert_eq!(found.expect("loaded").as_deref(), Some("mail"));
+        // The walk, the cell and the load, and not one after the other.
+        assert!(begin.elapsed() < 3 * LATENCY, "{:?}", begin.elapsed());
+        assert_eq!(far.shared.tree.root().load_at("a").expect("a path").revision, 1);
+        assert_eq!(cluster.connections.get(), 1);
+    });
+}
+
+#[test]
+fn the_first_call_to_a_host_takes_a_way_for_the_connection_and_one_for_the_anchor() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let begin = Instant::now();
+        let path = format!("/{}/a", far.name());
+        assert_eq!(load(&walk(&near.client(), &path)).await.expect("loaded"), None);
+        assert!(begin.elapsed() < 6 * LATENCY, "{:?}", begin.elapsed());
+        until_empty(far).await;
+    });
+}
+
+#[test]
+fn a_path_names_the_same_node_from_every_host_and_both_ways_go_over_one_connection() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [one, other] = &cluster.sites[..] else { panic!("two") };
+        let (client, its) = (one.client(), other.client());
+        let path = format!("/{}/x", other.name());
+        store(&walk(&client, &path), "told").await.expect("stored");
+        assert_eq!(load(&walk(&its, &path)).await.expect("loaded").as_deref(), Some("told"));
+        assert_eq!(load(&walk(&its, "/self/x")).await.expect("loaded").as_deref(), Some("told"));
+        let back = format!("/{}/y", one.name());
+        store(&walk(&its, &back), "back").await.expect("stored");
+        assert_eq!(load(&walk(&client, &back)).await.expect("loaded").as_deref(), Some("back"));
+        assert_eq!(cluster.connections.get(), 1);
+    });
+}
+
+#[test]
+fn what_a_host_has_comes_home_as_itself() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let inbox = walk(&client, &format!("/{}/inbox", far.name()));
+        // An answer, and what is asked of one that is not there yet.
+        let name = walk(&client, &format!("/{}/name", far.name()));
+        store_cap(&name, inbox.clone()).await.expect("stored");
+        let early = walk(&client, &format!("/{}/early", far.name()));
+        store_cap(&early, walk(&client, &format!("/{}/inbox", far.name()))).await.expect("stored");
+        store(&inbox, "mail").await.expect("stored");
+        cluster.cut().await;
+        let its = far.client();
+        for path in ["/self/name", "/self/early"] {
+            let found = load_cap(&walk(&its, path)).await.expect(path);
+            assert_eq!(load(&found).await.expect(path).as_deref(), Some("mail"));
+        }
+    });
+}
+
+#[test]
+fn what_a_client_hosts_works_from_every_host_until_it_goes() {
+    run(|| async {
+        let cluster = Cluster::of(3);
+        let [one, other, third] = &cluster.sites[..] else { panic!("three") };
+        let host = one.client();
+        let path = format!("/{}/service", other.name());
+        // Anything will do: an anchor of the third host, which goes by way of the first.
+        let theirs = walk(&host, &format!("/{}/data", third.name()));
+        store(&theirs, "far").await.expect("stored");
+        store_cap(&walk(&host, &path), theirs).await.expect("stored");
+        let found = load_cap(&walk(&third.client(), &path)).await.expect("loaded");
+        assert_eq!(load(&found).await.expect("called").as_deref(), Some("far"));
+        cluster.cut().await;
+        // It went by connections that are no more: it is no value any more, and its node is gone.
+        until_empty(other).await;
+    });
+}
+
+#[test]
+fn a_host_that_is_unknown_is_not_found_and_one_that_has_gone_is_not_waited_for() {
+    run(|| async {
+        let cluster = Cluster::of(3);
+        let [near, far, silent] = &cluster.sites[..] else { panic!("three") };
+        let client = near.client();
+        let error = error_of(load(&walk(&client, "/0123456789abcdef/x")).await);
+        assert!(error.extra.contains("no host '0123456789abcdef'"), "{error}");
+        let begin = Instant::now();
+        cluster.tell(near, |host| if host == far.id { State::Failed } else { State::Up });
+        let error = error_of(load(&walk(&client, &format!("/{}/x", far.name()))).await);
+        assert_eq!(error.kind, ErrorKind::Disconnected, "{error}");
+        assert!(error.extra.contains("has failed"), "{error}");
+        assert!(begin.elapsed() < LATENCY);
+        cluster.silence(silent.id);
+        let error = error_of(load(&walk(&client, &format!("/{}/x", silent.name()))).await);
+        assert_eq!(error.kind, ErrorKind::Disconnected, "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn an_opinion_that_a_host_is_down_breaks_no_connection_that_works() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let path = format!("/{}/x", far.name());
+        let anchor = walk(&client, &path);
+        store(&anchor, "here").await.expect("stored");
+        cluster.tell(near, |host| if host == far.id { State::Failed } else { State::Up });
+        assert_eq!(load(&anchor).await.expect("works").as_deref(), Some("here"));
+        assert_eq!(load(&walk(&client, &path)).await.expect("works").as_deref(), Some("here"));
+        assert_eq!(
+            load(&walk(&near.client(), &path)).await.expect("works").as_deref(),
+            Some("here")
+        );
+    });
+}
+
+#[test]
+fn after_a_connection_has_ended_there_is_another_and_nothing_is_left_of_the_first() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let path = format!("/{}/x", far.name());
+        let anchor = walk(&client, &path);
+        assert_eq!(load(&anchor).await.expect("loaded"), None);
+        assert_eq!(far.shared.tree.nodes(), 2);
+        cluster.cut().await;
+        until_empty(far).await;
+        let error = error_of(load(&anchor).await);
+        assert_eq!(error.kind, ErrorKind::Disconnected, "{error}");
+        assert_eq!(load(&walk(&client, &path)).await.expect("again"), None);
+        assert_eq!(cluster.connections.get(), 2);
+    });
+}
+
+/// The cluster's anchor with these rights alone, and what takes it back.
+async fn narrowed(
+    host: &host::Client,
+    rights: Rights,
+    nodes: usize,
+) -> (anchor::Client, grant::Client) {
+    let root = host.root_request().send().pipeline.get_root();
+    narrowed_from(&root, rights, nodes).await
+}
+
+async fn narrowed_from(
+    anchor: &anchor::Client,
+    rights: Rights,
+    nodes: usize,
+) -> (anchor::Client, grant::Client) {
+    let mut request = anchor.attenuate_request();
+    put_rights(rights, request.get().init_rights());
+    let limits = killick::Allowance { nodes, ..killick::Allowance::default() };
+    put_limits(limits, request.get().init_limits());
+    let granted = request.send().promise.await.expect("granted");
+    let granted = granted.get().expect("an answer");
+    (granted.get_anchor().expect("one"), granted.get_grant().expect("one"))
+}
+
+#[test]
+fn rights_and_limits_hold_at_other_hosts_until_they_are_revoked_there_as_well() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let rights = [Right::Walk, Right::Load, Right::Lookup, Right::Ls, Right::Attenuate];
+        let rights = rights.into_iter().collect();
+        let (root, grant) = narrowed(&client, rights, 2).await;
+        let path = |rest: &str| format!("/{}/{rest}", far.name());
+        let anchor = walk_from(&root, &path("a/b"));
+        assert_eq!(load(&anchor).await.expect("loaded"), None);
+        assert!(store(&anchor, "x").await.is_err(), "no right to store");
+        let error = error_of(load(&walk_from(&root, &path("c"))).await);
+        assert!(error.extra.contains("nodes"), "{error}");
+        // A part of it counts to the same, and goes with it.
+        let (part, _) = narrowed_from(&root, rights, 2).await;
+        let error = error_of(load(&walk_from(&part, &path("c"))).await);
+        assert!(error.extra.contains("nodes"), "{error}");
+        assert_eq!(load(&walk_from(&part, &path("a"))).await.expect("there"), None);
+        grant.revoke_request().send().promise.await.expect("revoked");
+        // At that host, when the answer is there.
+        assert_eq!(far.shared.tree.nodes(), 1);
+        for gone in [&anchor, &walk_from(&root, &path("a")), &walk_from(&part, &path("a"))] {
+            let error = error_of(load(gone).await);
+            assert!(error.extra.contains("revoked"), "{error}");
+        }
+        assert_eq!(load(&walk(&client, &path("a"))).await.expect("untouched"), None);
+    });
+}
+
+#[test]
+fn a_key_gets_at_another_host_what_it_would_get_at_its_door() {
+    run(|| async {
+        let (alice, bob) = (Fingerprint::from_bytes([1; 32]), Fingerprint::from_bytes([2; 32]));
+        let cluster = Cluster::with(2, |number| {
+            let lines = match number {
+                0 => format!("{alice} /\n{bob} /\n"),
+                _ => format!("{alice} /home/alice rights=read\n"),
+            };
+            let authorized = Authorized::parse(&lines, &Config::default().limits);
+            Config { authorized: authorized.expect("lines"), ..Config::for_test([]) }
+        });
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let path = format!("/{}/inbox", far.name());
+        store(&walk(&near.client(), &format!("/{}/home/alice/inbox", far.name())), "hers")
+            .await
+            .expect("whoever is local may");
+        let hers = walk(&near.client_as(Who::Key(alice)), &path);
+        assert!(store(&hers, "x").await.is_err());
+        let mut lookup = near
+            .client_as(Who::Key(alice))
+            .root_request()
+            .send()
+            .pipeline
+            .get_root()
+            .lookup_request();
+        lookup.get().set_path(&path);
+        let hers = lookup.send().pipeline.get_anchor();
+        assert_eq!(load(&hers).await.expect("read").as_deref(), Some("hers"));
+        let error = error_of(load(&walk(&near.client_as(Who::Key(bob)), &path)).await);
+        assert!(error.extra.contains("authorized"), "{error}");
+    });
+}
+
+#[test]
+fn a_watch_of_the_hosts_tells_who_comes_and_how_they_go() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let root = near.client().root_request().send().pipeline.get_root();
+        let mut request = root.watch_request();
+        request.get().set_value(false);
+        request.get().set_children(true);
+        let watch = request.send().pipeline.get_watch();
+        let next = async |after: u64| {
+            let mut request = watch.next_request();
+            request.get().set_after(after);
+            let response = request.send().promise.await.expect("told");
+            let change = response.get().expect("an answer").get_change().expect("one");
+            let added = change.get_added().expect("a list").iter();
+            let added: Vec<_> = added
+                .map(|entry| entry.get_name().expect("a name").to_string().expect("text"))
+                .collect();
+            let removed = change.get_removed().expect("a list").iter();
+            let removed: Vec<_> =
+                removed.map(|name| name.expect("a name").to_string().expect("text")).collect();
+            let how = change.get_departures().expect("a list").iter();
+            let how: Vec<_> = how.map(|how| how.expect("known")).collect();
+            (change.get_sequence(), added, removed, how)
+        };
+        let (first, added, removed, _) = next(0).await;
+        let mut both = vec![near.name(), far.name()];
+        both.sort();
+        assert_eq!((added, removed), (both, vec![]));
+        let mut last = first;
+        for (state, how) in [(State::Failed, Departure::Failed), (State::Left, Departure::Left)] {
+            cluster.tell(near, |host| if host == far.id { state } else { State::Up });
+            let (after, added, removed, told) = next(last).await;
+            assert_eq!((added, removed, told), (vec![], vec![far.name()], vec![how]));
+            cluster.tell(near, |_| State::Up);
+            let (after, added, removed, told) = next(after).await;
+            assert_eq!((added, removed, told), (vec![far.name()], vec![], vec![]));
+            last = after;
+        }
+        cluster.tell_generation(near, |_| State::Up, 2);
+        let (_, added, removed, told) = next(last).await;
+        assert_eq!(added.len(), 2);
+        assert_eq!(removed.len(), 2);
+        assert_eq!(told, [Departure::Restarted; 2]);
+    });
+}
+
+#[test]
+fn the_hosts_are_listed_and_each_is_its_anchor() {
+    run(|| async {
+        let cluster = Cluster::of(3);
+        let near = &cluster.sites[0];
+        let client = near.client();
+        let root = client.root_request().send().pipeline.get_root();
+        let listed = root.ls_request().send().promise.await.expect("listed");
+        let children = listed.get().expect("an answer").get_children().expect("a list");
+        let mut names: Vec<_> = cluster.sites.iter().map(|site| site.name()).collect();
+        names.sort();
+        let found: Vec<_> = children
+            .iter()
+            .map(|child| child.get_name().expect("one").to_string().expect("text"))
+            .collect();
+        assert_eq!(found, names);
+        for child in children {
+            let anchor = child.get_anchor().expect("one");
+            assert_eq!(load(&walk_from(&anchor, "x")).await.expect("loaded"), None);
+        }
+        let hosts = client.hosts_request().send().promise.await.expect("told");
+        let hosts = hosts.get().expect("an answer").get_hosts().expect("a list");
+        assert_eq!(hosts.iter().filter(|host| host.get_self()).count(), 1);
+        assert_eq!(hosts.iter().filter(|host| host.get_connected()).count(), 2);
+    });
+}

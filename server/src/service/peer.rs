@@ -1,0 +1,71 @@
+//! `Peer`: what another host of the cluster has of this one.
+
+use std::rc::Rc;
+
+use capnp::Error;
+use killick_client::Fingerprint;
+use killick_schema::api::cluster_capnp::peer::{AnchorParams, AnchorResults, Server, principal};
+use tracing::debug;
+
+use crate::access::{Authorized, Who};
+use crate::cap::Own;
+use crate::hosts::HostId;
+use crate::place::Place;
+use crate::session::Session;
+use crate::wire;
+use killick::NarrowError;
+
+pub(crate) struct PeerService {
+    pub(crate) session: Rc<Session>,
+    pub(crate) host: HostId,
+}
+
+impl PeerService {
+    /// What a client of that host gets here who has `key`: what that key would get at this host's own door,
+    /// if there is one.
+    fn anchor_for(&self, key: Fingerprint) -> Result<Place, Error> {
+        let (shared, session) = (self.session.shared(), &self.session);
+        let config = shared.config();
+        if config.authorized == Authorized::default() {
+            return Ok(session.root());
+        }
+        let refused = |error: &dyn std::fmt::Display| Error::failed(error.to_string());
+        let grant = Who::Key(key).grant(&config).map_err(|error| refused(&error))?;
+        let failed = |error| wire::walk_error(session, NarrowError::Failed(error));
+        let given = shared.granted.give(&shared.tree, key, &grant).map_err(failed)?;
+        match (given, grant.anchor()) {
+            (Some(place), _) => Ok(place),
+            (None, None) => Ok(session.root()),
+            (None, Some(path)) => {
+                let walked = session.root().walk(path.as_bytes());
+                walked.map_err(|error| wire::walk_error(session, error))
+            }
+        }
+    }
+}
+
+impl Server for PeerService {
+    async fn anchor(
+        self: Rc<Self>,
+        params: AnchorParams,
+        mut results: AnchorResults,
+    ) -> Result<(), Error> {
+        let behalf = params.get()?.get_behalf()?;
+        let name = behalf.get_name()?.to_str()?;
+        let place = match behalf.which()? {
+            principal::Key(key) => {
+                let key = <[u8; 32]>::try_from(key?).map(Fingerprint::from_bytes);
+                self.anchor_for(
+                    key.map_err(|_| Error::failed("a fingerprint has 32 bytes".into()))?,
+                )?
+            }
+            principal::Local(()) | principal::User(_) | principal::Process(()) => {
+                self.session.root()
+            }
+        };
+        let (connection, theirs) = (self.session.id(), behalf.get_connection());
+        debug!(connection, host = %self.host, behalf = name, theirs, "anchor given to a client of another host");
+        results.get().set_anchor(self.session.own(Own::Anchor(place))?);
+        Ok(())
+    }
+}
