@@ -21,6 +21,7 @@
 //!  hosts       who else is in the cluster, and the one connection to each: `router`; `far`: its anchor
 //!  stats       what is counted of connections and calls; `metrics` tells it by HTTP; `refusals`: of those
 //!              that are not served
+//!  pki         keys, certificates and lists of those revoked, as `killick ca` and `killick cert` make them
 //!  net         the stream below the messages: back-pressure, time limits, closing
 //! ```
 //! A node lives as long as a client holds a capability to it: the release of the last one, or the
@@ -56,6 +57,8 @@ mod listen;
 mod metrics;
 mod net;
 mod owners;
+#[doc(hidden)]
+pub mod pki;
 mod place;
 mod process;
 mod refusals;

@@ -1,42 +1,45 @@
 //! `killick ca`: an authority, and what it makes certificates with.
 
 use std::fmt;
-use std::fs::{self, DirBuilder};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use killick_server::Fingerprint;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
-};
-use ring::rand::{SecureRandom, SystemRandom};
+use killick_server::pki::{self, FileError, Revoked, Wanted};
+use rcgen::{Issuer, KeyPair, PublicKeyData, SanType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
-use tempfile::NamedTempFile;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-use super::cert::Details;
+use super::cert::{self, Details};
 use super::error::CliError;
 use super::output::Output;
+use super::text::shown;
 
 /// The files of an authority's folder.
 pub(super) const CERTIFICATE: &str = "ca.pem";
 const KEY: &str = "ca-key.pem";
+const REVOKED: &str = "crl.pem";
 
 const AFTER_HELP: &str = "\
 An authority is a key, ca-key.pem, and its certificate, ca.pem. Who has the key can make certificates
 that your servers and clients take: keep it where none of them runs. Every host and client has a copy
 of ca.pem.
 
+A certificate that is revoked stands in the authority's list, crl.pem. The hosts of a cluster that have a
+copy of it beside their ca.pem meet no host with such a certificate. Clients are let in, or not, by the
+authorized file alone.
+
 Examples:
   killick ca new --out ca
   killick cert host db.example.org 192.0.2.7 --ca ca --out host
-  killick cert client alice --ca ca --out alice";
+  killick cert client alice --ca ca --out alice
+  killick ca revoke host --ca ca";
 
 /// Make an authority, which signs the certificates of hosts and clients.
 #[derive(Args)]
@@ -49,6 +52,7 @@ pub(super) struct Ca {
 #[derive(Subcommand)]
 enum Command {
     New(New),
+    Revoke(Revoke),
 }
 
 /// Make the key and the certificate of a new authority.
@@ -59,76 +63,117 @@ struct New {
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     out: PathBuf,
 
-    /// What the authority is called in its certificates.
-    #[arg(long, default_value = "killick CA", value_parser = super::cert::text)]
-    name: String,
+    /// What the authority is called in its certificates: by default 'killick CA', and the beginning of the
+    /// fingerprint of its key.
+    ///
+    /// Authorities of one name cannot be told apart by a list of revoked certificates.
+    #[arg(long, value_parser = cert::text)]
+    name: Option<String>,
 
     /// How long its certificate is valid, and with it all that it signs.
-    #[arg(long, value_name = "N", default_value_t = 3650, value_parser = super::cert::days())]
+    #[arg(long, value_name = "N", default_value_t = 3650, value_parser = cert::days())]
     days: u32,
+}
+
+/// Revoke a certificate: make the authority's crl.pem, or add to the one that is there.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+struct Revoke {
+    /// The certificate, in PEM, or a folder with one in cert.pem.
+    certificate: PathBuf,
+
+    /// The folder of the authority that has signed it.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    ca: PathBuf,
 }
 
 impl Ca {
     pub(super) fn run(self, json: bool) -> Result<(), CliError> {
-        let Command::New(New { out, name, days }) = self.command;
-        let key = fresh_key()?;
-        let certificate = authority(&name, days)
-            .self_signed(&key)
-            .map_err(|error| CliError::failed("ca new", error))?;
-        write_new(&out, &[(KEY, &key.serialize_pem()), (CERTIFICATE, &certificate.pem())])?;
-        let (certificate, key) = (out.join(CERTIFICATE), out.join(KEY));
-        let ends = Details::read(&certificate)?.ends();
         let mut output = Output::new(json);
-        if json {
-            output.line(json!({
-                "certificate": certificate.display().to_string(),
-                "key": key.display().to_string(),
-                "ends": ends,
-            }))?;
-        } else {
-            output.line(format!("certificate  {}", certificate.display()))?;
-            output.line(format!("key          {}: keep it to yourself", key.display()))?;
-            output.line(format!("ends         {ends}"))?;
+        match self.command {
+            Command::New(new) => new.run(&mut output)?,
+            Command::Revoke(revoke) => revoke.run(&mut output)?,
         }
         output.flush()
     }
 }
 
-/// What an authority's certificate says: it may sign those of hosts and clients, and no other authority's.
-fn authority(name: &str, days: u32) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = called(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = from_now(days);
-    params
+impl New {
+    fn run(self, output: &mut Output) -> Result<(), CliError> {
+        let New { out, name, days } = self;
+        let key = fresh_key()?;
+        let name = name.unwrap_or_else(|| {
+            let key = Fingerprint::of_key(&key.subject_public_key_info());
+            format!("killick CA {}", key.short())
+        });
+        let certificate = pki::authority(&name, pki::from_now(days))
+            .self_signed(&key)
+            .map_err(|error| CliError::failed("ca new", error))?;
+        let files = [(KEY, &*key.serialize_pem()), (CERTIFICATE, &*certificate.pem())];
+        pki::write_new(&out, &files).map_err(file_error)?;
+        let (certificate, key) = (out.join(CERTIFICATE), out.join(KEY));
+        let ends = Details::read(&certificate)?.ends();
+        if output.is_json() {
+            return output.line(json!({
+                "certificate": certificate.display().to_string(),
+                "key": key.display().to_string(),
+                "ends": ends,
+            }));
+        }
+        output.line(format!("certificate  {}", certificate.display()))?;
+        output.line(format!("key          {}: keep it to yourself", key.display()))?;
+        output.line(format!("ends         {ends}"))
+    }
 }
 
-fn called(name: &str) -> DistinguishedName {
-    let mut distinguished = DistinguishedName::new();
-    distinguished.push(DnType::CommonName, name);
-    distinguished
+impl Revoke {
+    fn run(self, output: &mut Output) -> Result<(), CliError> {
+        let Revoke { certificate, ca } = self;
+        let authority = Authority::load(&ca)?;
+        let certificate = cert::in_folder(certificate);
+        let details = Details::read(&certificate)?;
+        let failed =
+            |why: &dyn fmt::Display| CliError::failed(certificate.display().to_string(), why);
+        if details.authority {
+            return Err(failed(&"an authority's: take it out of every ca.pem instead"));
+        }
+        let signer = ca.join(CERTIFICATE);
+        if !cert::is_signed_by(&certificate, &signer)? {
+            return Err(failed(&format!("not signed by the authority in {}", signer.display())));
+        }
+        let mut revoked = authority.revoked(&ca)?;
+        let since = revoked.add(&details.serial, OffsetDateTime::now_utc());
+        let list = revoked.sign(&authority.issuer).map_err(|error| failed(&error))?;
+        pki::replace(&ca, REVOKED, &list).map_err(file_error)?;
+        let list = ca.join(REVOKED);
+        if output.is_json() {
+            return output.line(json!({
+                "subject": details.name,
+                "fingerprint": details.fingerprint.to_string(),
+                "revoked": since.unix_timestamp(),
+                "list": list.display().to_string(),
+                "count": revoked.count(),
+            }));
+        }
+        output.line(format!("subject      {}", shown(details.name.as_bytes())))?;
+        output.line(format!("fingerprint  {}", details.fingerprint))?;
+        output.line(format!("revoked      {}", since.date()))?;
+        output.line(format!("list         {}: copy it to every host", list.display()))
+    }
 }
 
-/// From now, and some time before it, as clocks differ, for so many days.
-fn from_now(days: u32) -> (OffsetDateTime, OffsetDateTime) {
-    let now = OffsetDateTime::now_utc();
-    (now - Duration::HOUR, now + Duration::days(days.into()))
-}
-
-/// A new ed25519 key, as PKCS#8 in its first version: OpenSSL 3.0, and with it Python, reads no other.
+/// A new key.
 pub(super) fn fresh_key() -> Result<KeyPair, CliError> {
-    /// What such a key begins with; 32 random bytes follow.
-    const HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    let mut der = [0; 48];
-    der[..HEAD.len()].copy_from_slice(&HEAD);
-    let failed = |error: &dyn fmt::Display| CliError::failed("key", error);
-    SystemRandom::new().fill(&mut der[HEAD.len()..]).map_err(|error| failed(&error))?;
-    KeyPair::try_from(&der[..]).map_err(|error| failed(&error))
+    pki::fresh_key().map_err(|error| CliError::failed("key", error))
+}
+
+/// What has become of a file that was to be written.
+pub(super) fn file_error(error: FileError) -> CliError {
+    CliError::failed(error.path.display().to_string(), error.why())
 }
 
 /// What a certificate is to say.
-pub(super) struct Wanted {
+pub(super) struct Says {
     pub(super) name: String,
     /// The names and addresses of a server.
     pub(super) at: Vec<SanType>,
@@ -194,105 +239,26 @@ impl Authority {
         Ok(own.roots.iter().all(|root| trusted.roots.contains(root)))
     }
 
+    /// What it has revoked so far, as the list in its `folder` says.
+    fn revoked(&self, folder: &Path) -> Result<Revoked, CliError> {
+        let path = folder.join(REVOKED);
+        let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Revoked::default()),
+            Err(error) => return Err(failed(&error)),
+        };
+        let own = CertificateDer::from_pem_slice(self.pem.as_bytes());
+        let own = own.map_err(|error| CliError::failed("ca", error))?;
+        Revoked::read(&text, &own).map_err(|error| failed(&error))
+    }
+
     /// The certificate for `key`, in PEM. It does not outlive the authority's own.
-    pub(super) fn sign(&self, wanted: Wanted, key: &KeyPair) -> Result<String, CliError> {
-        let Wanted { name, at, serves, days } = wanted;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = called(&name);
-        params.serial_number = Some(fresh_serial()?);
-        params.subject_alt_names = at;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        if serves {
-            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-        }
-        // Python, from 3.13 on, takes no certificate without it.
-        params.use_authority_key_identifier_extension = true;
-        let (from, to) = from_now(days);
-        (params.not_before, params.not_after) = (from, to.min(self.end));
-        let signed = params.signed_by(key, &self.issuer);
+    pub(super) fn sign(&self, says: Says, key: &KeyPair) -> Result<String, CliError> {
+        let Says { name, at, serves, days } = says;
+        let (from, to) = pki::from_now(days);
+        let wanted = Wanted { name, at, serves, valid: (from, to.min(self.end)) };
+        let signed = pki::sign(wanted, key, &self.issuer);
         signed.map(|signed| signed.pem()).map_err(|error| CliError::failed("cert", error))
-    }
-}
-
-/// A serial number that no other certificate has.
-fn fresh_serial() -> Result<SerialNumber, CliError> {
-    let mut bytes = [0; 16];
-    let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|error| CliError::failed("serial number", error))?;
-    // Positive, and as long as it says.
-    bytes[0] = bytes[0] & 0x7f | 0x40;
-    Ok(SerialNumber::from_slice(&bytes))
-}
-
-/// Writes files that are not there yet, for this user alone, into `folder`, which is made if it is
-/// missing. None that is there is changed, and after an error none of them is there.
-pub(super) fn write_new(folder: &Path, files: &[(&str, &str)]) -> Result<(), CliError> {
-    let failed =
-        |path: &Path, error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| failed(folder, &error))?;
-    let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
-    if let Some(path) = there {
-        return Err(failed(&path, &"already there, and not overwritten"));
-    }
-    // What takes room on the disk is done before any of them has its name.
-    let mut written = Vec::with_capacity(files.len());
-    for (name, text) in files {
-        let path = folder.join(name);
-        let file = write(folder, text).map_err(|error| failed(&path, &error))?;
-        written.push((path, file));
-    }
-    let mut kept = Vec::with_capacity(files.len());
-    for (path, file) in written {
-        if let Err(error) = file.persist_noclobber(&path) {
-            // What went wrong first is what is told.
-            kept.iter().for_each(|path| drop(fs::remove_file(path)));
-            return Err(failed(&path, &error.error));
-        }
-        kept.push(path);
-    }
-    Ok(())
-}
-
-/// Puts `text` into the place of what `folder` has as `name`, as a whole.
-pub(super) fn replace(folder: &Path, name: &str, text: &str) -> Result<(), CliError> {
-    let path = folder.join(name);
-    let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
-    let written = write(folder, text).map_err(|error| failed(&error))?;
-    written.persist(&path).map(drop).map_err(|error| failed(&error.error))
-}
-
-/// A file without a name to keep yet; it is for this user alone.
-fn write(folder: &Path, text: &str) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_of_which_one_cannot_be_kept_are_all_not_there() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let files = [("key.pem", "key"), ("cert.pem", "cert"), ("nowhere/ca.pem", "ca")];
-        let error = write_new(folder.path(), &files).expect_err("no such folder");
-        assert!(error.to_string().contains("nowhere/ca.pem: "), "{error}");
-        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
-        write_new(folder.path(), &files[..2]).expect("again");
-        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 2);
-    }
-
-    #[test]
-    fn a_key_is_pkcs8_in_its_first_version_and_each_is_another() {
-        let (one, other) = (fresh_key().expect("a key"), fresh_key().expect("a key"));
-        // The second version holds the public half as well.
-        assert_eq!(one.serialized_der().len(), 48);
-        assert_ne!(one.serialized_der(), other.serialized_der());
-        assert_ne!(one.subject_public_key_info(), other.subject_public_key_info());
     }
 }

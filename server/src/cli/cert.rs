@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand};
-use killick_server::Fingerprint;
+use killick_server::{Fingerprint, pki};
 use rcgen::{KeyPair, PublicKeyData, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -17,7 +17,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::ca::{self, Authority, Wanted};
+use super::ca::{self, Authority, Says};
 use super::error::CliError;
 use super::output::Output;
 use super::target::Grammar;
@@ -35,6 +35,10 @@ const AFTER_HELP: &str = "\
 certificate; ca.pem, a copy of the authority's. A server takes it as --tls-identity, a client as
 --identity. To change from one authority to another, let ca.pem hold both for some time.
 
+With --cluster a host's certificate has two more names, <id>.host.CLUSTER.killick.internal and
+host.CLUSTER.killick.internal: by those the hosts of a cluster know each other. Its id is the first half
+of its key's fingerprint. One folder serves both.
+
 A key is known by its fingerprint: the SHA-256 of its public half as certificates hold it
 (SubjectPublicKeyInfo). A certificate that is renewed keeps it. The same by other means:
   openssl x509 -in cert.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum
@@ -42,6 +46,7 @@ A key is known by its fingerprint: the SHA-256 of its public half as certificate
 Examples:
   killick ca new --out ca
   killick cert host db.example.org 192.0.2.7 --ca ca --out host
+  killick cert host db.example.org --cluster prod --ca ca --out host
   killick cert client alice --ca ca --out alice
   killick cert show alice
   killick cert renew alice --ca ca";
@@ -79,8 +84,12 @@ struct Issue {
 #[command(after_help = AFTER_HELP)]
 struct Host {
     /// The host's names and IP addresses: all that stand in the addresses that clients connect to.
-    #[arg(value_name = "NAME", required = true, value_parser = server_name)]
+    #[arg(value_name = "NAME", required_unless_present = "cluster", value_parser = server_name)]
     names: Vec<ServerName<'static>>,
+
+    /// The cluster that it is a host of, if it is to be one.
+    #[arg(long, value_name = "NAME", value_parser = cluster)]
+    cluster: Option<String>,
 
     /// The folder to write to; it is made if it is missing.
     #[arg(long, value_name = "FOLDER")]
@@ -145,33 +154,41 @@ impl Cert {
             Command::Host(host) => host.run(&mut output)?,
             Command::Client(client) => client.run(&mut output)?,
             Command::Renew(renew) => renew.run(&mut output)?,
-            Command::Show(show) => Details::read(&show.path())?.tell(&mut output, None)?,
+            Command::Show(show) => {
+                Details::read(&in_folder(show.file))?.tell(&mut output, None)?;
+            }
         }
         output.flush()
     }
 }
 
 impl Issue {
-    /// Writes a new key and its certificate to `folder`; what that says.
-    fn make(&self, folder: &Path, wanted: Wanted) -> Result<Details, CliError> {
+    /// Writes `key` and a certificate for it to `folder`; what that says.
+    fn make(&self, folder: &Path, key: &KeyPair, says: Says) -> Result<Details, CliError> {
         let authority = Authority::load(&self.ca)?;
-        let key = ca::fresh_key()?;
-        let certificate = authority.sign(wanted, &key)?;
+        let certificate = authority.sign(says, key)?;
         let key = key.serialize_pem();
         let files =
             [(KEY, &*key), (CERTIFICATE, &*certificate), (ca::CERTIFICATE, &*authority.pem)];
-        ca::write_new(folder, &files)?;
+        pki::write_new(folder, &files).map_err(ca::file_error)?;
         Details::read(&folder.join(CERTIFICATE))
     }
 }
 
 impl Host {
     fn run(self, output: &mut Output) -> Result<(), CliError> {
-        let Host { names, out, issue } = self;
-        let name = names.first().map(|name| name.to_str().into_owned()).unwrap_or_default();
+        let Host { mut names, cluster, out, issue } = self;
+        let key = ca::fresh_key()?;
+        let id = pki::host_id(&Fingerprint::of_key(&key.subject_public_key_info()));
+        let name = names.first().map_or_else(|| id.clone(), |name| name.to_str().into_owned());
+        if let Some(cluster) = cluster {
+            for own in [pki::host(&id, &cluster), pki::any_host(&cluster)] {
+                names.push(server_name(&own).map_err(|why| CliError::usage(own, why))?);
+            }
+        }
         let at: Result<_, _> = names.iter().map(alternative).collect();
-        let wanted = Wanted { name, at: at?, serves: true, days: issue.days };
-        issue.make(&out, wanted)?.tell(output, None)
+        let says = Says { name, at: at?, serves: true, days: issue.days };
+        issue.make(&out, &key, says)?.tell(output, None)
     }
 }
 
@@ -179,8 +196,8 @@ impl Client {
     fn run(self, output: &mut Output) -> Result<(), CliError> {
         let Client { name, out, root, issue } = self;
         let root = root.unwrap_or_else(|| format!("/{name}"));
-        let wanted = Wanted { name, at: Vec::new(), serves: false, days: issue.days };
-        issue.make(&out, wanted)?.tell(output, Some(&root))
+        let says = Says { name, at: Vec::new(), serves: false, days: issue.days };
+        issue.make(&out, &ca::fresh_key()?, says)?.tell(output, Some(&root))
     }
 }
 
@@ -212,27 +229,29 @@ impl Renew {
             return Err(failed(&format!("not the key of {}", before.display())));
         }
         let at: Result<_, _> = at.iter().map(alternative).collect();
-        let wanted = Wanted { name, at: at?, serves, days: issue.days };
-        ca::replace(&folder, CERTIFICATE, &authority.sign(wanted, &key)?)?;
+        let says = Says { name, at: at?, serves, days: issue.days };
+        let certificate = authority.sign(says, &key)?;
+        pki::replace(&folder, CERTIFICATE, &certificate).map_err(ca::file_error)?;
         Details::read(&folder.join(CERTIFICATE))?.tell(output, None)
     }
 }
 
-impl Show {
-    fn path(self) -> PathBuf {
-        let in_folder = [CERTIFICATE, ca::CERTIFICATE].map(|name| self.file.join(name));
-        in_folder.into_iter().find(|path| path.is_file()).unwrap_or(self.file)
-    }
+/// The certificate's file, if `path` is a folder with one.
+pub(super) fn in_folder(path: PathBuf) -> PathBuf {
+    let found = [CERTIFICATE, ca::CERTIFICATE].map(|name| path.join(name));
+    found.into_iter().find(|path| path.is_file()).unwrap_or(path)
 }
 
 /// What a certificate says.
 pub(super) struct Details {
-    name: String,
+    pub(super) name: String,
     issuer: String,
     at: Vec<ServerName<'static>>,
     serves: bool,
     connects: bool,
     pub(super) authority: bool,
+    /// Its number among those of its authority.
+    pub(super) serial: Vec<u8>,
     begin: OffsetDateTime,
     pub(super) end: OffsetDateTime,
     pub(super) fingerprint: Fingerprint,
@@ -267,6 +286,7 @@ impl Details {
             serves: usage.is_some_and(|usage| usage.server_auth),
             connects: usage.is_some_and(|usage| usage.client_auth),
             authority: parsed.is_ca(),
+            serial: parsed.raw_serial().to_owned(),
             begin: time(parsed.validity().not_before)?,
             end: time(parsed.validity().not_after)?,
             fingerprint: Fingerprint::of(der)?,
@@ -291,6 +311,7 @@ impl Details {
     fn tell(&self, output: &mut Output, root: Option<&str>) -> Result<(), CliError> {
         let line = root.map(|root| format!("{} {root} # {}", self.fingerprint, self.name));
         let at: Vec<_> = self.at.iter().map(|name| name.to_str().into_owned()).collect();
+        let cluster = pki::cluster_of(&self.fingerprint, at.iter().map(String::as_str));
         let roles = [(self.serves, "serve"), (self.connects, "connect"), (self.authority, "sign")];
         let roles: Vec<_> =
             roles.into_iter().filter_map(|(may, what)| may.then_some(what)).collect();
@@ -304,6 +325,8 @@ impl Details {
                 "ends": self.end.unix_timestamp(),
                 "warning": self.warning(),
                 "fingerprint": self.fingerprint.to_string(),
+                "host": cluster.as_ref().map(|(id, _)| id),
+                "cluster": cluster.as_ref().map(|(_, cluster)| cluster),
                 "authorized": line,
             }));
         }
@@ -318,6 +341,10 @@ impl Details {
             output.line(format!("warning      {warning}"))?;
         }
         output.line(format!("fingerprint  {}", self.fingerprint))?;
+        if let Some((id, cluster)) = cluster {
+            output.line(format!("host id      {id}"))?;
+            output.line(format!("cluster      {cluster}"))?;
+        }
         match line {
             Some(line) => output.line(format!("authorized   {line}")),
             None => Ok(()),
@@ -326,7 +353,7 @@ impl Details {
 }
 
 /// Whether the certificate at `path` was signed with the key of the one at `signer`.
-fn is_signed_by(path: &Path, signer: &Path) -> Result<bool, CliError> {
+pub(super) fn is_signed_by(path: &Path, signer: &Path) -> Result<bool, CliError> {
     let read = |path: &Path| {
         let failed = |error: &dyn fmt::Display| CliError::failed(path.display().to_string(), error);
         let text = fs::read(path).map_err(|error| failed(&error))?;
@@ -395,6 +422,10 @@ fn client_name(name: &str) -> Result<String, String> {
         true => Err("a client's name is a single name of a path".into()),
         false => Ok(name),
     }
+}
+
+fn cluster(name: &str) -> Result<String, String> {
+    pki::check_cluster(name).map(|()| name.to_owned()).map_err(|error| error.to_string())
 }
 
 fn root(path: &str) -> Result<String, String> {

@@ -184,3 +184,91 @@ fn what_makes_no_certificate_is_told() {
     let shown = at(path, &["cert", "show", "ca/ca-key.pem"]);
     assert!(shown.error(1).ends_with("ca-key.pem: no certificate in PEM"), "{shown:?}");
 }
+
+#[test]
+fn a_host_of_a_cluster_has_two_more_names_which_a_renewal_keeps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    at(path, &["ca", "new", "--out", "ca"]).ok();
+    let make = ["cert", "host", "a.example", "--cluster", "c1", "--ca", "ca", "--out", "host"];
+    let made = at(path, &make);
+    let id = &told(&made, "fingerprint")[..32];
+    assert_eq!((told(&made, "host id"), told(&made, "cluster")), (id, "c1"));
+    let names = format!("a.example, {id}.host.c1.killick.internal, host.c1.killick.internal");
+    assert_eq!(told(&made, "names"), names);
+    assert_eq!(told(&made, "may"), "serve, connect");
+    at(path, &["cert", "renew", "host", "--ca", "ca"]).ok();
+    let shown = at(path, &["cert", "show", "host"]);
+    assert_eq!((told(&shown, "names"), told(&shown, "host id")), (&*names, id));
+    let json = at(path, &["cert", "show", "host", "--json"]).json();
+    assert_eq!((json[0]["host"].as_str(), json[0]["cluster"].as_str()), (Some(id), Some("c1")));
+
+    // Those names alone are enough; a host of none has no id, and has to have names.
+    let alone = at(path, &["cert", "host", "--cluster", "c1", "--ca", "ca", "--out", "alone"]);
+    assert_eq!(told(&alone, "subject"), &told(&alone, "fingerprint")[..32]);
+    let other = at(path, &["cert", "host", "a.example", "--ca", "ca", "--out", "other"]);
+    assert!(!other.ok().contains("host id"), "{other:?}");
+    assert_eq!(at(path, &["cert", "host", "--ca", "ca", "--out", "x"]).code, Some(2));
+    for bad in ["", "a.b", "A", "-a", "a_b", &"x".repeat(64)] {
+        let ran = at(path, &["cert", "host", "--cluster", bad, "--ca", "ca", "--out", "x"]);
+        assert_eq!(ran.code, Some(2), "{bad:?}: {ran:?}");
+    }
+    assert!(!path.join("x").exists());
+}
+
+#[test]
+fn what_is_revoked_stays_so_and_only_its_own_authority_can_say_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    for ca in ["ca", "other"] {
+        at(path, &["ca", "new", "--out", ca]).ok();
+    }
+    for name in ["a", "b"] {
+        at(path, &["cert", "host", "--cluster", "c1", "--ca", "ca", "--out", name]).ok();
+    }
+    let revoke = |what: &str, ca: &str| at(path, &["ca", "revoke", what, "--ca", ca]);
+    let line = revoke("a", "other").error(1).to_owned();
+    assert!(line.ends_with("a/cert.pem: not signed by the authority in other/ca.pem"), "{line}");
+    let line = revoke("ca", "ca").error(1).to_owned();
+    assert!(line.contains("ca/ca.pem: an authority's"), "{line}");
+    assert!(revoke("nowhere", "ca").error(1).contains("nowhere: No such file"));
+    for ca in ["ca", "other"] {
+        assert!(!path.join(ca).join("crl.pem").exists());
+    }
+
+    assert_eq!(told(&revoke("a", "ca"), "list"), "ca/crl.pem: copy it to every host");
+    let count = |what: &str| {
+        let ran = at(path, &["ca", "revoke", what, "--ca", "ca", "--json"]);
+        ran.json()[0]["count"].as_u64()
+    };
+    // Once more is the same, and the first is not lost over the second.
+    assert_eq!((count("a"), count("b/cert.pem"), count("a")), (Some(1), Some(2), Some(2)));
+    let serials = || {
+        let text = fs::read(path.join("ca/crl.pem")).expect("read");
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&text).expect("PEM");
+        let (_, list) = x509_parser::parse_x509_crl(&pem.contents).expect("a list");
+        let found = list.iter_revoked_certificates().map(|entry| entry.raw_serial_as_string());
+        found.collect::<Vec<_>>()
+    };
+    let serial = |name: &str| {
+        let text = fs::read(path.join(name).join("cert.pem")).expect("read");
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&text).expect("PEM");
+        pem.parse_x509().expect("a certificate").raw_serial_as_string()
+    };
+    assert_eq!(serials(), [serial("a"), serial("b")]);
+    if has("openssl", &["version"]) {
+        let mut openssl = Command::new("openssl");
+        let verify = ["crl", "-in", "ca/crl.pem", "-CAfile", "ca/ca.pem", "-noout", "-verify"];
+        let ran = run(openssl.current_dir(path).args(verify), b"");
+        assert!(ran.stderr.contains("verify OK"), "{ran:?}");
+    }
+
+    // A list of another's, or none at all, is not added to.
+    let good = fs::read(path.join("ca/crl.pem")).expect("read");
+    fs::write(path.join("other/crl.pem"), &good).expect("written");
+    at(path, &["cert", "host", "--cluster", "c1", "--ca", "other", "--out", "c"]).ok();
+    assert!(revoke("c", "other").error(1).ends_with("crl.pem: not signed by this authority"));
+    assert_eq!(fs::read(path.join("other/crl.pem")).expect("read"), good);
+    fs::write(path.join("ca/crl.pem"), "nothing").expect("written");
+    assert!(revoke("a", "ca").error(1).ends_with("no list of revoked certificates in PEM"));
+}
