@@ -324,9 +324,12 @@ fn open(path: &Path) -> Result<fs::File, IdentityError> {
     }
 }
 
-/// Reads a key, which must be for its owner alone: of the system's own files a group may read it, which
+/// Reads a secret, which must be for its owner alone: of the system's own files a group may read it, which
 /// is how it hands a service its secrets.
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+///
+/// # Errors
+/// It cannot be read, or others may read it.
+pub fn read_private(path: &Path) -> Result<String, IdentityError> {
     let failed = |error| IdentityError::Io { path: path.to_owned(), error };
     let file = open(path)?;
     let found = file.metadata().map_err(failed)?;
@@ -335,7 +338,11 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
     if mode & forbidden != 0 {
         return Err(IdentityError::KeyOpen { path: path.to_owned(), mode });
     }
-    let text = io::read_to_string(file).map_err(failed)?;
+    io::read_to_string(file).map_err(failed)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    let text = read_private(path)?;
     PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| IdentityError::BadPem {
         path: path.to_owned(),
         expected: "private key",
@@ -343,7 +350,11 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
     })
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+/// Reads the certificates in the file at `path`.
+///
+/// # Errors
+/// It cannot be read, or holds none, or a broken one.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let failed = |error| IdentityError::Io { path: path.to_owned(), error };
     let mut text = Vec::new();
     open(path)?.read_to_end(&mut text).map_err(failed)?;

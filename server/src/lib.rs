@@ -75,6 +75,8 @@ mod wire;
 mod worker;
 
 pub use access::{Authorized, AuthorizedError, BadLine, LineError, Tls, TlsError};
+#[cfg(feature = "cluster")]
+pub use cluster::{ClusterIdentity, ClusterIdentityError, ClusterSecret, ClusterSecretError};
 pub use config::Config;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -83,6 +85,7 @@ pub use killick_client::{
     Address, AddressError, Fingerprint, FingerprintError, Identity, IdentityError, default_address,
 };
 pub use listen::ListenError;
+pub use pki::ClusterNameError;
 pub use process::{Allowed, AllowedError, launch};
 pub use server::{Server, StartError, serve};
 pub use shutdown::stop_signal;

@@ -28,10 +28,8 @@ use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use crate::pki;
 use crate::stats::Limit;
-
-/// How long before its end a certificate is worth a warning.
-const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How a server shows itself over TLS, and whose certificates it takes.
 #[derive(Clone)]
@@ -79,7 +77,7 @@ impl Tls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        let end = identity.chain().first().and_then(|certificate| end_of(certificate));
+        let end = identity.chain().first().and_then(|certificate| pki::end_of(certificate));
         let end =
             end.ok_or_else(|| TlsError("the certificate does not say when it ends".into()))?;
         Ok(Tls { config: Arc::new(config), fingerprint: identity.fingerprint(), end })
@@ -87,15 +85,7 @@ impl Tls {
 
     /// What is to be said of the certificate's end at `now`, if something is.
     pub(crate) fn warning(&self, now: SystemTime) -> Option<String> {
-        let days = |time: Duration| time.as_secs() / (24 * 60 * 60);
-        match self.end.duration_since(now) {
-            Ok(left) if left > SOON => None,
-            Ok(left) => Some(format!("the server's certificate ends in {} days", days(left))),
-            Err(ago) => Some(format!(
-                "the server's certificate has ended {} days ago: no client will take it",
-                days(ago.duration())
-            )),
-        }
+        pki::warning(self.end, now, ["the server's certificate", "client"])
     }
 }
 
@@ -113,13 +103,6 @@ fn is_for_servers(certificate: &[u8]) -> bool {
         // What cannot be read is for rustls to judge.
         Ok(None) | Err(_) => true,
     }
-}
-
-/// When a certificate ends.
-fn end_of(certificate: &[u8]) -> Option<SystemTime> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 /// Why a handshake came to nothing.

@@ -3,3 +3,6 @@
 #![allow(dead_code, unused_imports, reason = "parts of a whole")]
 
 pub(crate) use crate::hosts::HostId;
+mod ident;
+
+pub use ident::{ClusterIdentity, ClusterIdentityError, ClusterSecret, ClusterSecretError};
