@@ -40,6 +40,8 @@ mod output;
 mod process;
 mod ps;
 mod recv;
+#[cfg(feature = "cluster")]
+mod secret;
 mod send;
 mod serve;
 mod settings;
@@ -176,6 +178,8 @@ enum Command {
     Import(import::Import),
     Ca(ca::Ca),
     Cert(cert::Cert),
+    #[cfg(feature = "cluster")]
+    Secret(secret::Secret),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -276,6 +280,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Man(man) => man.run(),
         Command::Ca(ca) => ca.run(global.json),
         Command::Cert(cert) => cert.run(global.json),
+        #[cfg(feature = "cluster")]
+        Command::Secret(secret) => secret.run(global.json),
         Command::Ls(ls) => connected(global, async |context| ls.run(context).await),
         Command::Tree(tree) => connected(global, async |context| tree.run(context).await),
         Command::Walk(walk) => connected(global, async |context| walk.run(context).await),

@@ -272,3 +272,27 @@ fn what_is_revoked_stays_so_and_only_its_own_authority_can_say_it() {
     fs::write(path.join("ca/crl.pem"), "nothing").expect("written");
     assert!(revoke("a", "ca").error(1).ends_with("no list of revoked certificates in PEM"));
 }
+
+#[cfg(feature = "cluster")]
+#[test]
+fn a_secret_is_another_each_time_and_its_file_is_for_its_user_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let shown = at(path, &["secret"]);
+    let text = shown.ok().trim_end();
+    assert!(text.starts_with("killick-secret-") && text.len() == 87, "{shown:?}");
+    assert_ne!(at(path, &["secret"]).ok(), shown.ok());
+    let make = ["secret", "--out", "new/secret"];
+    let made = at(path, &make);
+    assert_eq!(told(&made, "secret"), "new/secret");
+    let file = path.join("new/secret");
+    let before = fs::read_to_string(&file).expect("read");
+    assert!(before.starts_with("killick-secret-") && before.ends_with('\n'), "{before:?}");
+    assert!(!made.text().contains(before.trim_end()));
+    assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+    let line = at(path, &make).error(1).to_owned();
+    assert!(line.ends_with("new/secret: already there, and not overwritten"), "{line}");
+    assert_eq!(fs::read_to_string(&file).expect("read"), before);
+    at(path, &["secret", "--out", "new/.."]).error(2);
+    at(path, &["secret", "--out", "new/secret/x"]).error(1);
+}
