@@ -1,6 +1,6 @@
 //! One connection: from the first byte to its end, and what the error of a call on it means.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -25,7 +25,8 @@ use crate::dial::dial;
 use crate::error::{Error, from_server, is_remote, reason};
 use crate::greeting::Greeting;
 use crate::handle::Awaited;
-use crate::network::{Driver, End, Inlet, Outbox, Watched};
+use crate::limit::{Limit, max_message_bytes};
+use crate::network::{Driver, End, Inlet, Largest, Outbox, Watched};
 use crate::options::Options;
 
 /// The largest answer that is read, in words of eight bytes: a listing of some million children.
@@ -86,6 +87,7 @@ struct Inner {
     cluster: OnceCell<(Awaited, anchor::Client)>,
     in_flight: usize,
     end: Rc<End>,
+    largest: Largest,
     /// What the task of the connection runs beside it.
     driven: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
     /// Dropped, it has the connection closed.
@@ -144,7 +146,8 @@ impl Connection {
             Side::Client,
             reading,
         );
-        let network = Watched { network, end: end.clone() };
+        let largest = Largest::default();
+        let network = Watched { network, end: end.clone(), largest: largest.clone() };
         let mut system = RpcSystem::new(Box::new(network), exports);
         let host = system.bootstrap(Side::Server);
         let disconnector = system.get_disconnector();
@@ -153,7 +156,8 @@ impl Connection {
         let (driven, beside) = mpsc::unbounded();
         tokio::task::spawn_local(drive(driver, beside, disconnector, closing, end.clone()));
         let cluster = OnceCell::new();
-        Connection(Rc::new(Inner { host, cluster, in_flight, end, driven, _closer: closer }))
+        let inner = Inner { host, cluster, in_flight, end, largest, driven, _closer: closer };
+        Connection(Rc::new(inner))
     }
 
     pub(crate) fn host(&self) -> &host::Client {
@@ -217,10 +221,14 @@ impl Connection {
         answer: impl Future<Output = capnp::Result<T>>,
     ) -> Result<T, Error> {
         self.check_open()?;
-        let cause = match patience.wait(answer).await {
+        let sent = Cell::new(0);
+        let cause = match patience.wait(self.measured(answer, &sent)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => match self.cut(&error) {
-                Some(cause) => cause,
+                Some(cause) => match self.too_large(sent.get()) {
+                    Some(refused) => return Err(refused),
+                    None => cause,
+                },
                 None if !is_remote(&error) => Error::Protocol { message: reason(&error) },
                 None if foreign => match from_server(&error) {
                     // Whoever says so has not done it.
@@ -240,6 +248,31 @@ impl Connection {
             Effect::Read => Err(cause),
             Effect::Write => Err(Error::UnknownOutcome { cause: Box::new(cause) }),
         }
+    }
+
+    /// The output of `answer`, which sends what it does when it is first polled: the size of the largest message
+    /// of that comes to `sent`.
+    async fn measured<T>(&self, answer: impl Future<Output = T>, sent: &Cell<usize>) -> T {
+        let (mut answer, mut is_first) = (pin!(answer), true);
+        poll_fn(|context| {
+            if std::mem::take(&mut is_first) {
+                self.0.largest.set(0);
+                let polled = answer.as_mut().poll(context);
+                sent.set(self.0.largest.get());
+                return polled;
+            }
+            answer.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// That a message of `bytes` is larger than the server takes, if it ended the connection for one that is. It
+    /// has not read this one then, whichever of several was the first.
+    fn too_large(&self, bytes: usize) -> Option<Error> {
+        let cause = self.0.end.cause().filter(is_remote)?;
+        let message = reason(&cause);
+        let limit = max_message_bytes(&message)?;
+        (bytes > limit).then_some(Error::Limit { limit: Limit::MessageBytes, message })
     }
 
     /// How the connection ended, if `error` is not the answer to a call but what every call that was

@@ -40,6 +40,8 @@ pub enum Limit {
     Connections,
     /// The open calls of one connection.
     Calls,
+    /// The size of one call with all that it brings.
+    MessageBytes,
     /// What the host of a capability leaves unread.
     Unread,
     /// Another one: the message names it.
@@ -47,7 +49,7 @@ pub enum Limit {
 }
 
 /// How each limit's message begins, and what it says further on.
-const MESSAGES: [(Limit, &str, &str); 23] = [
+const MESSAGES: [(Limit, &str, &str); 24] = [
     (Limit::NameBytes, "name of ", " exceeds the limit of "),
     (Limit::PathBytes, "path of ", " exceeds the limit of "),
     (Limit::Depth, "depth of ", " exceeds the limit of "),
@@ -73,9 +75,23 @@ const MESSAGES: [(Limit, &str, &str); 23] = [
     (Limit::Connections, "the server already has its limit of ", " connections"),
     (Limit::Calls, "this connection has its limit of ", " calls open"),
     (Limit::Calls, "the open calls of this connection exceed their limit of ", ""),
+    (Limit::MessageBytes, "message of ", EXCEEDS),
     (Limit::Calls, "a list of children of ", " exceeds the limit of "),
     (Limit::Unread, "the client that hosts this capability leaves more than its limit of ", ""),
 ];
+
+/// What stands before the number of a limit.
+const EXCEEDS: &str = " exceeds the limit of ";
+
+/// How many bytes a message to a server may have that ends the connection with `words`, if it does so for one
+/// that has more.
+pub(crate) fn max_message_bytes(words: &str) -> Option<usize> {
+    if Limit::of(words)? != Limit::MessageBytes {
+        return None;
+    }
+    let number = words.split_once(EXCEEDS)?.1.split(' ').next()?;
+    number.parse().ok()
+}
 
 impl Limit {
     /// The limit that a server's message is about.
@@ -102,6 +118,7 @@ impl Limit {
             | Limit::Depth
             | Limit::ValueBytes
             | Limit::ValueCapabilities
+            | Limit::MessageBytes
             | Limit::ChannelCapacity => false,
             Limit::Children
             | Limit::Nodes
@@ -146,6 +163,10 @@ mod tests {
         ] {
             assert_eq!(Limit::of(message), Some(limit), "{message}");
         }
+        let message = "message of 808 bytes exceeds the limit of 800 (max-message-bytes)";
+        assert_eq!(Limit::of(message), Some(Limit::MessageBytes));
+        assert_eq!(max_message_bytes(message), Some(800));
+        assert_eq!(max_message_bytes("value of 9 bytes exceeds the limit of 8"), None);
         assert_eq!(Limit::of("no host 'a': the hosts are 'b' and 'self'"), None);
     }
 }

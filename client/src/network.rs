@@ -5,7 +5,7 @@
 //! gathers in an [`Outbox`], and whoever drives the RPC system empties it after each turn
 //! ([`Driver`]). A call of three pipelined requests is one write, and so is a batch.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use capnp::any_pointer;
 use capnp::capability::Promise;
+use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{
     Connection, FlowController, IncomingMessage, OutgoingMessage, RpcSystem, VatNetwork,
@@ -34,6 +36,9 @@ pub(crate) struct End {
     cause: RefCell<Option<capnp::Error>>,
     notify: Notify,
 }
+
+/// The size in bytes of the largest message that was sent since it was last set.
+pub(crate) type Largest = Rc<Cell<usize>>;
 
 impl End {
     /// It has ended. The first cause is the one that counts.
@@ -60,22 +65,24 @@ impl End {
     }
 }
 
-/// A network that tells how its connection ended.
+/// A network that tells how its connection ended, and how large what is sent is.
 pub(crate) struct Watched<N> {
     pub(crate) network: N,
     pub(crate) end: Rc<End>,
+    pub(crate) largest: Largest,
 }
 
 impl<N: VatNetwork<Side>> VatNetwork<Side> for Watched<N> {
     fn connect(&mut self, host: Side) -> Option<Box<dyn Connection<Side>>> {
         let connection = self.network.connect(host)?;
-        Some(Box::new(WatchedConnection { connection, end: self.end.clone() }))
+        let (end, largest) = (self.end.clone(), self.largest.clone());
+        Some(Box::new(WatchedConnection { connection, end, largest }))
     }
 
     fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, capnp::Error> {
-        let end = self.end.clone();
+        let (end, largest) = (self.end.clone(), self.largest.clone());
         Promise::from_future(self.network.accept().map_ok(|connection| {
-            Box::new(WatchedConnection { connection, end }) as Box<dyn Connection<Side>>
+            Box::new(WatchedConnection { connection, end, largest }) as Box<dyn Connection<Side>>
         }))
     }
 
@@ -87,6 +94,7 @@ impl<N: VatNetwork<Side>> VatNetwork<Side> for Watched<N> {
 struct WatchedConnection {
     connection: Box<dyn Connection<Side>>,
     end: Rc<End>,
+    largest: Largest,
 }
 
 impl Connection<Side> for WatchedConnection {
@@ -95,7 +103,8 @@ impl Connection<Side> for WatchedConnection {
     }
 
     fn new_outgoing_message(&mut self, first_segment_words: u32) -> Box<dyn OutgoingMessage> {
-        self.connection.new_outgoing_message(first_segment_words)
+        let message = self.connection.new_outgoing_message(first_segment_words);
+        Box::new(Measured { message, largest: self.largest.clone() })
     }
 
     fn receive_incoming_message(
@@ -114,6 +123,36 @@ impl Connection<Side> for WatchedConnection {
             self.end.set(cause.clone());
         }
         self.connection.shutdown(result)
+    }
+}
+
+/// A message whose size is noted when it is sent.
+struct Measured {
+    message: Box<dyn OutgoingMessage>,
+    largest: Largest,
+}
+
+impl OutgoingMessage for Measured {
+    fn get_body(&mut self) -> capnp::Result<any_pointer::Builder<'_>> {
+        self.message.get_body()
+    }
+
+    fn get_body_as_reader(&self) -> capnp::Result<any_pointer::Reader<'_>> {
+        self.message.get_body_as_reader()
+    }
+
+    fn send(self: Box<Self>) -> (Promise<(), capnp::Error>, Rc<Builder<HeapAllocator>>) {
+        let bytes = self.size_in_words().saturating_mul(8);
+        self.largest.set(self.largest.get().max(bytes));
+        self.message.send()
+    }
+
+    fn take(self: Box<Self>) -> Builder<HeapAllocator> {
+        self.message.take()
+    }
+
+    fn size_in_words(&self) -> usize {
+        self.message.size_in_words()
     }
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use killick_client::{Client, Error, Limit, Value, What};
 use killick_server::Config;
-use support::{Harness, once, options, run};
+use support::{Harness, is_disconnected, once, options, run};
 
 /// The error of what `meet` does to a server with limits of its own, which is to be about `limit`.
 fn meets(limit: Limit, change: impl FnOnce(&mut Config), meet: impl AsyncFn(&Client) -> Error) {
@@ -58,6 +58,36 @@ fn values_beyond_the_servers_limits_are_told() {
         async |client: &Client| client.store_at("a", "x".repeat(4000), true).await.unwrap_err();
     meets(Limit::ValueBytes, |config| config.max_value_bytes = 3000, store);
     meets(Limit::StoredBytes, |config| config.max_stored_bytes = 3000, store);
+}
+
+#[test]
+fn a_call_larger_than_the_server_takes_is_told_although_it_ends_the_connection() {
+    let harness = Harness::with(|config| config.max_message_bytes = Some(100_000));
+    for address in [harness.unix(), harness.tcp()] {
+        run(async {
+            let client = Client::connect(address, options()).await.unwrap();
+            let anchor = client.walk("a").await.unwrap();
+            let chan = client.new_chan(1).await.unwrap();
+            let other = anchor.load();
+            let large = || "x".repeat(200_000);
+            let (stored, sent, other) =
+                tokio::join!(anchor.store(large(), true), chan.send(large()), other);
+            for error in [stored.unwrap_err(), sent.unwrap_err()] {
+                let Error::Limit { limit: Limit::MessageBytes, message } = &error else {
+                    panic!("{error:?}")
+                };
+                assert!(message.starts_with("message of 200"), "{message}");
+                assert!(message.ends_with("the limit of 100000 (max-message-bytes)"), "{message}");
+                assert!(!error.is_transient() && !error.is_unknown_outcome());
+            }
+            // What was under way beside it is not known, or was not done.
+            assert!(other.is_ok() || is_disconnected(&other), "{other:?}");
+            // It connects again, and sends nothing twice.
+            support::tree_is_empty(&client).await;
+            let error = client.store_at("a", large(), true).await.unwrap_err();
+            assert!(matches!(error, Error::Limit { limit: Limit::MessageBytes, .. }), "{error:?}");
+        });
+    }
 }
 
 #[test]
