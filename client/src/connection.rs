@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ const ANSWER_WORDS: usize = 64 << 20;
 const READ_BYTES: usize = 64 * 1024;
 /// How long the other end has to take what was sent last.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a server says first to who may not open its Unix socket.
+const NOT_ALLOWED: &str = "neither user ";
 
 /// How long an operation is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +126,8 @@ impl Connection {
                     options.identity.as_ref().filter(|_| matches!(address, Address::Tls(_)));
                 let kept_out = shown.and_then(|shown| greeting.kept_out(shown.fingerprint()));
                 let kept_out = kept_out.map(connect_error);
-                Err(connection.turned_away().or(kept_out).unwrap_or(error))
+                let not_allowed = || connection.not_allowed().map(connect_error);
+                Err(connection.turned_away().or_else(not_allowed).or(kept_out).unwrap_or(error))
             }
         }
     }
@@ -269,8 +274,7 @@ impl Connection {
     /// That a message of `bytes` is larger than the server takes, if it ended the connection for one that is. It
     /// has not read this one then, whichever of several was the first.
     fn too_large(&self, bytes: usize) -> Option<Error> {
-        let cause = self.0.end.cause().filter(is_remote)?;
-        let message = reason(&cause);
+        let message = reason(&self.last_words()?);
         let limit = max_message_bytes(&message)?;
         (bytes > limit).then_some(Error::Limit { limit: Limit::MessageBytes, message })
     }
@@ -290,13 +294,22 @@ impl Connection {
         })
     }
 
-    /// What the server said when it ended a connection that had only just begun.
+    /// The limit that the server named when it ended a connection that had only just begun.
     fn turned_away(&self) -> Option<Error> {
-        let cause = self.0.end.cause()?;
-        match from_server(&cause) {
-            limit @ Error::Limit { .. } if is_remote(&cause) => Some(limit),
-            _ => None,
-        }
+        let limit = from_server(&self.last_words()?);
+        matches!(limit, Error::Limit { .. }).then_some(limit)
+    }
+
+    /// That the server does not let in the user of this process, if it said so.
+    fn not_allowed(&self) -> Option<io::Error> {
+        let words = reason(&self.last_words()?);
+        let is_that = words.starts_with(NOT_ALLOWED);
+        is_that.then(|| io::Error::new(io::ErrorKind::PermissionDenied, words))
+    }
+
+    /// What the server said when it ended the connection.
+    fn last_words(&self) -> Option<capnp::Error> {
+        self.0.end.cause().filter(is_remote)
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! A server that knows no such certificate ends the handshake with an alert. One that does not let in the
 //! key breaks the stream off, and so does one that stops before it has served anything. One that stops
-//! later ends it in order, and one that is full ends it before the handshake: both may take this client
-//! another time.
+//! later ends it in order, and one that is full says so, or ends it before the handshake: both may take this
+//! client another time.
 
 use std::cell::RefCell;
 use std::fmt;

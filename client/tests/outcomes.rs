@@ -6,12 +6,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use capnp_rpc::rpc_capnp::exception;
 use killick_client::schema::api::anchor_capnp::anchor::{
     self, LsParams, LsResults, SwapParams, SwapResults,
 };
-use killick_client::{Client, Error, Options, Value, capnp, capnp_rpc};
-use support::proxy::Proxy;
+use killick_client::{Address, Client, Error, Options, Value, capnp, capnp_rpc};
+use support::proxy::{Proxy, last_words};
 use support::{Harness, eventually, impatient, is_disconnected, once, options, run};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
 
 /// A server, a proxy before it, a client through the proxy that tries nothing twice, and one that does
 /// not go through it.
@@ -87,6 +90,35 @@ fn a_server_that_aborts_with_a_reason_leaves_open_what_was_under_way() {
         let Error::Disconnected { reason } = unknown(stored) else { panic!("another cause") };
         assert!(reason.starts_with("the open calls of this connection"), "{reason}");
         assert!(is_disconnected(&loaded), "{loaded:?}");
+    });
+}
+
+#[test]
+fn a_user_who_is_not_let_in_is_told_so_and_does_not_try_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("killick.sock");
+    run(async {
+        let listener = UnixListener::bind(&path).expect("bound");
+        let connections = Rc::new(Cell::new(0));
+        let refuse = {
+            let connections = connections.clone();
+            async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    connections.set(connections.get() + 1);
+                    let words = "neither user 1 nor group 2 is allowed";
+                    let words = last_words(words, exception::Type::Failed);
+                    stream.write_all(&words).await.expect("written");
+                }
+            }
+        };
+        tokio::task::spawn_local(refuse);
+        let address = Address::Unix(path.clone());
+        let error = Client::connect(&address, options()).await.unwrap_err();
+        let Error::Connect { error: why, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(why.kind(), std::io::ErrorKind::PermissionDenied);
+        let told = format!("cannot connect to {address}: neither user 1 nor group 2 is allowed");
+        assert_eq!((error.to_string(), error.is_transient()), (told, false));
+        assert_eq!(connections.get(), 1);
     });
 }
 

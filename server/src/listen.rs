@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixSocket};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::warn;
 
-use crate::access::{Credentials, Place, Who, socket_mode};
+use crate::access::{Credentials, Place, Who, handshake, socket_mode};
 use crate::config::Config;
 use crate::hosts::HostId;
 use crate::net;
@@ -396,7 +397,8 @@ fn take_in(
     if let Socket::Unix(_, who) = &socket
         && let Err(refused) = who.grant(&config)
     {
-        return shared.refusals.note(Refusal::Stranger, &peer, &refused);
+        shared.refusals.note(Refusal::Stranger, &peer, &refused);
+        return tell(socket, net::refusal(&refused.to_string()), shared);
     }
     let Some(permit) = Permit::take(shared) else {
         let limit = config.max_connections;
@@ -420,23 +422,55 @@ fn take_in(
     drop(workers[permit.worker()].send(Incoming { socket, peer, permit, place }));
 }
 
-/// Tells a client that the server is full, by its `limit`, in the protocol's own words, and closes. Before a
-/// handshake there are no words for it.
+/// Refuses a client because the server is full, by its `limit`.
 fn refuse(
     socket: Socket,
     peer: &str,
     words: &str,
     (limit, kind): (Limit, Refusal),
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) {
     shared.hits.count(limit);
     let reason = format!("{words}{limit}");
     shared.refusals.note(kind, peer, &reason);
-    let message = net::abort(&reason);
+    tell(socket, net::abort(&reason), shared);
+}
+
+/// Tells a client by `message` why there is nothing for it, and closes.
+fn tell(socket: Socket, message: Vec<u8>, shared: &Arc<Shared>) {
     // It fits the buffer of a fresh socket; if it does not, the client learns less.
     let _ = match socket {
         Socket::Unix(mut socket, _) => socket.write_all(&message),
         Socket::Tcp(mut socket) => socket.write_all(&message),
-        Socket::Tls(..) | Socket::Host(..) => Ok(()),
+        Socket::Host(..) => Ok(()),
+        Socket::Tls(socket, address) => {
+            if let Some(place) = Place::take(shared, address) {
+                tokio::spawn(tell_over_tls(socket, message, place, shared.config()));
+            }
+            Ok(())
+        }
     };
+}
+
+/// Tells a client over TLS when it has shown that it may be here: before that there are no words for it, and
+/// who may not learns nothing. It has its `place` among the handshakes for as long as that takes.
+async fn tell_over_tls(
+    socket: std::net::TcpStream,
+    message: Vec<u8>,
+    mut place: Place,
+    config: Arc<Config>,
+) {
+    let limit = config.handshake_timeout;
+    let told = async {
+        let stream = TcpStream::from_std(socket).ok()?;
+        let (mut stream, key) = handshake(config.tls.as_ref(), stream, limit).await.ok()?;
+        Who::Key(key).grant(&config).ok()?;
+        stream.write_all(&message).await.ok()?;
+        stream.shutdown().await.ok()
+    };
+    tokio::select! {
+        () = place.lost() => {}
+        // Who cannot be told learns less.
+        _ = timeout(limit, told) => {}
+    }
 }

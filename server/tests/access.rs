@@ -417,6 +417,44 @@ async fn raw_from(from: [u8; 4], to: &Address) -> TcpStream {
 }
 
 #[test]
+fn a_full_server_is_told_over_tls_to_who_may_be_here_and_to_nobody_else() {
+    use killick_client::{Client, Error, Limit, Options, Retry};
+
+    let secured = Secured::start();
+    let (alice, eve) = (secured.client("alice"), secured.client("eve"));
+    secured.reload(|config| {
+        config.max_connections = 1;
+        config.authorized = authorized(&[(alice.fingerprint, "/")]);
+    });
+    run(async {
+        let connect = async |issued: &Issued| {
+            let identity = Some(issued.identity.clone());
+            let options = Options { identity, retry: Retry::NONE, ..Options::default() };
+            Client::connect(&secured.address(), options).await
+        };
+        let first = Peer::connect(secured.harness.unix()).await;
+        assert_eq!(first.nodes().await, 1);
+        let error = connect(&alice).await.expect_err("full");
+        let Error::Limit { limit: Limit::Connections, message } = &error else {
+            panic!("{error:?}")
+        };
+        let expected = "the server already has its limit of 1 connections (max-connections)";
+        assert_eq!(message, expected);
+        assert!(error.is_transient());
+        let error = connect(&eve).await.expect_err("kept out");
+        assert!(matches!(error, Error::Connect { .. }) && !error.is_transient(), "{error:?}");
+        // What never begins its handshake has no place of others.
+        let mut silent = raw(&secured.address()).await;
+        connect(&alice).await.expect_err("full");
+        assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+        let log = secured.closed(4).await;
+        assert!(log.iter().all(|line| line.ends_with(expected)), "{log:?}");
+        first.leave().await;
+        eventually("a place", async || connect(&alice).await.is_ok()).await;
+    });
+}
+
+#[test]
 fn who_opens_many_handshakes_keeps_out_nobody_from_elsewhere() {
     let secured = Secured::with(|config| {
         config.listen[1] = Address::Tls("127.0.0.1:0".into());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use capnp_rpc::rpc_capnp::{exception, message};
 use killick_client::{Address, capnp, capnp_rpc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -73,13 +74,7 @@ impl Proxy {
 
     /// Ends every connection as a server does that has a reason, which is a limit.
     pub fn abort(&self, reason: &str) {
-        let mut message = capnp::message::Builder::new_default();
-        let root = message.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>();
-        let mut abort = root.init_abort();
-        abort.set_reason(reason);
-        abort.set_type(capnp_rpc::rpc_capnp::exception::Type::Overloaded);
-        let mut bytes = Vec::new();
-        capnp::serialize::write_message(&mut bytes, &message).expect("written");
+        let bytes = last_words(reason, exception::Type::Overloaded);
         self.shared.last_words.replace(bytes);
         self.cut();
     }
@@ -98,6 +93,15 @@ impl Proxy {
     pub fn reads(&self) -> usize {
         self.shared.reads.get()
     }
+}
+
+/// The message that a server ends a connection with.
+pub fn last_words(reason: &str, kind: exception::Type) -> Vec<u8> {
+    let mut message = capnp::message::Builder::new_default();
+    let mut abort = message.init_root::<message::Builder<'_>>().init_abort();
+    abort.set_reason(reason);
+    abort.set_type(kind);
+    capnp::serialize::write_message_to_words(&message)
 }
 
 impl Drop for Proxy {

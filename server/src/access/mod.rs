@@ -12,7 +12,7 @@
 //!
 //! The bootstrap capability is the authority: there is no other check behind it. Who gets the host reaches
 //! all of it and what tells of it; who gets an anchor reaches what is below that, as there is no way up.
-//! Who gets nothing is closed, with one line in the log.
+//! Who gets nothing is closed, with one line in the log; who comes over a Unix socket is told why.
 //!
 //! What was granted is asked for again when the server is told something new: a connection whose grant is
 //! gone, or another one, is closed ([`Admitted::revoked`]). Certificates are looked at in the handshake alone.

@@ -243,7 +243,11 @@ fn allow_files(config: &Config) {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = if raised.is_ok() { maximum } else { current };
     let processes = if config.allow_exec.is_empty() { 0 } else { config.max_processes };
-    let files = processes.saturating_mul(PROCESS_FILES).saturating_add(config.max_connections);
+    // Over TLS it takes a handshake to be told that there is no place.
+    let refused = config.max_handshakes.unwrap_or(config.max_connections / 2);
+    let refused = if config.tls.is_some() { refused } else { 0 };
+    let connections = config.max_connections.saturating_add(refused);
+    let files = processes.saturating_mul(PROCESS_FILES).saturating_add(connections);
     let wanted = OTHER_FILES.saturating_add(files as u64);
     if let Some(limit) = limit.filter(|limit| *limit < wanted) {
         warn!(limit, wanted, "the system's limit of open files is less than connections may need");

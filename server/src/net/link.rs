@@ -28,6 +28,11 @@ pub(crate) fn abort(reason: &str) -> Vec<u8> {
     last(reason, exception::Type::Overloaded)
 }
 
+/// The message that tells a client that it may not be here, and why.
+pub(crate) fn refusal(reason: &str) -> Vec<u8> {
+    last(reason, exception::Type::Failed)
+}
+
 /// The message that tells a client why its connection ends.
 pub(crate) fn farewell(reason: &str) -> Vec<u8> {
     last(reason, exception::Type::Disconnected)

@@ -43,7 +43,7 @@ use tokio::time::Instant;
 use calls::Received;
 pub(crate) use calls::{Amount, Calls, HELD, MAX_CHAIN};
 use framing::{Frames, Segments, SharedSegments};
-pub(crate) use link::{Network, abort, farewell};
+pub(crate) use link::{Network, abort, farewell, refusal};
 
 use crate::stats::Stats;
 
