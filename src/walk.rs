@@ -62,10 +62,12 @@ impl fmt::Display for WalkError {
         match self {
             WalkError::Path(error) => error.fmt(f),
             WalkError::TooManyChildren { limit, depth } => {
-                write!(f, "a node at depth {depth} already has its limit of {limit} children")
+                let noun = if *limit == 1 { "child" } else { "children" };
+                write!(f, "a node at depth {depth} already has its limit of {limit} {noun}")
             }
             WalkError::TooManyNodes { limit } => {
-                write!(f, "the tree would exceed its limit of {limit} nodes")
+                let noun = if *limit == 1 { "node" } else { "nodes" };
+                write!(f, "the tree would exceed its limit of {limit} {noun}")
             }
         }
     }

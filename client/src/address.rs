@@ -94,7 +94,9 @@ impl fmt::Display for AddressError {
                 match text.starts_with('/') {
                     true => write!(f, "; did you mean 'unix:{text}'?"),
                     false if text.contains(':') => write!(f, "; did you mean 'tcp:{text}'?"),
-                    false => write!(f, "; examples: unix:/path/to/socket, tcp:127.0.0.1:2016"),
+                    false => f.write_str(
+                        "; examples: unix:/path/to/socket, tcp:127.0.0.1:2016, tls:host.example:2016",
+                    ),
                 }
             }
             AddressError::NotAbsolute { path } => {

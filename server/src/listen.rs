@@ -23,7 +23,7 @@ use crate::hosts::HostId;
 use crate::net;
 use crate::refusals::Refusal;
 use crate::shared::{Permit, Shared};
-use crate::stats::Limit;
+use crate::stats::{Limit, connections, counted};
 use killick_client::Address;
 
 /// How many connections may wait to be accepted.
@@ -402,7 +402,7 @@ fn take_in(
     }
     let Some(permit) = Permit::take(shared) else {
         let limit = config.max_connections;
-        let reason = format!("the server already has its limit of {limit} connections");
+        let reason = format!("the server already has its limit of {}", connections(limit));
         let limit = (Limit::Connections, Refusal::Full);
         return refuse(socket, &peer, &reason, limit, shared);
     };
@@ -410,7 +410,8 @@ fn take_in(
         Socket::Tls(_, address) => match Place::take(shared, *address) {
             None => {
                 let limit = config.handshakes();
-                let reason = format!("more than the limit of {limit} TLS handshakes are under way");
+                let limit = counted(limit, "TLS handshake", "TLS handshakes");
+                let reason = format!("more than the limit of {limit} are under way");
                 let limit = (Limit::Handshakes, Refusal::Handshakes);
                 return refuse(socket, &peer, &reason, limit, shared);
             }

@@ -39,7 +39,7 @@ use crate::place::Place;
 use crate::process::{Lifetime, Process};
 use crate::service::{self, Object};
 use crate::shared::Shared;
-use crate::stats::{Limit, OUTCOMES, Stats};
+use crate::stats::{Limit, OUTCOMES, Stats, connections, counted};
 use crate::watching::Seat;
 use crate::wire;
 use crate::worker::Worker;
@@ -220,13 +220,15 @@ impl Session {
         }
         let limit = self.config().max_capabilities;
         if self.objects.borrow().len() >= limit {
-            let words = format!("this connection already holds its limit of {limit} capabilities");
+            let limit = counted(limit, "capability", "capabilities");
+            let words = format!("this connection already holds its limit of {limit}");
             return Err(self.over(Limit::Capabilities, words));
         }
         let nodes = self.nodes.get() + nodes(cap);
         let limit = self.config().max_connection_nodes;
         if nodes > limit {
-            let words = format!("this connection would hold more than its limit of {limit} nodes");
+            let limit = counted(limit, "node", "nodes");
+            let words = format!("this connection would hold more than its limit of {limit}");
             return Err(self.over(Limit::ConnectionNodes, words));
         }
         self.nodes.set(nodes);
@@ -268,7 +270,8 @@ impl Session {
             return Ok(());
         }
         let words = "this connection already has its limit of";
-        let words = format!("{words} {limit} values that die with it");
+        let limit = counted(limit, "value that dies", "values that die");
+        let words = format!("{words} {limit} with it");
         Err(self.over(Limit::ConnectionValues, words))
     }
 
@@ -279,7 +282,8 @@ impl Session {
     pub(crate) fn seat(&self) -> Result<Seat, Error> {
         let limit = self.config().max_watches;
         Seat::take(&self.stats, limit).ok_or_else(|| {
-            let words = format!("this connection already has its limit of {limit} watches");
+            let limit = counted(limit, "watch", "watches");
+            let words = format!("this connection already has its limit of {limit}");
             self.over(Limit::Watches, words)
         })
     }
@@ -288,7 +292,8 @@ impl Session {
     pub(crate) fn too_many_names(&self, count: usize, limit: usize) -> Error {
         let words = "this connection would have more than its limit of";
         let why = format!("with that many children this one counts as {count}");
-        self.over(Limit::Watches, format!("{words} {limit} watches: {why}"))
+        let limit = counted(limit, "watch", "watches");
+        self.over(Limit::Watches, format!("{words} {limit}: {why}"))
     }
 
     /// Whether `change` goes into one answer.
@@ -326,11 +331,12 @@ impl Session {
         let own = channels::Own { count: &self.stats.channels, limit };
         let room = self.shared().channel_room(own).ok_or_else(|| {
             if own.is_full() {
-                let words = format!("this connection already has its limit of {limit} channels");
+                let limit = counted(limit, "channel", "channels");
+                let words = format!("this connection already has its limit of {limit}");
                 return self.over(Limit::ConnectionChannels, words);
             }
-            let limit = self.shared().config().max_channels;
-            let words = format!("the server already has its limit of {limit} channels");
+            let limit = counted(self.shared().config().max_channels, "channel", "channels");
+            let words = format!("the server already has its limit of {limit}");
             self.over(Limit::Channels, words)
         })?;
         let end = End::at(place, capacity, room).map_err(|why| {
@@ -351,15 +357,16 @@ impl Session {
     pub(crate) fn process_room(&self) -> Result<channels::Place, Error> {
         let limit = self.config().max_processes;
         channels::Place::take(&self.shared().processes, limit).ok_or_else(|| {
-            let words = format!("the server already has its limit of {limit} processes");
+            let limit = counted(limit, "process", "processes");
+            let words = format!("the server already has its limit of {limit}");
             self.over(Limit::Processes, words)
         })
     }
 
     /// The error of a process for which there is no connection: the server has its limit of those.
     pub(crate) fn no_connections(&self) -> Error {
-        let limit = self.shared().config().max_connections;
-        let words = format!("the server already has its limit of {limit} connections");
+        let limit = connections(self.shared().config().max_connections);
+        let words = format!("the server already has its limit of {limit}");
         self.over(Limit::Connections, words)
     }
 
@@ -571,7 +578,8 @@ impl Peer for Session {
         }
         let limit = self.config().max_capabilities;
         if self.hosted.borrow().len() >= limit {
-            let words = format!("this connection already hosts its limit of {limit} capabilities");
+            let limit = counted(limit, "capability", "capabilities");
+            let words = format!("this connection already hosts its limit of {limit}");
             return Err(self.over(Limit::Capabilities, words));
         }
         let token = self.worker.home().keep(self, &self.origin, hook);

@@ -252,6 +252,16 @@ impl Limit {
     ];
 }
 
+/// `1 node`, `2 nodes`.
+pub(crate) fn counted(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+/// So many connections.
+pub(crate) fn connections(number: usize) -> String {
+    counted(number, "connection", "connections")
+}
+
 impl fmt::Display for Limit {
     /// As the errors end that it makes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

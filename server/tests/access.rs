@@ -438,7 +438,7 @@ fn a_full_server_is_told_over_tls_to_who_may_be_here_and_to_nobody_else() {
         let Error::Limit { limit: Limit::Connections, message } = &error else {
             panic!("{error:?}")
         };
-        let expected = "the server already has its limit of 1 connections (max-connections)";
+        let expected = "the server already has its limit of 1 connection (max-connections)";
         assert_eq!(message, expected);
         assert!(error.is_transient());
         let error = connect(&eve).await.expect_err("kept out");

@@ -50,16 +50,24 @@ impl Resource {
     }
 }
 
+impl Resource {
+    /// What `count` of it are.
+    pub(super) fn noun(self, count: usize) -> &'static str {
+        let (one, more) = match self {
+            Resource::Nodes => ("node", "nodes"),
+            Resource::Depth => ("level", "levels"),
+            Resource::ValueBytes => ("byte of values", "bytes of values"),
+            Resource::Watches => ("watch", "watches"),
+            Resource::Channels => ("channel", "channels"),
+            Resource::Processes => ("process", "processes"),
+        };
+        if count == 1 { one } else { more }
+    }
+}
+
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Resource::Nodes => "nodes",
-            Resource::Depth => "levels",
-            Resource::ValueBytes => "bytes of values",
-            Resource::Watches => "watches",
-            Resource::Channels => "channels",
-            Resource::Processes => "processes",
-        })
+        f.write_str(self.noun(usize::MAX))
     }
 }
 

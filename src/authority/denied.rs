@@ -46,7 +46,8 @@ impl fmt::Display for Denied {
             Denied::Right(right) => write!(f, "the right '{right}' is not granted"),
             Denied::Revoked => f.write_str("revoked"),
             Denied::Exhausted { resource, limit } => {
-                write!(f, "the grant's limit of {limit} {resource} would be exceeded")
+                let noun = resource.noun(*limit);
+                write!(f, "the grant's limit of {limit} {noun} would be exceeded")
             }
             Denied::TooManyGrants { limit } => {
                 write!(f, "an anchor cannot be narrowed more than {limit} times")
@@ -72,9 +73,10 @@ impl FromStr for Denied {
         }
         if let Some(what) = between("the grant's limit of ", " would be exceeded") {
             let (limit, name) = what.split_once(' ').ok_or(())?;
-            let resource =
-                Resource::ALL.into_iter().find(|one| one.to_string() == name).ok_or(())?;
-            return Ok(Denied::Exhausted { resource, limit: limit.parse().map_err(drop)? });
+            let limit = limit.parse().map_err(drop)?;
+            let is_meant = |one: &Resource| one.noun(limit) == name;
+            let resource = Resource::ALL.into_iter().find(is_meant).ok_or(())?;
+            return Ok(Denied::Exhausted { resource, limit });
         }
         let limit = between("an anchor cannot be narrowed more than ", " times").ok_or(())?;
         Ok(Denied::TooManyGrants { limit: limit.parse().map_err(drop)? })

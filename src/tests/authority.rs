@@ -328,12 +328,15 @@ fn an_anchor_is_narrowed_so_often_and_no_more() {
 #[test]
 fn every_refusal_is_read_back_from_its_words() {
     let all = Right::ALL.into_iter().map(Denied::Right);
-    let exhausted =
-        Resource::ALL.into_iter().map(|resource| Denied::Exhausted { resource, limit: 7 });
+    let exhausted = Resource::ALL
+        .into_iter()
+        .flat_map(|resource| [0, 1, 7].map(|limit| Denied::Exhausted { resource, limit }));
     let others = [Denied::Revoked, Denied::TooManyGrants { limit: 16 }];
     for denied in all.chain(exhausted).chain(others) {
         assert_eq!(denied.to_string().parse(), Ok(denied));
     }
+    let one = Denied::Exhausted { resource: Resource::Nodes, limit: 1 };
+    assert_eq!(one.to_string(), "the grant's limit of 1 node would be exceeded");
     for words in ["", "the right 'x' is not granted", "the grant's limit of 5", "revoke"] {
         assert_eq!(words.parse::<Denied>(), Err(()), "{words}");
     }

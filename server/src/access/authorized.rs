@@ -94,6 +94,8 @@ pub enum LineError {
     Number(String),
     /// The fingerprint stands in an earlier line as well.
     Twice {
+        /// The fingerprint.
+        key: Fingerprint,
         /// The number of that line.
         before: usize,
     },
@@ -160,8 +162,8 @@ impl fmt::Display for LineError {
             LineError::Again(name) => write!(f, "{name}= is given twice"),
             LineError::Right(error) => error.fmt(f),
             LineError::Number(text) => write!(f, "'{text}': not a number"),
-            LineError::Twice { before } => {
-                write!(f, "the fingerprint stands in line {before} already")
+            LineError::Twice { key, before } => {
+                write!(f, "the fingerprint {key} stands in line {before} already")
             }
         }
     }
@@ -236,7 +238,7 @@ impl Authorized {
             let bad = |error| BadLine { line, error };
             let Some((key, grant)) = parse_line(text, &grammar).map_err(bad)? else { continue };
             if let Some((before, _)) = granted.insert(key, (line, grant)) {
-                return Err(bad(LineError::Twice { before }));
+                return Err(bad(LineError::Twice { key, before }));
             }
         }
         let granted = granted.into_iter().map(|(key, (_, grant))| (key, grant));
@@ -379,7 +381,7 @@ mod tests {
             ("/x".into(), "line 1: a fingerprint has 64 hex digits"),
             (
                 format!("{a} /x\n\n{} /x", a.to_uppercase()),
-                "line 3: the fingerprint stands in line 1 already",
+                &format!("line 3: the fingerprint {a} stands in line 1 already"),
             ),
         ] {
             let error = parse(&text).expect_err(&text).to_string();

@@ -19,7 +19,8 @@ a capability by the interface it answers to. On the wire text is a list of bytes
 zero byte: whatever looks like that is shown as text, unless --data says otherwise.
 
 Nothing there: exit code 3. With --wait the anchor is created and held until it has a value, however long that
-takes, or as long as --timeout says if that is given.
+takes, or as long as --timeout says if that is given. If the connection ends before, so does the waiting, with exit
+code 1: it does not connect again.
 
 Examples:
   killick load greeting

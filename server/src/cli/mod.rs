@@ -490,7 +490,8 @@ fn wait(text: &str) -> Result<Wait, String> {
         _ => return Err(format!("no unit of time: '{unit}'; there are ms, s and m")),
     };
     let number: f64 = number.parse().map_err(|_| "not a number with a unit of time".to_owned())?;
-    let time = Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())?;
+    let time = Duration::try_from_secs_f64(number * scale)
+        .map_err(|_| "longer than any wait can be; 0 waits for ever".to_owned())?;
     Ok(Wait((!time.is_zero()).then_some(time)))
 }
 
@@ -513,6 +514,8 @@ mod tests {
         for bad in ["", "s", "-1", "1h", "1e400", "ten"] {
             assert!(wait(bad).is_err(), "{bad}");
         }
+        let longest = "longer than any wait can be; 0 waits for ever";
+        assert_eq!(wait("99999999999999999999").unwrap_err(), longest);
     }
 
     #[test]

@@ -7,11 +7,16 @@ use serde_json::json;
 
 use super::Context;
 use super::error::CliError;
+use super::output::Output;
 use super::target::Target;
 use super::value::{Content, Value};
 
+/// What to say of a previous value that could not be written.
+const LOST: &str = "; the new value was stored, and the previous one is lost";
+
 const AFTER_HELP: &str = "\
 Of any number of concurrent swaps each sees another previous value: a baton is handed on once.
+The value is stored before the previous one is shown: if that cannot be written, the error says so.
 
 Examples:
   killick swap turn alice
@@ -48,13 +53,26 @@ impl Swap {
         let response = context.connection.walked(&what, target, request.send().promise).await?;
         let results = response.get().map_err(failed)?;
         let previous = Value::read(results.get_previous(), self.data).map_err(failed)?;
-        if !context.output.is_json() {
-            return previous.show(&mut context.output).await;
+        let shown = self.show(&previous, results.get_revision(), &mut context.output).await;
+        // Who reads no further knows what it has read.
+        shown.map_err(|error| match error {
+            CliError::OutputClosed => error,
+            error => CliError::failed(what, format!("{error}{LOST}")),
+        })
+    }
+
+    async fn show(
+        &self,
+        previous: &Value,
+        revision: u64,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
+        if output.is_json() {
+            let (path, previous) = (self.path.canonical(), previous.json().await);
+            output.line(json!({"path": path, "previous": previous, "revision": revision}))?;
+        } else {
+            previous.show(output).await?;
         }
-        context.output.line(json!({
-            "path": target.canonical(),
-            "previous": previous.json().await,
-            "revision": results.get_revision(),
-        }))
+        output.flush()
     }
 }

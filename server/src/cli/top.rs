@@ -18,6 +18,7 @@ use super::{Context, wait};
 const AFTER_HELP: &str = "\
 On a terminal the picture is drawn anew each time, as much of it as fits, and 'q' ends it; elsewhere one
 follows the other. The busiest connections come first. 'cpu' is processor time per second: 200% is two cores.
+If the connection ends, as with the server, it says so and ends with exit code 1: it does not connect again.
 
 Examples:
   killick top

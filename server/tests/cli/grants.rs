@@ -21,7 +21,7 @@ fn a_part_is_given_used_within_its_limits_and_taken_back() {
     let refused = bob(&["store", "too-much", "mine"]);
     assert!(refused.error(1).ends_with("the grant's limit of 2 nodes would be exceeded"));
     let refused = bob(&["store", "a/b", "mine"]);
-    assert!(refused.error(1).ends_with("the grant's limit of 1 levels would be exceeded"));
+    assert!(refused.error(1).ends_with("the grant's limit of 1 level would be exceeded"));
     let shown = server.run(&["grant", "show", "admin/bob"]);
     let lines: Vec<_> = shown.ok().lines().collect();
     assert_eq!(lines[0], "rights       walk,lookup,ls,load,store,watch,attenuate");

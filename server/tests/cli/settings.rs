@@ -77,6 +77,7 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
         ("\"max-nodes\" = true\n", "1: max-nodes:", "invalid type"),
         ("threads = 2\nmax-nodes = = 1\n", "2: max-nodes:", ""),
         ("max-nodes 1\n", "1:", ""),
+        ("max-nodes = 1\nthreads = 1\nmax-nodes = 2\n", "3: max-nodes:", "duplicate key"),
     ] {
         fs::write(&file, text).unwrap();
         let ran = checked(&["--config", path], &[]);
@@ -305,7 +306,7 @@ fn a_server_opens_as_many_files_as_it_may_and_says_if_they_are_too_few() {
 fn a_server_takes_its_bounds_from_the_environment() {
     let server = Server::start_in(&[("KILLICK_MAX_CHILDREN", "1"), ("KILLICK_THREADS", "3")], &[]);
     server.run(&["store", "a", "1"]).ok();
-    assert!(server.run(&["store", "b", "1"]).error(1).contains("limit of 1 children"));
+    assert!(server.run(&["store", "b", "1"]).error(1).contains("limit of 1 child "));
     eventually("three threads", || server.run(&["info", "--json"]).json()[0]["threads"] == 3);
 }
 

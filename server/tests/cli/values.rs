@@ -91,6 +91,24 @@ fn store_at_a_revision_fails_when_another_store_came_first() {
 }
 
 #[test]
+fn swap_tells_that_it_was_done_if_the_previous_value_cannot_be_written() {
+    let server = Server::start();
+    server.run(&["store", "a", "1"]).ok();
+    for (arguments, value) in
+        [(&["swap", "a", "2"][..], "2\n"), (&["--json", "swap", "a", "3"], "3\n")]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let output = server.command(arguments).stdout(full).output().expect("to run");
+        assert_eq!(output.status.code(), Some(1));
+        let why = String::from_utf8(output.stderr).expect("text");
+        assert!(why.starts_with("killick: swap a: write to stdout: "), "{why}");
+        let told = "; the new value was stored, and the previous one is lost\n";
+        assert!(why.ends_with(told), "{why}");
+        assert_eq!(server.run(&["load", "a"]).ok(), value);
+    }
+}
+
+#[test]
 fn swap_shows_the_previous_value_and_nothing_for_an_empty_cell() {
     let server = Server::start();
     assert_eq!(server.run(&["swap", "a", "1"]).ok(), "");

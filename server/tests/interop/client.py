@@ -188,7 +188,7 @@ async def grants(host):
     assert cell._has("loader") and not cell._has("storer")
     await fails(part.swap(), "the right 'store' is not granted")
     held = (await part.walk("b")).anchor
-    await fails(part.walk("c"), "limit of 1 nodes would be exceeded")
+    await fails(part.walk("c"), "limit of 1 node would be exceeded")
     info = await grant.info()
     assert info.rights.ls and not info.rights.store
     assert (info.limits.nodes, info.used.nodes, info.revoked) == (1, 1, False)

@@ -9,6 +9,9 @@ use super::Settings;
 use crate::cli::error::CliError;
 use crate::cli::text::{plain, system};
 
+/// What is said of a key that stands in a file twice.
+const AGAIN: &str = "duplicate key";
+
 /// The key of the setting that byte `at` of a file belongs to, whether or not the file is well-formed: the
 /// last one before, if `at` is in its value or on the line where that ends.
 fn key_at(file: &str, at: usize) -> Option<String> {
@@ -50,7 +53,12 @@ impl Settings {
             .map_err(|error| CliError::failed(format!("--config {at}"), system(&error)))?;
         let settings = toml::from_str(&text).map_err(|error| {
             let at_byte = error.span().map_or(0, |span| span.start).min(text.len());
-            let key = key_at(&text, at_byte).map(|key| format!("{key}: ")).unwrap_or_default();
+            let key = match error.span() {
+                // Of a key that is there already, which is not taken in.
+                Some(span) if error.message() == AGAIN => text.get(span).map(str::to_owned),
+                _ => key_at(&text, at_byte),
+            };
+            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
             let (line, why) = (line_of(&text, at_byte), plain(error.message()));
             CliError::failed(format!("{at}:{line}"), format!("{key}{why}"))
         })?;
