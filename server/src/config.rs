@@ -35,6 +35,9 @@ pub struct Config {
     pub launcher: Option<PathBuf>,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// The cluster that it takes part in, if in any.
+    #[cfg(feature = "cluster")]
+    pub cluster: Option<crate::cluster::ClusterConfig>,
     /// Where to answer HTTP with metrics and health: a loopback address; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// How many threads serve connections; each connection stays on one of them. By default as many
@@ -124,6 +127,8 @@ impl Default for Config {
             allow_exec: Vec::new(),
             launcher: None,
             handshake_timeout: Duration::from_secs(10),
+            #[cfg(feature = "cluster")]
+            cluster: None,
             metrics: None,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             limits: server_limits(),

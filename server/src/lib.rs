@@ -76,7 +76,10 @@ mod worker;
 
 pub use access::{Authorized, AuthorizedError, BadLine, LineError, Tls, TlsError};
 #[cfg(feature = "cluster")]
-pub use cluster::{ClusterIdentity, ClusterIdentityError, ClusterSecret, ClusterSecretError};
+pub use cluster::{
+    BadSeed, ClusterConfig, ClusterError, ClusterIdentity, ClusterIdentityError, ClusterSecret,
+    ClusterSecretError, Seed,
+};
 pub use config::Config;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

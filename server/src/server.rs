@@ -10,12 +10,14 @@ use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::{Dispatch, dispatcher, info, warn};
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{self, ClusterError};
 use crate::config::Config;
-use crate::listen::{self, ListenError, Listener};
+use crate::listen::{self, Incoming, ListenError, Listener};
 use crate::metrics;
 use crate::shared::Shared;
 use crate::worker;
@@ -43,6 +45,9 @@ pub enum StartError {
         /// What is wrong with it, or what the system said.
         error: io::Error,
     },
+    /// The host cannot take part in its cluster.
+    #[cfg(feature = "cluster")]
+    Cluster(ClusterError),
     /// The system refused a thread or a runtime.
     Io(io::Error),
     /// One of the server's threads panicked while it ran.
@@ -61,6 +66,8 @@ impl fmt::Display for StartError {
             StartError::Metrics { address, error } => {
                 write!(f, "cannot answer HTTP at {address}: {error}")
             }
+            #[cfg(feature = "cluster")]
+            StartError::Cluster(error) => write!(f, "cannot take part in the cluster: {error}"),
             StartError::Io(error) => write!(f, "cannot start a thread: {error}"),
             StartError::Panicked { thread } => {
                 write!(f, "the thread {thread} of the server panicked")
@@ -77,6 +84,8 @@ impl std::error::Error for StartError {
             }
             StartError::Listen(error) => error.source(),
             StartError::Metrics { error, .. } | StartError::Io(error) => Some(error),
+            #[cfg(feature = "cluster")]
+            StartError::Cluster(error) => Some(error),
         }
     }
 }
@@ -172,6 +181,8 @@ impl Server {
                 return Err(error.into());
             }
         }
+        #[cfg(feature = "cluster")]
+        server.join(shared.clone(), &workers, stopped.clone())?;
         server.spawn("killick-accept".into(), move || {
             acceptor.block_on(async {
                 let accept = |listener| {
@@ -198,6 +209,40 @@ impl Server {
         config.metrics.map_or(Ok(()), |address| {
             metrics::check(address).map_err(|error| StartError::Metrics { address, error })
         })
+    }
+
+    /// Takes part in a cluster, if there is one to take part in.
+    #[cfg(feature = "cluster")]
+    fn join(
+        &mut self,
+        shared: Arc<Shared>,
+        workers: &[UnboundedSender<Incoming>],
+        stopped: watch::Receiver<bool>,
+    ) -> Result<(), StartError> {
+        let Some(config) = shared.config().cluster.clone() else { return Ok(()) };
+        let runtime = runtime()?;
+        let begun = {
+            let _within = runtime.enter();
+            cluster::begin(shared.clone(), &config, &self.addresses, workers.to_vec())
+        };
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(StartError::Cluster(error));
+            }
+        };
+        // Set once, before anybody is served.
+        let _ = shared.cluster.set(begun.handle.clone());
+        self.spawn("killick-cluster".into(), move || runtime.block_on(begun.run(stopped)))?;
+        Ok(())
+    }
+
+    /// Where other hosts reach this one, if it takes part in a cluster: a port of 0 is replaced by the one
+    /// that the system chose.
+    #[cfg(feature = "cluster")]
+    pub fn cluster_address(&self) -> Option<SocketAddr> {
+        self.shared.cluster.get().map(cluster::Handle::local)
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -251,6 +296,10 @@ impl Server {
         let Config { listen, metrics, threads, limits, tls, .. } = (*before).clone();
         let tls = config.tls.or(tls);
         let config = Config { listen, metrics, threads, limits, tls, ..config };
+        #[cfg(feature = "cluster")]
+        if let (Some(handle), Some(cluster)) = (self.shared.cluster.get(), &config.cluster) {
+            handle.set_identity(&cluster.identity);
+        }
         self.shared.set_config(config);
         tell(&self.shared.config());
         match stay.is_empty() {

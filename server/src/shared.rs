@@ -30,6 +30,9 @@ pub(crate) struct Shared {
     pub(crate) tree: Tree<Stored>,
     /// The hosts of the cluster, this one among them.
     pub(crate) hosts: Hosts,
+    /// What connects them, once it does.
+    #[cfg(feature = "cluster")]
+    pub(crate) cluster: std::sync::OnceLock<crate::cluster::Handle>,
     pub(crate) started: Instant,
     connections: AtomicUsize,
     /// TLS handshakes under way.
@@ -84,7 +87,9 @@ impl Shared {
         let (notes, noted) = (0..workers).map(|_| unbounded_channel()).unzip();
         let shared = Shared {
             tree: Tree::new(config.limits),
-            hosts: Hosts::alone(this_host(&config)),
+            hosts: hosts(&config),
+            #[cfg(feature = "cluster")]
+            cluster: std::sync::OnceLock::new(),
             started: Instant::now(),
             connections: AtomicUsize::new(0),
             handshakes: Places::default(),
@@ -214,11 +219,24 @@ impl Shared {
     }
 }
 
+/// What is known of the hosts as this one starts: itself.
+#[cfg(feature = "cluster")]
+fn hosts(config: &Config) -> Hosts {
+    let identity = config.cluster.as_ref().map(|cluster| &cluster.identity);
+    let id = identity.map_or_else(random_id, |identity| identity.id());
+    Hosts::first(this_host(id, config), identity.map(|identity| identity.cluster().to_owned()))
+}
+
+#[cfg(not(feature = "cluster"))]
+fn hosts(config: &Config) -> Hosts {
+    Hosts::first(this_host(random_id(), config), None)
+}
+
 /// What this host knows of itself as it starts.
-fn this_host(config: &Config) -> Host {
+fn this_host(id: HostId, config: &Config) -> Host {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Host {
-        id: random_id(),
+        id,
         generation: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         state: State::Up,
         since: Instant::now(),
@@ -249,20 +267,39 @@ pub(crate) struct Permit {
 impl Permit {
     /// Takes a place, if one is free.
     pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
-        // Relaxed: as in `take_at`.
+        Permit::take_at(shared, Permit::least(shared))
+    }
+
+    /// The number of the worker that has the fewest connections.
+    fn least(shared: &Shared) -> usize {
+        // Relaxed: as in `counted`.
         let shares = shared.shares.iter().map(|share| share.load(Ordering::Relaxed));
-        let (worker, _) = shares.enumerate().min_by_key(|&(_, share)| share).unwrap_or_default();
-        Permit::take_at(shared, worker)
+        shares
+            .enumerate()
+            .min_by_key(|&(_, share)| share)
+            .map(|(worker, _)| worker)
+            .unwrap_or_default()
     }
 
     /// Takes a place at the worker of that number, if one is free.
     pub(crate) fn take_at(shared: &Arc<Shared>, worker: usize) -> Option<Self> {
         let limit = shared.config().max_connections;
+        let (permit, open) = Permit::counted(shared, worker);
+        (open < limit).then_some(permit)
+    }
+
+    /// A place at a worker, and how many there were before.
+    fn counted(shared: &Arc<Shared>, worker: usize) -> (Self, usize) {
         // Relaxed, here and below: the counts alone are decided by; they publish nothing.
         let open = shared.connections.fetch_add(1, Ordering::Relaxed);
         shared.shares[worker].fetch_add(1, Ordering::Relaxed);
-        let permit = Permit { shared: shared.clone(), worker };
-        (open < limit).then_some(permit)
+        (Permit { shared: shared.clone(), worker }, open)
+    }
+
+    /// A place for another host, which there always is.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn for_host(shared: &Arc<Shared>) -> Self {
+        Permit::counted(shared, Permit::least(shared)).0
     }
 
     /// The number of the worker that is to serve the connection.
@@ -273,7 +310,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Relaxed: as in `take_at`.
+        // Relaxed: as in `counted`.
         self.shared.shares[self.worker].fetch_sub(1, Ordering::Relaxed);
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }

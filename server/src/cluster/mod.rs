@@ -1,8 +1,25 @@
 //! Hosts that are one tree.
+//!
+//! ```text
+//!  ident    what a host shows the others, and whom it takes for one: keys, certificates, the secret
+//!  fabric   connections between hosts, and what goes over them: packets and streams (QUIC)
+//!  members  who is there (SWIM)
+//!  run      the thread of both: what members know becomes the server's view of the hosts, streams of calls
+//!           become connections of its workers, and who wants to reach a host gets one
+//!  config   what a host is told of its cluster
+//! ```
+//! The rest of the server knows of other hosts by [`hosts`](crate::hosts) alone.
 
-#![allow(dead_code, unused_imports, reason = "parts of a whole")]
+mod config;
+mod error;
+mod fabric;
+mod ident;
+mod members;
+mod run;
 
 pub(crate) use crate::hosts::HostId;
-mod ident;
-
+pub use config::ClusterConfig;
+pub use error::ClusterError;
 pub use ident::{ClusterIdentity, ClusterIdentityError, ClusterSecret, ClusterSecretError};
+pub use members::{BadSeed, Seed};
+pub(crate) use run::{Handle, begin};

@@ -108,10 +108,10 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// A host alone.
-    pub(crate) fn alone(this: Host) -> Self {
+    /// A host that knows of no other, in a cluster or alone.
+    pub(crate) fn first(this: Host, cluster: Option<String>) -> Self {
         let me = this.id;
-        let view = View { me, cluster: None, hosts: BTreeMap::from([(me, this)]) };
+        let view = View { me, cluster, hosts: BTreeMap::from([(me, this)]) };
         let view = watch::Sender::new(Arc::new(view));
         Hosts { view, router: Router::default(), delegations: Delegations::default() }
     }

@@ -99,6 +99,18 @@ impl Router {
         Err(Error::disconnected(format!("host {name} is not reached: {why}")))
     }
 
+    /// Another host asks for a connection: whether one is to be made.
+    pub(crate) fn awaits(&self, host: HostId) -> bool {
+        let mut ways = self.ways();
+        let way = ways.entry(host).or_insert_with(|| watch::Sender::new(Way::None));
+        // One that this side has may have ended at the other.
+        way.send_if_modified(|way| {
+            let awaited = matches!(way, Way::Awaited);
+            *way = Way::Awaited;
+            !awaited
+        })
+    }
+
     /// A connection to `host` has begun: calls to it go to `peer`.
     pub(crate) fn connected(&self, host: HostId, peer: Token) {
         let mut ways = self.ways();

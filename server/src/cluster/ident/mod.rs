@@ -37,7 +37,7 @@ use rustls::pki_types::{
 use rustls::server::ParsedCertificate;
 use time::OffsetDateTime;
 
-use super::id::HostId;
+use super::HostId;
 use crate::pki;
 
 pub use error::ClusterIdentityError;

@@ -1,0 +1,336 @@
+//! The thread of the cluster.
+//!
+//! # One connection for calls
+//! Of two hosts, the one with the lower id opens the stream of calls, whoever wants it: the other one asks it
+//! to, with a stream of another kind ([`Service::Ring`]). So there are never two by accident, however many
+//! dial at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use killick_client::Address;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+use tokio_util::bytes::Bytes;
+use tracing::{error, info, warn};
+
+use super::error::Why;
+use super::fabric::{self, Event, Events, Fabric, HostStream, PeerStats, Service};
+use super::members::{self, Members, Params, Record, Transport};
+use super::{ClusterConfig, ClusterError, ClusterIdentity, HostId};
+use crate::hosts::{self, Host};
+use crate::listen::{Incoming, Socket};
+use crate::shared::{Permit, Shared};
+
+/// How long a stream to another host may take to be opened.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// How often what may change without anybody's doing is looked at: certificates.
+const LOOK_PAUSE: Duration = Duration::from_secs(3600);
+
+impl Transport for Fabric {
+    type Stream = HostStream;
+
+    fn send(&self, to: HostId, at: SocketAddr, packet: Bytes) {
+        Fabric::send(self, to, at, packet);
+    }
+
+    async fn open_sync(&self, to: HostId, at: SocketAddr) -> std::io::Result<HostStream> {
+        Ok(self.open(to, at, Service::Sync, OPEN_TIMEOUT).await?)
+    }
+
+    async fn meet(&self, at: SocketAddr) -> std::io::Result<HostId> {
+        Ok(Fabric::meet(self, at).await?)
+    }
+}
+
+/// What a server has of its cluster.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    fabric: Fabric,
+    members: Members,
+    identity: Arc<Mutex<ClusterIdentity>>,
+}
+
+impl Handle {
+    /// Shows `identity` from now on, if it is this host's.
+    pub(crate) fn set_identity(&self, identity: &ClusterIdentity) {
+        let mut shown = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.fabric.set_identity(identity.clone()) {
+            Ok(()) => *shown = identity.clone(),
+            Err(error) => warn!(%error, "the cluster's certificate stays as it was"),
+        }
+        drop(shown);
+        self.look();
+    }
+
+    /// Logs what whoever runs the server should know of the certificate.
+    fn look(&self) {
+        let warning = {
+            let shown = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.warning(std::time::SystemTime::now())
+        };
+        if let Some(warning) = warning {
+            warn!("{warning}");
+        }
+    }
+
+    /// When this host's certificate ends, if it does.
+    pub(crate) fn ends(&self) -> Option<std::time::SystemTime> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).ends()
+    }
+
+    /// Where this host listens for others.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.fabric.local()
+    }
+
+    pub(crate) fn members(&self) -> members::Counts {
+        self.members.counts()
+    }
+
+    pub(crate) fn fabric(&self) -> (fabric::Counts, Vec<PeerStats>) {
+        (self.fabric.counts(), self.fabric.peers())
+    }
+}
+
+/// A cluster that this host takes part in, and what is left to do for that.
+pub(crate) struct Begun {
+    pub(crate) handle: Handle,
+    events: Events,
+    shared: Arc<Shared>,
+    workers: Vec<UnboundedSender<Incoming>>,
+}
+
+/// Takes part in a cluster; must be called within the runtime that is to [run](Begun::run) it.
+///
+/// # Errors
+/// This host cannot be reached where it should be, or what it tells of itself is too much.
+pub(crate) fn begin(
+    shared: Arc<Shared>,
+    config: &ClusterConfig,
+    addresses: &[Address],
+    workers: Vec<UnboundedSender<Incoming>>,
+) -> Result<Begun, ClusterError> {
+    let identity = config.identity.clone();
+    let bound = Fabric::bind(config.listen, identity.clone(), fabric::Options::default());
+    let (fabric, events) = bound.map_err(Why::Fabric)?;
+    let at = advertised(config, fabric.local())?;
+    let this = shared.hosts.view();
+    let this = this.this();
+    let me = members::Me { id: this.id, generation: this.generation, at };
+    let record = Record {
+        hostname: this.hostname.clone(),
+        version: this.version.clone(),
+        addresses: client_addresses(config, addresses, at),
+        tags: config.tags.clone(),
+    };
+    let (seeds, params) = (config.join.clone(), Params::default());
+    let members = Members::start(me, record, seeds, params, fabric.clone()).map_err(Why::Record)?;
+    let handle = Handle { fabric, members, identity: Arc::new(Mutex::new(identity)) };
+    info!(cluster = config.identity.cluster(), host = %this.id, %at, "takes part in a cluster");
+    Ok(Begun { handle, events, shared, workers })
+}
+
+/// Where the others reach a host that listens at `bound`.
+fn advertised(config: &ClusterConfig, bound: SocketAddr) -> Result<SocketAddr, Why> {
+    let mut at = config.advertise.unwrap_or(bound);
+    if at.port() == 0 {
+        at.set_port(bound.port());
+    }
+    match at.ip().is_unspecified() {
+        true => Err(Why::Unspecified(at)),
+        false => Ok(at),
+    }
+}
+
+/// Where clients reach this host, as others tell them.
+fn client_addresses(config: &ClusterConfig, bound: &[Address], at: SocketAddr) -> Vec<String> {
+    if !config.client_addresses.is_empty() {
+        return config.client_addresses.clone();
+    }
+    let over_tls = bound.iter().filter_map(|address| match address {
+        Address::Tls(place) => Some(place),
+        _ => None,
+    });
+    // One that stands for every address of the machine is reached where the host is.
+    let reached = over_tls.map(|place| match place.parse::<SocketAddr>() {
+        Ok(bound) if bound.ip().is_unspecified() => {
+            format!("tls:{}", SocketAddr::new(at.ip(), bound.port()))
+        }
+        _ => format!("tls:{place}"),
+    });
+    reached.collect()
+}
+
+impl Begun {
+    /// Takes part until the server stops, which the others are told.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let Begun { handle, mut events, shared, workers } = self;
+        let cluster = Cluster { handle, shared, workers };
+        let mut wanted = cluster.shared.hosts.router.wanted();
+        let mut view = cluster.handle.members.view();
+        let mut look = tokio::time::interval(LOOK_PAUSE);
+        view.mark_changed();
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => cluster.happened(event),
+                    None => break,
+                },
+                Some(host) = wanted.recv() => cluster.reach(host),
+                Ok(()) = view.changed() => {
+                    let view = view.borrow_and_update().clone();
+                    cluster.seen(&view);
+                }
+                _ = look.tick() => cluster.handle.look(),
+                _ = stop.wait_for(|stopped| *stopped) => break,
+            }
+        }
+        let drain = cluster.shared.config().drain_timeout;
+        let Handle { members, fabric, .. } = &cluster.handle;
+        members.leave().await;
+        // Its clients may still have answers to come from other hosts.
+        let _ = tokio::time::timeout(drain, cluster.drained()).await;
+        fabric.shut_down().await;
+    }
+}
+
+struct Cluster {
+    handle: Handle,
+    shared: Arc<Shared>,
+    workers: Vec<UnboundedSender<Incoming>>,
+}
+
+impl Cluster {
+    fn me(&self) -> HostId {
+        self.shared.hosts.view().me
+    }
+
+    fn happened(&self, event: Event) {
+        let Handle { members, .. } = &self.handle;
+        match event {
+            Event::Packet(from, at, packet) => members.packet(from, at, packet),
+            Event::Stream(from, Service::Sync, stream) => members.sync(from, stream),
+            Event::Stream(from, Service::Rpc, stream) if from < self.me() => {
+                self.serve(from, stream);
+            }
+            Event::Stream(from, Service::Ring, _) if from > self.me() => {
+                if self.shared.hosts.router.awaits(from) {
+                    self.reach(from);
+                }
+            }
+            // Not its part. Dropping the stream says so.
+            Event::Stream(..) => {}
+            Event::Connected(..) | Event::Closed(..) => {}
+        }
+    }
+
+    /// Has a worker serve the stream of calls to a host.
+    fn serve(&self, host: HostId, stream: HostStream) {
+        serve(&self.shared, &self.workers, host, stream);
+    }
+
+    /// Makes a connection for calls to a host, or has that one make it.
+    fn reach(&self, host: HostId) {
+        let (shared, workers) = (self.shared.clone(), self.workers.clone());
+        let fabric = self.handle.fabric.clone();
+        let known = self.handle.members.view().borrow().hosts.get(&host).map(|known| known.at);
+        let Some(at) = known else {
+            return shared.hosts.router.failed(host, "it is not known any more");
+        };
+        let service = if self.me() < host { Service::Rpc } else { Service::Ring };
+        tokio::spawn(async move {
+            match (fabric.open(host, at, service, OPEN_TIMEOUT).await, service) {
+                (Ok(stream), Service::Rpc) => serve(&shared, &workers, host, stream),
+                // The other side learns of it with the first byte, and has nothing to answer.
+                (Ok(mut stream), _) => drop(stream.shutdown().await),
+                (Err(error), _) => shared.hosts.router.failed(host, &error.to_string()),
+            }
+        });
+    }
+
+    /// The members know something else: so does the server.
+    fn seen(&self, view: &members::View) {
+        let before = self.shared.hosts.view();
+        for (id, member) in &view.hosts {
+            let known = before.hosts.get(id).filter(|_| *id != before.me);
+            if known.is_some_and(|known| known.generation != member.generation) {
+                info!(host = %id, "a host has restarted");
+                self.handle.fabric.probe(*id);
+            }
+        }
+        let mut hosts: BTreeMap<HostId, Host> = BTreeMap::new();
+        let mut names: BTreeMap<u64, HostId> = BTreeMap::new();
+        // Those that were known before keep their names.
+        let (known, new): (Vec<_>, Vec<_>) =
+            view.hosts.values().partition(|member| before.hosts.contains_key(&member.id));
+        for member in known.into_iter().chain(new) {
+            let other = *names.entry(member.id.short()).or_insert(member.id);
+            if other != member.id {
+                let (host, name) = (member.id, hosts::name(other.short()));
+                error!(%host, %other, name, "two hosts have one name: the later one is not there");
+                continue;
+            }
+            hosts.insert(member.id, self.host(member, before.hosts.get(&member.id)));
+        }
+        let (me, cluster) = (before.me, before.cluster.clone());
+        if hosts.contains_key(&me) {
+            self.shared.hosts.set(hosts::View { me, cluster, hosts });
+        }
+    }
+
+    /// What the server knows of a member, and knew `before`.
+    fn host(&self, member: &members::Member, before: Option<&Host>) -> Host {
+        let record = member.record.as_deref().cloned().unwrap_or_default();
+        let state = match member.state {
+            members::State::Up => hosts::State::Up,
+            members::State::Suspect => hosts::State::Suspect,
+            members::State::Left => hosts::State::Left,
+            members::State::Failed => hosts::State::Failed,
+        };
+        let is_same = |known: &&Host| (known.state, known.generation) == (state, member.generation);
+        if let Some(known) = before.filter(|known| !is_same(known)) {
+            let (host, name) = (member.id, &known.hostname);
+            info!(%host, name, before = ?known.state, now = ?state, "a host has changed");
+        } else if before.is_none() {
+            info!(host = %member.id, at = %member.at, now = ?state, "a host is known");
+        }
+        Host {
+            id: member.id,
+            generation: member.generation,
+            state,
+            since: before.filter(is_same).map_or_else(Instant::now, |known| known.since),
+            hostname: record.hostname,
+            version: record.version,
+            addresses: record.addresses,
+            at: member.at.to_string(),
+            tags: record.tags,
+        }
+    }
+
+    /// Resolves when no client has a connection any more.
+    async fn drained(&self) {
+        while self.shared.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Has a worker serve the stream of calls to a host.
+fn serve(
+    shared: &Arc<Shared>,
+    workers: &[UnboundedSender<Incoming>],
+    host: HostId,
+    stream: HostStream,
+) {
+    let permit = Permit::for_host(shared);
+    let peer = format!("host {}", hosts::name(host.short()));
+    let worker = permit.worker();
+    let socket = Socket::Host(Box::new(stream), host);
+    // An error means that the server stops.
+    drop(workers[worker].send(Incoming { socket, peer, permit, place: None }));
+}
