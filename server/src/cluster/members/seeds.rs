@@ -1,0 +1,124 @@
+//! Where the first others may be found.
+
+use std::fmt;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where others may be found: looked up again each time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seed {
+    Address(SocketAddr),
+    /// A name and a port, as in `hosts.example.org:7300`: all of its addresses.
+    Name(String),
+    /// A file of such lines; `#` begins a comment.
+    File(PathBuf),
+}
+
+/// A text that is no [`Seed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadSeed(String);
+
+impl fmt::Display for BadSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.0;
+        write!(f, "{text:?} says no place of a host: give ADDRESS:PORT, NAME:PORT or file:PATH")
+    }
+}
+
+impl std::error::Error for BadSeed {}
+
+impl FromStr for Seed {
+    type Err = BadSeed;
+
+    fn from_str(text: &str) -> Result<Self, BadSeed> {
+        match text.strip_prefix("file:") {
+            Some("") => Err(BadSeed(text.to_owned())),
+            Some(path) => Ok(Seed::File(path.into())),
+            None => place(text),
+        }
+    }
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Seed::Address(at) => write!(f, "{at}"),
+            Seed::Name(name) => write!(f, "{name}"),
+            Seed::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// An address, or a name and a port.
+fn place(text: &str) -> Result<Seed, BadSeed> {
+    if let Ok(at) = text.parse() {
+        return Ok(Seed::Address(at));
+    }
+    let bad = || BadSeed(text.to_owned());
+    let (name, port) = text.rsplit_once(':').ok_or_else(bad)?;
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let named = !name.is_empty() && name.len() < 254 && name.bytes().all(letter);
+    if !named || !matches!(port.parse::<u16>(), Ok(1..)) {
+        return Err(bad());
+    }
+    Ok(Seed::Name(text.to_owned()))
+}
+
+/// The longest file that is read.
+const MAX_FILE: u64 = 64 << 10;
+/// As many addresses are tried in one round, of all seeds together.
+const MAX_ADDRESSES: usize = 256;
+
+/// The addresses that the seeds stand for at this moment. What cannot be found out is logged, and left out.
+pub(crate) async fn addresses(seeds: &[Seed]) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for seed in seeds {
+        match seed {
+            Seed::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || read(&path)).await;
+                match read.unwrap_or_else(|error| Err(error.into())) {
+                    Ok(places) => {
+                        for place in places {
+                            find(&place, &mut found).await;
+                        }
+                    }
+                    Err(error) => tracing::warn!(%seed, %error, "a seed cannot be read"),
+                }
+            }
+            place => find(place, &mut found).await,
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.truncate(MAX_ADDRESSES);
+    found
+}
+
+async fn find(place: &Seed, found: &mut Vec<SocketAddr>) {
+    match place {
+        Seed::Address(at) => found.push(*at),
+        Seed::Name(name) => match tokio::net::lookup_host(name).await {
+            Ok(addresses) => found.extend(addresses),
+            Err(error) => tracing::warn!(seed = %name, %error, "a seed cannot be found"),
+        },
+        Seed::File(_) => {}
+    }
+}
+
+/// The places in a file. A line that says none is logged, and left out.
+fn read(path: &Path) -> std::io::Result<Vec<Seed>> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let mut places = Vec::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        match place(line) {
+            Ok(place) => places.push(place),
+            Err(error) => tracing::warn!(file = %path.display(), %error, "a seed is left out"),
+        }
+    }
+    Ok(places)
+}
