@@ -1,0 +1,70 @@
+//! Those who dial this host.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quinn::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::Inner;
+use super::dial::{WELCOME, chain_of, keep};
+use super::error::reason;
+use super::link::Code;
+use super::table::Unkept;
+
+/// Takes in who dials, until the fabric is shut down. Who comes while there are too many handshakes waits.
+pub(super) async fn accept(inner: Arc<Inner>) {
+    let places = Arc::new(Semaphore::new(inner.options.handshakes));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Some(incoming) = inner.endpoint.accept().await else { return };
+        // Half of the places are for those who are where they say they are.
+        let many = places.available_permits() < inner.options.handshakes / 2;
+        if many && !incoming.remote_address_validated() && incoming.may_retry() {
+            let _ = incoming.retry();
+            continue;
+        }
+        inner.runtime.spawn(receive(inner.clone(), incoming, place));
+    }
+}
+
+async fn receive(inner: Arc<Inner>, incoming: Incoming, place: OwnedSemaphorePermit) {
+    let at = incoming.remote_address();
+    let limit = inner.options.dial;
+    let received = timeout(limit, shake_hands(&inner, incoming)).await;
+    drop(place);
+    if let Err(why) = received.unwrap_or_else(|_| Err(format!("no handshake within {limit:?}"))) {
+        inner.refused.fetch_add(1, Ordering::Relaxed);
+        debug!("{at} is not let into the cluster: {why}");
+    }
+}
+
+/// Lets in who shows to be a host of the cluster, and says so.
+async fn shake_hands(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), String> {
+    let standing = inner.table().standing().clone();
+    let connecting = incoming.accept_with(standing.server.clone());
+    let connection = connecting.map_err(|error| reason(&error))?;
+    let connection = connection.await.map_err(|error| reason(&error))?;
+    let chain = chain_of(&connection);
+    let host = match standing.identity.host_in(&chain) {
+        Ok(host) => host,
+        Err(why) => {
+            connection.close(Code::NotAHost.into(), why.to_string().as_bytes());
+            return Err(why.to_string());
+        }
+    };
+    // This host has met itself, and closes the connection when it knows.
+    if host == inner.host {
+        connection.closed().await;
+        return Ok(());
+    }
+    keep(inner, &standing, connection.clone(), host, chain).map_err(|Unkept(_, why)| why)?;
+    let welcome = async {
+        let mut stream = connection.open_uni().await?;
+        stream.write_all(&WELCOME).await?;
+        Ok::<_, quinn::WriteError>(stream.finish())
+    };
+    welcome.await.map(drop).map_err(|error| error.to_string())
+}

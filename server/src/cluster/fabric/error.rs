@@ -1,0 +1,118 @@
+//! Why there is no fabric, or no connection.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use killick_client::internal::meaning;
+use quinn::ConnectionError;
+use rustls::AlertDescription;
+
+use crate::cluster::HostId;
+
+/// Why there is no fabric.
+#[derive(Debug)]
+pub(crate) enum FabricError {
+    /// Somebody else is at the address.
+    InUse { at: SocketAddr },
+    /// There can be none at the address.
+    Bind { at: SocketAddr, error: io::Error },
+    /// QUIC makes nothing of the identity.
+    Unusable(String),
+    /// The identity is that of another host, or of another cluster.
+    AnotherHost(HostId),
+}
+
+impl fmt::Display for FabricError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FabricError::InUse { at } => write!(f, "udp:{at}: the address is in use"),
+            FabricError::Bind { at, error } => write!(f, "udp:{at}: {error}"),
+            FabricError::Unusable(reason) => f.write_str(reason),
+            FabricError::AnotherHost(host) => {
+                write!(
+                    f,
+                    "the identity is another one, that of the host {host}: it takes a restart"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for FabricError {}
+
+/// Why there is no connection to a host, or no stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LinkError {
+    /// Nobody has answered in time.
+    Silent { at: SocketAddr, limit: Duration },
+    /// One of the two does not take the other, or it is not that host.
+    Refused { at: SocketAddr, reason: String },
+    /// The connection has ended.
+    Lost { reason: String },
+    /// It is this host.
+    Myself,
+    /// The fabric has been shut down.
+    Down,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkError::Silent { at, limit } => write!(f, "no answer from {at} within {limit:?}"),
+            LinkError::Refused { at, reason } => write!(f, "no connection to {at}: {reason}"),
+            LinkError::Lost { reason } => write!(f, "the connection has ended: {reason}"),
+            LinkError::Myself => f.write_str("that is this host"),
+            LinkError::Down => f.write_str("this host has stopped"),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+impl From<LinkError> for io::Error {
+    fn from(error: LinkError) -> Self {
+        let kind = match &error {
+            LinkError::Silent { .. } => io::ErrorKind::TimedOut,
+            LinkError::Refused { .. } => io::ErrorKind::ConnectionRefused,
+            LinkError::Lost { .. } => io::ErrorKind::ConnectionAborted,
+            LinkError::Myself => io::ErrorKind::InvalidInput,
+            LinkError::Down => io::ErrorKind::NotConnected,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// Why a connection has ended, or not come to be.
+pub(super) fn reason(error: &ConnectionError) -> String {
+    let words = match error {
+        ConnectionError::TransportError(error) => match error.reason.is_empty() {
+            true => error.code.to_string(),
+            false => error.reason.clone(),
+        },
+        ConnectionError::ConnectionClosed(closed) => match alert(closed.error_code.into()) {
+            Some(alert) => format!("received fatal alert: {alert:?}"),
+            None => format!("the other host's QUIC: {closed}"),
+        },
+        ConnectionError::ApplicationClosed(closed) => {
+            // What another says stands in a log.
+            let said = String::from_utf8_lossy(&closed.reason).replace(char::is_control, " ");
+            format!("the other host has closed it: {said}")
+        }
+        ConnectionError::Reset => "the other host has restarted".to_owned(),
+        ConnectionError::TimedOut => "the other host is silent".to_owned(),
+        ConnectionError::LocallyClosed => "closed".to_owned(),
+        other => other.to_string(),
+    };
+    match meaning(&words, "the other host's", "this host's") {
+        Some(means) => format!("{words}: {means}"),
+        None => words,
+    }
+}
+
+/// The alert of TLS that a code of QUIC stands for (RFC 9001, 4.8).
+fn alert(code: u64) -> Option<AlertDescription> {
+    let code = code.checked_sub(0x100)?;
+    u8::try_from(code).ok().map(AlertDescription::from)
+}

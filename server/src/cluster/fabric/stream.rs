@@ -1,0 +1,133 @@
+//! A stream between two hosts, and what it is for.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use quinn::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::Inner;
+use super::error::{LinkError, reason};
+use super::event::Event;
+use super::link::{Code, Link, Rpc};
+
+/// What a stream is for: its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Service {
+    /// What the members know of each other.
+    Sync = 1,
+    /// Calls.
+    Rpc = 2,
+    /// The ring of a channel.
+    Ring = 3,
+    /// Much data.
+    Bulk = 4,
+}
+
+impl Service {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Service::Sync, Service::Rpc, Service::Ring, Service::Bulk]
+            .into_iter()
+            .find(|service| *service as u8 == byte)
+    }
+}
+
+/// A stream of bytes in both directions. Reading comes to an end when the other side has shut down its writing; what
+/// was written before [`shutdown`](tokio::io::AsyncWriteExt::shutdown) arrives, and dropping the stream without
+/// it breaks it off.
+pub(crate) struct HostStream {
+    send: SendStream,
+    receive: RecvStream,
+    finished: bool,
+    /// While there is one, the connection is kept alive.
+    _rpc: Option<Rpc>,
+}
+
+impl HostStream {
+    fn new(link: &Arc<Link>, service: Service, send: SendStream, receive: RecvStream) -> Self {
+        let rpc = (service == Service::Rpc).then(|| link.carry_rpc());
+        HostStream { send, receive, finished: false, _rpc: rpc }
+    }
+}
+
+impl Drop for HostStream {
+    fn drop(&mut self) {
+        if !self.finished {
+            // An error says that it is at its end already.
+            let _ = self.send.reset(Code::Ended.into());
+        }
+    }
+}
+
+impl fmt::Debug for HostStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HostStream").field(&self.send.id()).finish()
+    }
+}
+
+impl AsyncRead for HostStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buffer)
+    }
+}
+
+impl AsyncWrite for HostStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finished = true;
+        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
+    }
+}
+
+/// Opens a stream for a service.
+pub(super) async fn open(link: &Arc<Link>, service: Service) -> Result<HostStream, LinkError> {
+    let opened = link.connection().open_bi().await;
+    let (send, receive) = opened.map_err(|error| LinkError::Lost { reason: reason(&error) })?;
+    let mut stream = HostStream::new(link, service, send, receive);
+    // Without it the other side does not know of the stream.
+    let written = stream.send.write_all(&[service as u8]).await;
+    written.map_err(|error| LinkError::Lost { reason: error.to_string() })?;
+    Ok(stream)
+}
+
+/// Tells of a stream that the other side has opened, as soon as it says what for.
+pub(super) async fn begin(
+    inner: Arc<Inner>,
+    link: Arc<Link>,
+    mut send: SendStream,
+    mut receive: RecvStream,
+) {
+    let mut first = [0];
+    let read = timeout(inner.options.dial, receive.read_exact(&mut first)).await;
+    let service = matches!(read, Ok(Ok(()))).then(|| Service::from_byte(first[0])).flatten();
+    match service {
+        Some(service) => {
+            let stream = HostStream::new(&link, service, send, receive);
+            inner.events.tell(Event::Stream(link.host(), service, stream));
+        }
+        None => {
+            let _ = send.reset(Code::Unknown.into());
+            let _ = receive.stop(Code::Unknown.into());
+        }
+    }
+}
