@@ -23,7 +23,7 @@ pub(crate) enum Service {
     Sync = 1,
     /// Calls.
     Rpc = 2,
-    /// The ring of a channel.
+    /// Asks the other side, whose part that is, for a stream of calls.
     Ring = 3,
     /// Much data.
     Bulk = 4,

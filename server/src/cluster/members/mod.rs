@@ -58,11 +58,10 @@ use tokio_util::bytes::Bytes;
 use super::HostId;
 use identity::Identity;
 
-pub(crate) use codec::MAX_PACKET;
 pub(crate) use driver::Members;
 pub(crate) use params::Params;
 pub(crate) use record::{Record, RecordTooLarge};
-pub(crate) use seeds::{BadSeed, Seed};
+pub use seeds::{BadSeed, Seed};
 
 /// This host, as it was started.
 #[derive(Clone, Copy, Debug)]

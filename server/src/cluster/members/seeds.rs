@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// Where others may be found: looked up again each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Seed {
+pub enum Seed {
     Address(SocketAddr),
     /// A name and a port, as in `hosts.example.org:7300`: all of its addresses.
     Name(String),
@@ -16,9 +16,9 @@ pub(crate) enum Seed {
     File(PathBuf),
 }
 
-/// A text that is no [`Seed`].
+/// Why a text is no [`Seed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadSeed(String);
+pub struct BadSeed(String);
 
 impl fmt::Display for BadSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
