@@ -33,7 +33,12 @@ Who may connect:
   tls:    the keys in the file --authorized, whose certificates an authority in ca.pem has signed;
           each gets the anchor that its line names, and nothing outside of it
 
-A line of that file is a fingerprint, which 'killick cert client' and 'killick cert show' print, and a
+Hosts that take part in one cluster are one tree: each sees the others below '/', and reaches what they
+have. They know each other by certificates, or by a secret that all of them have:
+  killick serve --cluster c1 --listen-cluster 192.0.2.7:7300 --join 192.0.2.8:7300 \
+      --cluster-secret cluster.secret --host-key host.key
+
+A line of the file of authorized keys is a fingerprint, which 'killick cert client' and 'killick cert show' print, and a
 path in this host's tree, '/' for all of the host:
   3e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd77a9b9f14f14cb4a4f4a5  /apps/billing  # alice
 
@@ -121,6 +126,14 @@ impl Serve {
                 false => output.line(format!("metrics at http://{address}/metrics"))?,
             }
         }
+        #[cfg(feature = "cluster")]
+        if let Some(at) = server.cluster_address() {
+            let host = format!("{:016x}", server.host_id());
+            match json {
+                true => output.line(json!({"cluster": at.to_string(), "host": host}))?,
+                false => output.line(format!("host {host} of the cluster, at {at}"))?,
+            }
+        }
         output.flush()?;
         let addresses = server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>();
         info!(addresses = addresses.join(", "), threads, "serving");
@@ -194,7 +207,12 @@ impl Serve {
             return tell(&[NotifyState::Ready]);
         }
         match self.told() {
-            Ok(Told { settings, config }) => {
+            Ok(Told { settings, mut config }) => {
+                #[cfg(feature = "cluster")]
+                if settings.is_nobody() {
+                    // Its key is no other by now.
+                    config.cluster = None;
+                }
                 log.set_level(settings.log().0);
                 server.reload(config);
             }

@@ -1,5 +1,7 @@
 //! What `killick serve` can be told: by flags, by the environment, by a file.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod file;
 mod written;
 
@@ -15,7 +17,7 @@ use serde_json::Value as Json;
 
 use super::error::CliError;
 use super::log::{Format, Level};
-use written::{Listen, Program, Time};
+use written::{Join, Listen, Program, Tag, Time};
 
 /// One name for each setting: `max-nodes` in the file, `--max-nodes` as a flag, and in the environment
 /// `KILLICK_MAX_NODES`. What is not set here may be set elsewhere.
@@ -93,6 +95,65 @@ pub(super) struct Settings {
     )]
     #[serde(default, deserialize_with = "written::list")]
     allow_exec: Option<Vec<Program>>,
+
+    /// Take part in the cluster of this name, which stands in its hosts' certificates.
+    ///
+    /// Takes --listen-cluster, and either --cluster-identity or --cluster-secret.
+    #[arg(long, value_name = "NAME", env = "KILLICK_CLUSTER", hide_env = true)]
+    cluster: Option<String>,
+
+    /// Where to listen for the other hosts, by UDP.
+    #[arg(long, value_name = "IP:PORT", env = "KILLICK_LISTEN_CLUSTER", hide_env = true)]
+    listen_cluster: Option<SocketAddr>,
+
+    /// Where to look for the other hosts: IP:PORT, NAME:PORT, or file:PATH with such lines; may be given
+    /// several times. Names are looked up and files read again each time.
+    #[arg(long, value_name = "SEED", env = "KILLICK_JOIN", hide_env = true, value_delimiter = ',')]
+    #[serde(default, deserialize_with = "written::list")]
+    join: Option<Vec<Join>>,
+
+    /// Where the other hosts reach this one, if that is not where it listens. A port of 0 is that of
+    /// --listen-cluster.
+    #[arg(long, value_name = "IP:PORT", env = "KILLICK_ADVERTISE", hide_env = true)]
+    advertise: Option<SocketAddr>,
+
+    /// Where clients reach this host, as it tells the others, if that is not where it listens with TLS; may
+    /// be given several times.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "KILLICK_ADVERTISE_CLIENT",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "written::list")]
+    advertise_client: Option<Vec<Listen>>,
+
+    /// What this host shows the others: a folder with its key.pem, its cert.pem, the authorities in ca.pem,
+    /// and what they have revoked in crl.pem. 'killick cert host --cluster NAME' makes one.
+    #[arg(long, value_name = "FOLDER", env = "KILLICK_CLUSTER_IDENTITY", hide_env = true)]
+    cluster_identity: Option<PathBuf>,
+
+    /// The file with the secret that all hosts of the cluster have, in place of certificates. 'killick secret'
+    /// makes one.
+    #[arg(long, value_name = "FILE", env = "KILLICK_CLUSTER_SECRET", hide_env = true)]
+    cluster_secret: Option<PathBuf>,
+
+    /// The file with this host's key, by which it is known, with --cluster-secret; it is made if it is
+    /// missing. Without one this is another host with each start.
+    #[arg(long, value_name = "FILE", env = "KILLICK_HOST_KEY", hide_env = true)]
+    host_key: Option<PathBuf>,
+
+    /// What this host tells of itself, as in zone=a; may be given several times.
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        env = "KILLICK_TAG",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "written::list")]
+    tag: Option<Vec<Tag>>,
 
     /// Answer HTTP at this loopback address: /metrics for Prometheus, /health for those who watch over the
     /// process.
@@ -251,13 +312,22 @@ pub(super) struct BadValue {
 }
 
 /// The settings that have no default, or one that follows from others, with what they may be.
-const UNSET: [(&str, &str); 10] = [
+const UNSET: [(&str, &str); 19] = [
     ("listen", "[\"unix:/run/killick/killick.sock\"]"),
     ("tls-identity", "\"/etc/killick/host\""),
     ("authorized", "\"/etc/killick/authorized\""),
     ("allow-uid", "[1000]"),
     ("allow-gid", "[1000]"),
     ("allow-exec", "[\"/usr/bin/python3\"]"),
+    ("cluster", "\"c1\""),
+    ("listen-cluster", "\"192.0.2.7:7300\""),
+    ("join", "[\"hosts.example.org:7300\"]"),
+    ("advertise", "\"198.51.100.7:7300\""),
+    ("advertise-client", "[\"tls:db.example.org:2016\"]"),
+    ("cluster-identity", "\"/etc/killick/host\""),
+    ("cluster-secret", "\"/etc/killick/cluster.secret\""),
+    ("host-key", "\"/var/lib/killick/host.key\""),
+    ("tag", "[\"zone=a\"]"),
     ("metrics", "\"127.0.0.1:9102\""),
     ("max-handshakes", "512"),
     ("max-message-bytes", "4194304"),
@@ -287,7 +357,8 @@ impl Settings {
             };
         }
         first! {
-            listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, allow_exec, metrics,
+            listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, allow_exec, cluster, listen_cluster, join, advertise,
+            advertise_client, cluster_identity, cluster_secret, host_key, tag, metrics,
             threads, max_connections, max_handshakes, max_capabilities, max_connection_nodes,
             max_connection_values, max_watches, max_calls, max_call_bytes, max_value_bytes,
             max_message_bytes, max_stored_bytes, max_channels, max_connection_channels, max_channel_capacity, max_processes,
@@ -348,6 +419,8 @@ impl Settings {
         };
         let time = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
         Ok(Config {
+            #[cfg(feature = "cluster")]
+            cluster: self.takes_part()?,
             tls: self.tls()?,
             authorized: self.authorized(&limits)?,
             allow_uids: self.allow_uid.unwrap_or_default(),
@@ -404,6 +477,8 @@ impl Settings {
             allow_gids: _,
             allow_exec: _,
             launcher: _,
+            #[cfg(feature = "cluster")]
+                cluster: _,
             handshake_timeout,
             metrics: _,
             threads,
@@ -438,6 +513,15 @@ impl Settings {
             allow_uid: None,
             allow_gid: None,
             allow_exec: None,
+            cluster: None,
+            listen_cluster: None,
+            join: None,
+            advertise: None,
+            advertise_client: None,
+            cluster_identity: None,
+            cluster_secret: None,
+            host_key: None,
+            tag: None,
             metrics: None,
             threads: Some(threads),
             max_connections: Some(max_connections),

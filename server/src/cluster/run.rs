@@ -259,7 +259,7 @@ impl Cluster {
         for (id, member) in &view.hosts {
             let known = before.hosts.get(id).filter(|_| *id != before.me);
             if known.is_some_and(|known| known.generation != member.generation) {
-                info!(host = %id, "a host has restarted");
+                // Connections of its former life end with the next packet.
                 self.handle.fabric.probe(*id);
             }
         }
@@ -293,12 +293,6 @@ impl Cluster {
             members::State::Failed => hosts::State::Failed,
         };
         let is_same = |known: &&Host| (known.state, known.generation) == (state, member.generation);
-        if let Some(known) = before.filter(|known| !is_same(known)) {
-            let (host, name) = (member.id, &known.hostname);
-            info!(%host, name, before = ?known.state, now = ?state, "a host has changed");
-        } else if before.is_none() {
-            info!(host = %member.id, at = %member.at, now = ?state, "a host is known");
-        }
         Host {
             id: member.id,
             generation: member.generation,

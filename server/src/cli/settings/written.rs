@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
-use killick_server::{Address, Allowed, AllowedError};
+use killick_server::{Address, Allowed, AllowedError, BadSeed, Seed};
 use serde::Serialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
@@ -49,6 +49,41 @@ pub(super) struct Listen(#[serde(serialize_with = "serialize")] pub(super) Addre
 /// Programs as they are written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Program(#[serde(serialize_with = "serialize")] pub(super) Allowed);
+
+/// A seed as it is written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Join(#[serde(serialize_with = "serialize")] pub(super) Seed);
+
+impl FromStr for Join {
+    type Err = BadSeed;
+
+    fn from_str(text: &str) -> Result<Self, BadSeed> {
+        text.parse().map(Join)
+    }
+}
+
+/// A key and a value as they are written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tag(pub(super) String, pub(super) String);
+
+impl FromStr for Tag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() && !text.contains(char::is_control) => {
+                Ok(Tag(key.to_owned(), value.to_owned()))
+            }
+            _ => Err("a key and a value are needed, as in zone=a".into()),
+        }
+    }
+}
+
+impl Serialize for Tag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}={}", self.0, self.1))
+    }
+}
 
 impl FromStr for Program {
     type Err = AllowedError;
@@ -108,6 +143,20 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for Written<T> {
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "an address in quotes, as in \"tcp:127.0.0.1:2016\"";
+        deserializer.deserialize_str(Written { expected, value: PhantomData })
+    }
+}
+
+impl<'de> Deserialize<'de> for Join {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "a place in quotes, as in \"hosts.example.org:7300\"";
+        deserializer.deserialize_str(Written { expected, value: PhantomData })
+    }
+}
+
+impl<'de> Deserialize<'de> for Tag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "a key and a value in quotes, as in \"zone=a\"";
         deserializer.deserialize_str(Written { expected, value: PhantomData })
     }
 }
