@@ -17,7 +17,7 @@ use super::records::Records;
 use super::roster::{Change, Roster};
 use super::sync::{self, Known, Message, Told};
 use super::timers::Job;
-use super::wire::Malformed;
+use super::wire::{LAST_GENERATION, Malformed};
 use super::{Counts, HostId, Identity, Me, Member, Params, State};
 
 /// The time, by two clocks.
@@ -59,8 +59,12 @@ pub(crate) struct Core {
     started: Now,
     /// Time that the host stood still: it does not count, as nobody could be heard in it.
     stood_still: Duration,
-    /// When this host last came back from being taken for dead.
+    /// When this host last came back from being taken for dead, and from being taken for a later life.
     renewed: Option<Duration>,
+    outbid: Option<Duration>,
+    /// When all that is known is to be compared next, and how long after that again.
+    sync_at: Duration,
+    sync_pause: Duration,
     /// For how many hosts up foca is set.
     set_for: usize,
     /// It has said that it goes.
@@ -84,12 +88,14 @@ impl Core {
             started: now,
             stood_still: Duration::ZERO,
             renewed: None,
+            outbid: None,
+            sync_at: Duration::ZERO,
+            sync_pause: Duration::ZERO,
             set_for: 1,
             left: false,
         };
         core.enter(now);
-        let sync = core.about(core.params.sync);
-        core.out.after(sync, Job::Sync);
+        core.sync_soon();
         let reconnect = core.about(core.params.reconnect);
         core.out.after(reconnect, Job::Reconnect);
         core
@@ -170,14 +176,14 @@ impl Core {
             self.out.counts.forged += 1;
             return;
         }
-        if !self.may_be(now, &source) {
+        if !self.may_be(now, from, &source) {
             return;
         }
-        if packet.header.message == foca::Message::TurnUndead && self.has_just_renewed() {
+        if packet.header.message == foca::Message::TurnUndead && self.is_just_after(self.renewed) {
             return;
         }
         let length = packet.updates.len();
-        let claim = self.screen(now, &mut packet.updates);
+        let claim = self.screen(now, from, &mut packet.updates);
         let screened = (packet.updates.len() != length).then(|| packet.write());
         let handled = self.foca.handle_data(screened.as_deref().unwrap_or(bytes), &mut self.out);
         let suspects = packet.updates.iter().any(|update| update.state() == Claim::Suspect);
@@ -305,14 +311,16 @@ impl Core {
                     self.outputs.push_back(Output::Changed(host, change));
                 }
             }
+            // Another was asked for instead.
+            Job::Sync if self.out.now < self.sync_at => {}
             Job::Sync => {
                 if let Some(Identity { host: with, at, .. }) = self.some(|state| state == State::Up)
                     && let Some(opening) = self.greeting(now, with)
                 {
                     self.outputs.push_back(Output::Sync { with, at, opening });
                 }
-                let pause = self.about(self.params.sync);
-                self.out.after(pause, Job::Sync);
+                self.sync_pause = (self.sync_pause * 2).min(self.params.sync);
+                self.sync_later();
             }
             Job::Pull => self.pull(),
             Job::Reconnect => {
@@ -325,6 +333,19 @@ impl Core {
                 self.out.after(pause, Job::Reconnect);
             }
         }
+    }
+
+    /// Compares what is known soon, and then less and less often: while a host comes to be known, it misses
+    /// what those tell who do not know it yet.
+    fn sync_soon(&mut self) {
+        self.sync_pause = self.params.sync / 16;
+        self.sync_later();
+    }
+
+    fn sync_later(&mut self) {
+        let pause = self.about(self.sync_pause);
+        self.sync_at = self.out.now + pause;
+        self.out.after(pause, Job::Sync);
     }
 
     /// A random host in such a state.
@@ -347,12 +368,18 @@ impl Core {
 
 /// What others say, and whether it may be.
 impl Core {
-    /// Whether a host may go by this here: not when it was started in the future, as that would never be
-    /// outdone, and not when there is no place for it.
-    fn may_be(&mut self, now: Now, identity: &Identity) -> bool {
+    /// Whether a host may go by this here: not when somebody else says that it was started in the future, as
+    /// nobody could outdo that, and not when there is no place for it. What a host says of itself it may: so one
+    /// whose clock is far off comes to be known, by and by.
+    fn may_be(&mut self, now: Now, from: HostId, identity: &Identity) -> bool {
         let known = self.roster.get(identity.host);
         let generation = known.map_or(0, |known| known.identity.generation);
-        if identity.generation > generation && identity.generation > self.horizon(now) {
+        let future = identity.generation > generation.max(self.horizon(now));
+        if identity.generation >= LAST_GENERATION || (future && identity.host != from) {
+            if self.out.counts.from_the_future == 0 {
+                let host = identity.host;
+                tracing::warn!(%host, by = %from, "a host is said to have been started in the future: a clock is far off, or it is a lie");
+            }
             self.out.counts.from_the_future += 1;
             return false;
         }
@@ -374,19 +401,24 @@ impl Core {
 
     /// Takes out of `updates` what foca is not to see. If somebody takes this host for a later life of itself,
     /// that is what is returned.
-    fn screen(&mut self, now: Now, updates: &mut Vec<Update<Identity>>) -> Option<Identity> {
+    fn screen(
+        &mut self,
+        now: Now,
+        from: HostId,
+        updates: &mut Vec<Update<Identity>>,
+    ) -> Option<Identity> {
         let me = *self.me();
         let mut claim = None;
         updates.retain(|update| {
             let identity = *update.id();
             if identity == me {
-                return update.state() != Claim::Down || !self.has_just_renewed();
+                return update.state() != Claim::Down || !self.is_just_after(self.renewed);
             }
             if identity.host == me.host {
                 claim = claim.max((identity > me).then_some(identity));
                 return false;
             }
-            self.may_be(now, &identity)
+            self.may_be(now, from, &identity)
         });
         claim
     }
@@ -394,16 +426,17 @@ impl Core {
     /// This host is taken for a later life of itself: it becomes a later one yet.
     fn outbid(&mut self, claim: Option<Identity>) {
         if let Some(claim) = claim.filter(|claim| claim > self.me())
-            && !self.has_just_renewed()
+            && !self.is_just_after(self.outbid)
         {
             self.become_identity(self.me().outbid(&claim));
-            self.renewed = Some(self.out.now);
+            self.outbid = Some(self.out.now);
             self.out.counts.renewals += 1;
         }
     }
 
-    fn has_just_renewed(&self) -> bool {
-        self.renewed.is_some_and(|renewed| renewed + self.params.renew > self.out.now)
+    /// Whether it is too soon for another.
+    fn is_just_after(&self, last: Option<Duration>) -> bool {
+        last.is_some_and(|last| last + self.params.renew > self.out.now)
     }
 
     fn become_identity(&mut self, identity: Identity) {
@@ -436,7 +469,11 @@ impl Core {
                 }
                 OwnedNotification::Rename(_, to) => (to.host, self.roster.rename(to, now.elapsed)),
                 OwnedNotification::Rejoin(_) => {
-                    self.has_rejoined(teller);
+                    self.has_rejoined(now, teller);
+                    continue;
+                }
+                OwnedNotification::Active => {
+                    self.sync_soon();
                     continue;
                 }
                 OwnedNotification::Defunct if !self.left => {
@@ -460,16 +497,19 @@ impl Core {
     }
 
     /// Foca has taken another identity, as this host was taken for dead.
-    fn has_rejoined(&mut self, teller: Option<HostId>) {
+    fn has_rejoined(&mut self, now: Now, teller: Option<HostId>) {
         self.out.incarnation = 0;
         self.renewed = Some(self.out.now);
         self.out.counts.renewals += 1;
         self.stay_connected();
-        // Who said so need not wait to hear it from others.
-        let teller = teller.and_then(|teller| self.roster.get(teller));
-        if let Some(teller) = teller.map(|teller| teller.identity) {
-            let sent = self.foca.announce(teller, &mut self.out);
-            self.count_error(sent);
+        // Who said so hears it at once, and says in which life he takes this host for dead: it may be one yet
+        // later.
+        let teller =
+            teller.and_then(|teller| self.roster.get(teller)).map(|teller| teller.identity);
+        if let Some(Identity { host: with, at, .. }) = teller
+            && let Some(opening) = self.greeting(now, with)
+        {
+            self.outputs.push_back(Output::Sync { with, at, opening });
         }
     }
 
@@ -548,7 +588,7 @@ impl Core {
 
     fn learn(&mut self, now: Now, from: HostId, known: Vec<Known>) {
         let mut updates: Vec<_> = known.into_iter().map(|known| known.member).collect();
-        let claim = self.screen(now, &mut updates);
+        let claim = self.screen(now, from, &mut updates);
         self.out.suspected |= updates.iter().any(|update| update.state() == Claim::Suspect);
         // What a host learns that knew nobody, the others know.
         let pass_on = !self.is_alone();

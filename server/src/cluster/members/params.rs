@@ -18,8 +18,8 @@ pub(crate) struct Params {
     pub(crate) answer: Duration,
     /// How many others.
     pub(crate) indirect: NonZeroUsize,
-    /// How long a host that did not answer has to contradict, among up to 10 hosts: ten times as many have
-    /// that much longer, as news takes longer.
+    /// How long a host that did not answer has to contradict, among up to 100 hosts: half as long again with
+    /// each ten times as many, as news takes longer.
     pub(crate) suspicion: Duration,
     /// News is passed on so often,
     pub(crate) gossip: Duration,
@@ -60,10 +60,10 @@ impl Default for Params {
     fn default() -> Self {
         let few = NonZeroUsize::new(3).expect("is not zero");
         Params {
-            probe: Duration::from_millis(600),
-            answer: Duration::from_millis(200),
+            probe: Duration::from_millis(400),
+            answer: Duration::from_millis(150),
             indirect: few,
-            suspicion: Duration::from_millis(1_500),
+            suspicion: Duration::from_secs(2),
             gossip: Duration::from_millis(200),
             gossip_to: few,
             reconnect: Duration::from_millis(1_500),
@@ -87,9 +87,9 @@ impl Params {
     /// For tests of few processes that have no time: about a third of everything.
     pub(crate) fn fast() -> Self {
         Params {
-            probe: Duration::from_millis(200),
-            answer: Duration::from_millis(70),
-            suspicion: Duration::from_millis(600),
+            probe: Duration::from_millis(150),
+            answer: Duration::from_millis(60),
+            suspicion: Duration::from_millis(700),
             gossip: Duration::from_millis(60),
             reconnect: Duration::from_millis(400),
             sync: Duration::from_secs(3),
@@ -115,13 +115,15 @@ impl Params {
     /// What foca goes by, with so many hosts up.
     pub(crate) fn config(&self, hosts: usize) -> Config {
         let hosts = hosts.max(1) as f64;
-        let sent = (4.0 * (hosts + 1.0).log10()).clamp(6.0, 255.0) as u8;
+        // Of news that each passes on `k` times to random others, a share of e^-k hears nothing: with ln N + 8
+        // that is one host, of one in 3,000 news. Those hear it when what is known is compared.
+        let sent = (hosts.ln() + 8.0).clamp(8.0, 255.0) as u8;
         Config {
             probe_period: self.probe,
             probe_rtt: self.answer,
             num_indirect_probes: self.indirect,
-            max_transmissions: NonZeroU8::new(sent).expect("is at least 6"),
-            suspect_to_down_after: self.suspicion.mul_f64(hosts.log10().max(1.0)),
+            max_transmissions: NonZeroU8::new(sent).expect("is at least 8"),
+            suspect_to_down_after: self.suspicion.mul_f64((hosts.log10() / 2.0).max(1.0)),
             remove_down_after: Some(self.remember),
             max_packet_size: NonZeroUsize::new(MAX_PACKET).expect("is not zero"),
             notify_down_members: true,
