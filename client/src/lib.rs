@@ -154,6 +154,7 @@ pub mod internal {
     pub use crate::granted::{no_half, put_limits, put_rights, read_limits, read_rights};
     pub use crate::identity::{read_certificates, read_private};
     pub use crate::meaning::meaning;
+    pub use crate::process::read_status;
 }
 
 /// Compiles what the README shows.

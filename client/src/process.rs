@@ -203,6 +203,17 @@ pub enum ProcessState {
     Signalled(u32),
 }
 
+/// `running`, `exited 3`, `signal 9`.
+impl fmt::Display for ProcessState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProcessState::Running => f.write_str("running"),
+            ProcessState::Exited(code) => write!(f, "exited {code}"),
+            ProcessState::Signalled(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
 /// What a server says of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -292,7 +303,7 @@ impl Process {
     pub async fn status(&self) -> Result<ProcessStatus, Error> {
         let asked = async {
             let response = self.0.capability.status_request().send().promise.await?;
-            ProcessStatus::read(response.get()?.get_status()?)
+            read_status(response.get()?.get_status()?)
         };
         self.0.call(Effect::Read, asked).await
     }
@@ -372,19 +383,18 @@ impl fmt::Debug for Process {
     }
 }
 
-impl ProcessStatus {
-    fn read(from: status::Reader<'_>) -> capnp::Result<Self> {
-        Ok(ProcessStatus {
-            state: match from.which()? {
-                status::Which::Running(()) => ProcessState::Running,
-                status::Which::Exited(code) => ProcessState::Exited(code),
-                status::Which::Signalled(signal) => ProcessState::Signalled(signal),
-            },
-            pid: from.get_pid(),
-            program: from.get_program()?.to_string()?,
-            age: Duration::from_millis(from.get_age_millis()),
-        })
-    }
+/// What a server says of a process.
+pub fn read_status(from: status::Reader<'_>) -> capnp::Result<ProcessStatus> {
+    Ok(ProcessStatus {
+        state: match from.which()? {
+            status::Which::Running(()) => ProcessState::Running,
+            status::Which::Exited(code) => ProcessState::Exited(code),
+            status::Which::Signalled(signal) => ProcessState::Signalled(signal),
+        },
+        pid: from.get_pid(),
+        program: from.get_program()?.to_string()?,
+        age: Duration::from_millis(from.get_age_millis()),
+    })
 }
 
 /// What comes out of a process: each byte goes to one reader.

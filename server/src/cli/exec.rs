@@ -15,7 +15,7 @@ use super::Context;
 use super::attach::stand_for;
 use super::error::CliError;
 use super::grant::Limits;
-use super::process::Status;
+use super::process::status_of;
 use super::signal::Interrupt;
 use super::target::Target;
 use super::text::shortened;
@@ -248,7 +248,7 @@ impl Exec {
 
     /// Tells the number of the process, and where it is.
     async fn tell(&self, context: &mut Context, process: &process::Client) -> Result<(), CliError> {
-        let status = context.connection.answer("exec", Status::ask(process)).await?;
+        let status = context.connection.answer("exec", status_of(process)).await?;
         let pid = status.pid;
         let output = &mut context.output;
         match (&self.at, output.is_json()) {

@@ -1,9 +1,8 @@
 //! A process that a host has started, for the commands that use one at a path.
 
-use std::fmt;
-use std::time::Duration;
-
-use killick_schema::api::process_capnp::{process, status};
+use killick_client::internal::read_status;
+use killick_client::{ProcessState, ProcessStatus};
+use killick_schema::api::process_capnp::process;
 use serde_json::{Value as Json, json};
 
 use super::connection::Connection;
@@ -12,69 +11,29 @@ use super::held::Held;
 use super::target::Target;
 use super::value::PROCESS;
 
-/// How a process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Running,
-    Exited(u32),
-    Signalled(u32),
+/// What a server tells of `process`, whatever that is in truth.
+pub(super) async fn status_of(process: &process::Client) -> capnp::Result<ProcessStatus> {
+    let response = process.status_request().send().promise.await?;
+    read_status(response.get()?.get_status()?)
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            State::Running => f.write_str("running"),
-            State::Exited(code) => write!(f, "exited {code}"),
-            State::Signalled(signal) => write!(f, "signal {signal}"),
+pub(super) fn status_json(status: &ProcessStatus, path: &str) -> Json {
+    let mut line = json!({
+        "path": path,
+        "pid": status.pid,
+        "program": status.program,
+        "ageMillis": u64::try_from(status.age.as_millis()).unwrap_or(u64::MAX),
+    });
+    match status.state {
+        ProcessState::Exited(code) => {
+            (line["state"], line["code"]) = ("exited".into(), code.into());
         }
-    }
-}
-
-/// What a server tells of a process.
-#[derive(Clone, Debug)]
-pub(super) struct Status {
-    pub(super) state: State,
-    pub(super) pid: u32,
-    pub(super) program: String,
-    pub(super) age: Duration,
-}
-
-impl Status {
-    /// That of `process`, whatever that is in truth.
-    pub(super) async fn ask(process: &process::Client) -> capnp::Result<Self> {
-        let response = process.status_request().send().promise.await?;
-        Status::read(response.get()?.get_status()?)
-    }
-
-    fn read(from: status::Reader<'_>) -> capnp::Result<Self> {
-        Ok(Status {
-            state: match from.which()? {
-                status::Running(()) => State::Running,
-                status::Exited(code) => State::Exited(code),
-                status::Signalled(signal) => State::Signalled(signal),
-            },
-            pid: from.get_pid(),
-            program: String::from_utf8_lossy(from.get_program()?.as_bytes()).into_owned(),
-            age: Duration::from_millis(from.get_age_millis()),
-        })
-    }
-
-    pub(super) fn json(&self, path: &str) -> Json {
-        let mut line = json!({
-            "path": path,
-            "pid": self.pid,
-            "program": self.program,
-            "ageMillis": u64::try_from(self.age.as_millis()).unwrap_or(u64::MAX),
-        });
-        match self.state {
-            State::Running => line["state"] = "running".into(),
-            State::Exited(code) => (line["state"], line["code"]) = ("exited".into(), code.into()),
-            State::Signalled(signal) => {
-                (line["state"], line["signal"]) = ("signalled".into(), signal.into());
-            }
+        ProcessState::Signalled(signal) => {
+            (line["state"], line["signal"]) = ("signalled".into(), signal.into());
         }
-        line
+        state => line["state"] = state.to_string().into(),
     }
+    line
 }
 
 /// The process that the cell at `target` holds.
@@ -86,7 +45,7 @@ pub(super) async fn process_at(
     let held = Held::at(connection, what, target, PROCESS).await?;
     let process: process::Client = held.cast_to();
     // What it is not, it does not answer to.
-    held.answer(connection, what, Status::ask(&process)).await?;
+    held.answer(connection, what, status_of(&process)).await?;
     Ok(process)
 }
 

@@ -5,6 +5,7 @@ use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use killick::Right;
+use killick_client::ProcessStatus;
 use killick_client::internal::no_half;
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::process_capnp::process;
@@ -12,7 +13,7 @@ use killick_schema::api::process_capnp::process;
 use super::Context;
 use super::connection::{Connection, within};
 use super::error::CliError;
-use super::process::Status;
+use super::process::{status_json, status_of};
 use super::target::{Target, join};
 use super::text::{columns, duration, shown};
 use super::value::{KIND_TIMEOUT, Value};
@@ -55,9 +56,10 @@ impl Ps {
         let mut processes = below(connection, &what, start).await?;
         processes.sort_by(|(one, _), (other, _)| one.cmp(other));
         if output.is_json() {
-            return processes.iter().try_for_each(|(path, status)| output.line(status.json(path)));
+            let line = |(path, status): &(String, _)| status_json(status, path);
+            return processes.iter().try_for_each(|process| output.line(line(process)));
         }
-        let row = |(path, status): &(String, Status)| {
+        let row = |(path, status): &(String, ProcessStatus)| {
             let path = if path.is_empty() { "." } else { path };
             let (state, program) = (status.state.to_string(), shown(status.program.as_bytes()));
             [status.pid.to_string(), state, duration(status.age), program, path.to_owned()]
@@ -77,7 +79,7 @@ struct Node {
 
 /// What was seen of a node: the process that is there, and the nodes below.
 struct Seen {
-    process: Option<(String, Status)>,
+    process: Option<(String, ProcessStatus)>,
     below: Vec<Node>,
 }
 
@@ -86,7 +88,7 @@ async fn below(
     connection: &Connection,
     what: &str,
     start: Node,
-) -> Result<Vec<(String, Status)>, CliError> {
+) -> Result<Vec<(String, ProcessStatus)>, CliError> {
     let mut processes = Vec::new();
     // The last first, so that few wait.
     let mut waiting = vec![start];
@@ -138,12 +140,12 @@ async fn children(node: &Node) -> capnp::Result<Vec<Node>> {
 }
 
 /// How the process is that the cell of `anchor` holds, if it holds one.
-async fn process(anchor: &anchor::Client) -> capnp::Result<Option<Status>> {
+async fn process(anchor: &anchor::Client) -> capnp::Result<Option<ProcessStatus>> {
     let loader = anchor.cell_request().send().pipeline.get_loader();
     let loaded = loader.load_request().send().promise.await.map_err(no_half(Right::Load))?;
     let value = Value::read(loaded.get()?.get_value(), true)?;
     let Value::Capability(Client { hook }) = value else { return Ok(None) };
     let process = process::Client::new(hook);
     // What is no process says so, if it says anything.
-    Ok(within(Some(KIND_TIMEOUT), Status::ask(&process)).await.and_then(Result::ok))
+    Ok(within(Some(KIND_TIMEOUT), status_of(&process)).await.and_then(Result::ok))
 }
