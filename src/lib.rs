@@ -95,6 +95,9 @@ pub use raw::epoch::reclaim;
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub use raw::inherited::{close_all_but, inherited};
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use raw::signals::{default_signals, signal_group};
 pub use raw::value::Value;
 pub use read_only::ReadOnly;
 pub use tree::Tree;

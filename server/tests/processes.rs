@@ -12,6 +12,7 @@ use killick_client::{
     Process, ProcessState, Resource, Right, Rights, Stdio,
 };
 use killick_schema::api::anchor_capnp::anchor;
+use killick_schema::api::process_capnp::command;
 use killick_server::Allowed;
 use support::{Harness, eventually, run};
 
@@ -145,10 +146,19 @@ fn a_process_has_its_arguments_environment_folder_and_streams_and_nothing_else()
         let process = started(&client, &sh("sleep 60")).await;
         let null = process.stdout().await.unwrap_err();
         assert_eq!(null.to_string(), "stdout of the process is not piped");
-        assert!(process.signal(12345).await.unwrap_err().to_string().contains("is no signal"));
+        for number in [0, 32, 12345] {
+            let error = process.signal(number).await.unwrap_err();
+            assert_eq!(error.to_string(), format!("{number} is no signal"));
+        }
         process.signal(15).await.unwrap();
         assert_eq!(process.wait().await.unwrap(), 128 + 15);
         assert_eq!(process.status().await.unwrap().state, ProcessState::Signalled(15));
+
+        // One for real time.
+        let process = started(&client, &sh("sleep 60")).await;
+        process.signal(35).await.unwrap();
+        assert_eq!(process.wait().await.unwrap(), 128 + 35);
+        assert_eq!(process.status().await.unwrap().state, ProcessState::Signalled(35));
     });
 }
 
@@ -535,6 +545,41 @@ fn bounds_hold_and_so_does_the_number_of_processes() {
         let none = async || client.info().await.unwrap().processes == 0;
         eventually("all to be given back", none).await;
     });
+}
+
+#[test]
+fn a_launcher_whose_server_has_just_gone_starts_nothing() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::net::UnixStream;
+
+    let folder = tempfile::tempdir().unwrap();
+    let launched = |goes: bool| {
+        let started = folder.path().join(if goes { "gone" } else { "there" });
+        let (control, theirs) = UnixStream::pair().unwrap();
+        let (_connection, its) = UnixStream::pair().unwrap();
+        let stdin = std::fs::File::open("/dev/null").unwrap();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let sent = [stdin.as_fd(), its.as_fd()];
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&sent)));
+        let byte = [std::io::IoSlice::new(&[0])];
+        sendmsg(&control, &byte, &mut ancillary, SendFlags::empty()).unwrap();
+        let mut message = killick_client::capnp::message::Builder::new_default();
+        let mut order = message.init_root::<command::Builder<'_>>();
+        order.set_program("touch");
+        order.init_args(1).set(0, started.to_str().unwrap().as_bytes());
+        killick_client::capnp::serialize::write_message(&control, &message).unwrap();
+        // All has been said; what is left of the server is this end.
+        let stays = (!goes).then_some(control);
+        let mut launcher = std::process::Command::new(env!("CARGO_BIN_EXE_killick"));
+        launcher.args(["--launch-process", "/usr/bin/touch"]).stdin(OwnedFd::from(theirs));
+        let ended = launcher.status().unwrap();
+        drop(stays);
+        (ended.code(), started.exists())
+    };
+    assert_eq!(launched(false), (Some(0), true));
+    assert_eq!(launched(true), (Some(1), false));
 }
 
 #[test]

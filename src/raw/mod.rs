@@ -2,7 +2,7 @@
 //!
 //! It turns the crate's pointers into types that safe code can hold: blocks of memory ([`block`]),
 //! what a pointer word can point to ([`link`]), tables of children ([`table`]), nodes and counted references to them ([`node`]),
-//! values ([`value`]), a descriptor that this process was given (`inherited`), a stack of anything ([`stack`]), memory for all of them ([`cache`]), and the epoch that keeps all of them readable ([`epoch`]).
+//! values ([`value`]), a descriptor that this process was given (`inherited`), signals (`signals`), a stack of anything ([`stack`]), memory for all of them ([`cache`]), and the epoch that keeps all of them readable ([`epoch`]).
 //!
 //! # What it trusts the rest of the crate with
 //! Types carry most of the argument: nothing is read without a guard or a counted reference, a
@@ -33,6 +33,8 @@ pub(crate) mod link;
 #[cfg(any(loom, shuttle))]
 pub(crate) mod model;
 pub(crate) mod node;
+#[cfg(target_os = "linux")]
+pub(crate) mod signals;
 pub(crate) mod stack;
 pub(crate) mod table;
 pub(crate) mod value;

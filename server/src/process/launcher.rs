@@ -7,7 +7,7 @@
 //! 1. The server sends one byte with two descriptors, the program's standard input and its connection, and
 //!    then a `Command` as one message.
 //! 2. The launcher makes a session of its own, whose end is that of the server's thread; lets neither itself nor
-//!    its children gain privileges; sets the bounds; and goes to the working folder.
+//!    its children gain privileges; sets the bounds; goes to the working folder; and has no signal ignored.
 //! 3. It becomes the program, which closes the socket. If something fails, it sends why instead, and exits.
 //!
 //! A process of one thread can do all of this by ordinary calls, where one that has forked from many may do next
@@ -97,6 +97,7 @@ fn become_program(file: &Path, control: &UnixStream) -> Result<Never, String> {
     fcntl_setfd(&connection, FdFlags::empty())
         .map_err(|error| told("its connection", error.into()))?;
     let _stays_open = connection.into_raw_fd();
+    killick::default_signals();
     let error = command.exec();
     Err(match error.kind() {
         io::ErrorKind::ArgumentListTooLong => {

@@ -23,6 +23,7 @@ mod stream;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -178,15 +179,18 @@ impl Process {
     /// Has it end, and those that it has started. It may be a moment until it has.
     pub(crate) fn kill(&self) {
         // One that has ended needs none.
-        let _ = self.leader.signal(Signal::KILL);
+        let _ = self.leader.signal(Signal::KILL.as_raw().unsigned_abs());
         self.end_children();
     }
 
-    /// Sends a signal to its process group.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), Error> {
-        match self.leader.signal(signal) {
+    /// Sends a signal, by its number, to its process group.
+    pub(crate) fn signal(&self, number: u32) -> Result<(), Error> {
+        match self.leader.signal(number) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.has_ended()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(Error::failed(format!("{number} is no signal")))
+            }
             Err(error) => {
                 Err(Error::failed(format!("cannot signal process {}: {error}", self.pid())))
             }

@@ -29,11 +29,14 @@ impl Leader {
         self.pid
     }
 
-    /// Sends a signal to the group. Whether there is one.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<bool> {
+    /// Sends a signal, by its number, to the group. Whether there is one.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput): there is no such signal. Or what the system says.
+    pub(super) fn signal(&self, number: u32) -> io::Result<bool> {
         let is_there = self.is_there.lock().unwrap_or_else(PoisonError::into_inner);
         if *is_there {
-            kill_process_group(self.pid, signal)?;
+            killick::signal_group(self.pid.as_raw_nonzero().unsigned_abs(), number)?;
         }
         Ok(*is_there)
     }

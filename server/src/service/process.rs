@@ -14,7 +14,6 @@ use killick_schema::api::process_capnp::process::{
     StdinResults, StdoutParams, StdoutResults, WaitParams, WaitResults,
 };
 use killick_schema::api::process_capnp::{byte_sink, byte_source};
-use rustix::process::Signal;
 
 use crate::bridge::{Peer, settle};
 use crate::cap::{Cap, Own};
@@ -139,10 +138,7 @@ impl Server for ProcessService {
     }
 
     async fn signal(self: Rc<Self>, params: SignalParams, _: SignalResults) -> Result<(), Error> {
-        let number = params.get()?.get_number();
-        let signal = i32::try_from(number).ok().and_then(Signal::from_named_raw);
-        let signal = signal.ok_or_else(|| Error::failed(format!("{number} is no signal")))?;
-        self.process()?.signal(signal)
+        self.process()?.signal(params.get()?.get_number())
     }
 
     async fn stdin(self: Rc<Self>, _: StdinParams, mut results: StdinResults) -> Result<(), Error> {

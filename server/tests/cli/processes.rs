@@ -1,12 +1,12 @@
 //! exec, ps, logs, attach, kill, wait: programs that the server starts.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 
-use super::support::{Ran, Server, eventually, signal, wait};
+use super::support::{Ran, Server, eventually, program, run, serving, signal, wait};
 
 /// A server that starts every program.
 fn server() -> Server {
@@ -68,6 +68,30 @@ fn a_program_has_the_environment_the_folder_and_the_bounds_that_are_said_and_no_
     let unset = sh(&server, &["--env", "NOT_SET_ANYWHERE"], "true");
     let line = "killick: exec --env: NOT_SET_ANYWHERE is not in the environment";
     assert_eq!(unset.error(2), line);
+}
+
+#[test]
+fn a_program_has_no_signal_ignored_that_the_server_ignores() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = format!("unix:{}", folder.path().join("k.sock").display());
+    let mut shell = Command::new("sh");
+    // As 'nohup' does, and a shell for what it runs in the background.
+    let serve = "trap '' HUP INT QUIT USR1; exec \"$0\" serve --allow-exec '*' --listen \"$1\"";
+    shell.args(["-c", serve, env!("CARGO_BIN_EXE_killick"), &address]);
+    let (mut server, _, _log) = serving(&mut shell);
+    // Two that are the C library's own it has ignored whenever it starts a program.
+    let of = |file: &str, mask: &str| {
+        let hex = file.lines().find_map(|line| line.strip_prefix(mask)).expect("a line").trim();
+        u64::from_str_radix(hex, 16).expect("a mask") & !(0b11 << 31)
+    };
+    let own = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("read");
+    let ran =
+        run(program().args(["--connect", &address, "exec", "--", "cat", "/proc/self/status"]), b"");
+    let theirs = ran.ok();
+    signal(&server, Signal::KILL);
+    wait(&mut server);
+    assert_ne!(of(&own, "SigIgn:"), 0, "{own}");
+    assert_eq!((of(theirs, "SigIgn:"), of(theirs, "SigBlk:")), (0, 0), "{theirs}");
 }
 
 #[test]
@@ -264,10 +288,9 @@ fn a_process_whose_place_is_taken_is_killed() {
         let ran = sh(&server, &[&["--at", "taken"], more].concat(), "sleep 1000");
         let line = "killick: exec --at taken: not stored: the cell holds a value (revision 1)";
         assert_eq!(ran.error(3), line);
-        assert_eq!(processes(&server), 0, "it had ended before that was told");
+        nothing_is_left(&server, 2);
     }
     assert_eq!(server.run(&["load", "taken"]).ok(), "x\n");
-    nothing_is_left(&server, 2);
 }
 
 #[test]
