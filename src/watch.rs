@@ -335,13 +335,13 @@ impl ChildrenChange {
         change
     }
 
-    /// Makes of what was known what is there.
+    /// Makes of what was known what is there. A child that has both gone and come is there.
     ///
     /// # Complexity
     /// O((m + n) log (m + n)) for m names of n that are known.
     pub fn apply(&self, known: &mut BTreeMap<String, bool>) {
-        known.extend(self.added.iter().cloned());
         known.retain(|name, _| self.removed.binary_search(name).is_err());
+        known.extend(self.added.iter().cloned());
         for (names, is_filled) in [(&self.filled, true), (&self.emptied, false)] {
             known.extend(names.iter().map(|name| (name.clone(), is_filled)));
         }

@@ -15,7 +15,7 @@ use crate::channel::Received;
 use crate::granted;
 use crate::handle::Awaited;
 use crate::value::Value;
-use crate::watch::{Change, Told, What};
+use crate::watch::{Change, Departure, Told, What};
 
 /// A child as the server lists it.
 pub(crate) struct Listed {
@@ -150,7 +150,18 @@ fn told(change: change::Reader<'_>) -> capnp::Result<Told> {
     children.filled = names(change.get_filled())?;
     children.emptied = names(change.get_emptied())?;
     let (sequence, whole) = (change.get_sequence(), change.get_whole());
-    Ok(Told { sequence, change: Change { whole, value, children } })
+    let departures = change.get_departures()?.iter().map(departure).collect();
+    Ok(Told { sequence, change: Change { whole, value, children, departures } })
+}
+
+/// One of a kind that is not known here is not told.
+fn departure(told: Result<change::Departure, capnp::NotInSchema>) -> Departure {
+    match told {
+        Ok(change::Departure::Left) => Departure::Left,
+        Ok(change::Departure::Failed) => Departure::Failed,
+        Ok(change::Departure::Restarted) => Departure::Restarted,
+        Ok(change::Departure::Unknown) | Err(_) => Departure::Unknown,
+    }
 }
 
 async fn loaded(answer: Answer<loader::load_results::Owned>) -> capnp::Result<Loaded> {

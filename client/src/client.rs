@@ -19,7 +19,7 @@ use crate::connection::{Connection, Effect, Patience};
 use crate::error::Error;
 use crate::greeting;
 use crate::handle::Handle;
-use crate::host::{self, ClientInfo, HostInfo};
+use crate::host::{self, ClientInfo, HostInfo, Member};
 use crate::options::{Options, Retry};
 use crate::path::{self, Target};
 use crate::process::{Command, Process};
@@ -389,6 +389,7 @@ impl Client {
     /// # support::with_client(async |client| {
     /// let info = client.info().await?;
     /// assert_eq!(client.root().await?.names().await?, [format!("{:016x}", info.id)]);
+    /// assert!(info.full_id.starts_with(&format!("{:016x}", info.id)));
     /// assert_eq!((info.nodes, info.connections), (1, 1));
     /// # Ok(()) });
     /// ```
@@ -398,6 +399,39 @@ impl Client {
             handle.call(Effect::Read, host::info(handle.connection.host())).await
         };
         self.perform(&Target { path: b"", absolute: false }, |_| false, info).await
+    }
+
+    /// The hosts of the cluster as the server knows them, by id: itself, those that are there, and for some
+    /// time those that have gone. Of a server without a cluster it is the one.
+    ///
+    /// Two hosts may know different things for some seconds.
+    ///
+    /// # Errors
+    /// [`Error::Unimplemented`] for a client that was granted an anchor, and not the host.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::Error;
+    /// # support::with_client(async |client| {
+    /// client.store_at("a", "here", false).await?;
+    /// for host in client.hosts().await? {
+    ///     println!("{} on {} is {}", host.name(), host.hostname, host.state);
+    ///     if host.state.is_there() {
+    ///         let loaded = client.load_at(format!("/{}/a", host.name())).await?;
+    ///         assert_eq!(loaded.text(), host.is_self.then_some("here"));
+    ///     }
+    /// }
+    /// let nobody = client.load_at("/0123456789abcdef/a").await;
+    /// assert!(matches!(nobody, Err(Error::NoHost { .. })));
+    /// # Ok(()) });
+    /// ```
+    pub async fn hosts(&self) -> Result<Vec<Member>, Error> {
+        let hosts = async |start: Anchor| {
+            let handle = &start.0;
+            handle.call(Effect::Read, host::hosts(handle.connection.host())).await
+        };
+        self.perform(&Target { path: b"", absolute: false }, |_| false, hosts).await
     }
 
     /// The connections of the server that are open, the oldest first, this one included.

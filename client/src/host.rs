@@ -1,8 +1,9 @@
 //! What a server tells of itself.
 
+use std::fmt;
 use std::time::Duration;
 
-use killick_schema::api::host_capnp::{client_info, host, host_info};
+use killick_schema::api::host_capnp::{client_info, host, host_info, member};
 
 /// A server, as it describes itself. Its numbers are those of a moment, not all of the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,81 @@ pub struct HostInfo {
     pub stored_bytes: u64,
     /// Processes that it has started and that have not ended, or whose output has not been read.
     pub processes: u32,
+    /// When it was started, in milliseconds since 1970: what was kept of it before is gone.
+    pub generation: u64,
+    /// The name of its cluster; none if it is alone.
+    pub cluster: Option<String>,
+    /// The first 32 hex digits of its key's fingerprint, of which `id` is the first half.
+    pub full_id: String,
+}
+
+/// What a host knows of another's presence, or of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MemberState {
+    /// It answers.
+    Up,
+    /// It is up, and has not answered: it has some time to.
+    Suspect,
+    /// It said that it goes.
+    Left,
+    /// It has not been heard for long.
+    Failed,
+}
+
+impl MemberState {
+    /// Whether it is a child of the cluster's anchor.
+    pub fn is_there(self) -> bool {
+        matches!(self, MemberState::Up | MemberState::Suspect)
+    }
+}
+
+impl fmt::Display for MemberState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MemberState::Up => "up",
+            MemberState::Suspect => "suspect",
+            MemberState::Left => "left",
+            MemberState::Failed => "failed",
+        })
+    }
+}
+
+/// A host of the cluster, as the contacted one knows it. Texts are empty while it does not know them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Written as 16 hex digits, the first component of an absolute path.
+    pub id: u64,
+    /// The first 32 hex digits of its key's fingerprint, of which `id` is the first half.
+    pub full_id: String,
+    /// When it was started, in milliseconds since 1970.
+    pub generation: u64,
+    /// Whether it is there.
+    pub state: MemberState,
+    /// How long it has been in that state, as the contacted host has seen it.
+    pub since: Duration,
+    /// The name of its machine.
+    pub hostname: String,
+    /// Of the program that serves, as in `0.1.0`.
+    pub version: String,
+    /// Where clients reach it, as in `tls:db.example.org:7200`.
+    pub addresses: Vec<String>,
+    /// Where other hosts reach it: an address and a port.
+    pub cluster: String,
+    /// What it was told to say of itself: pairs of a key and a value.
+    pub tags: Vec<(String, String)>,
+    /// Whether the contacted host has a connection to it for calls.
+    pub connected: bool,
+    /// Whether it is the contacted host.
+    pub is_self: bool,
+}
+
+impl Member {
+    /// What paths call it: 16 hex digits.
+    pub fn name(&self) -> String {
+        format!("{:016x}", self.id)
+    }
 }
 
 /// One connection of a server's.
@@ -74,6 +150,12 @@ pub(crate) async fn clients(of: &host::Client) -> capnp::Result<Vec<ClientInfo>>
     response.get()?.get_clients()?.iter().map(ClientInfo::read).collect()
 }
 
+/// The hosts of the cluster, as the host `of` knows them.
+pub async fn hosts(of: &host::Client) -> capnp::Result<Vec<Member>> {
+    let response = of.hosts_request().send().promise.await?;
+    response.get()?.get_hosts()?.iter().map(Member::read).collect()
+}
+
 impl HostInfo {
     fn read(info: host_info::Reader<'_>) -> capnp::Result<Self> {
         Ok(HostInfo {
@@ -89,8 +171,42 @@ impl HostInfo {
             calls: info.get_calls(),
             stored_bytes: info.get_stored_bytes(),
             processes: info.get_processes(),
+            generation: info.get_generation(),
+            cluster: Some(info.get_cluster()?.to_string()?).filter(|name| !name.is_empty()),
+            full_id: info.get_full_id()?.to_string()?,
         })
     }
+}
+
+impl Member {
+    fn read(member: member::Reader<'_>) -> capnp::Result<Self> {
+        let tag = |tag: member::tag::Reader<'_>| {
+            Ok((tag.get_key()?.to_string()?, tag.get_value()?.to_string()?))
+        };
+        Ok(Member {
+            id: member.get_id(),
+            full_id: member.get_full_id()?.to_string()?,
+            generation: member.get_generation(),
+            state: match member.get_state()? {
+                member::State::Up => MemberState::Up,
+                member::State::Suspect => MemberState::Suspect,
+                member::State::Left => MemberState::Left,
+                member::State::Failed => MemberState::Failed,
+            },
+            since: Duration::from_millis(member.get_since_millis()),
+            hostname: member.get_hostname()?.to_string()?,
+            version: member.get_version()?.to_string()?,
+            addresses: texts(member.get_addresses()?)?,
+            cluster: member.get_cluster()?.to_string()?,
+            tags: member.get_tags()?.iter().map(tag).collect::<capnp::Result<_>>()?,
+            connected: member.get_connected(),
+            is_self: member.get_self(),
+        })
+    }
+}
+
+fn texts(list: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<String>> {
+    list.iter().map(|text| Ok(text?.to_string()?)).collect()
 }
 
 impl ClientInfo {

@@ -128,7 +128,7 @@ pub use channel::{Chan, Closer, Received, Recver, SendCloser, Sender};
 pub use client::Client;
 pub use dial::{Stream, dial};
 pub use error::Error;
-pub use host::{ClientInfo, HostInfo};
+pub use host::{ClientInfo, HostInfo, Member, MemberState};
 pub use identity::{Fingerprint, FingerprintError, Identity, IdentityError};
 pub use limit::Limit;
 pub use options::{Options, Retry};
@@ -136,7 +136,7 @@ pub use process::{
     Bounds, Command, Lifetime, Process, ProcessState, ProcessStatus, Sink, Source, Stdio,
 };
 pub use value::{IntoValue, Kind, Value};
-pub use watch::{Change, Watch, What};
+pub use watch::{Change, Departure, Watch, What};
 
 // What occurs in signatures: a program needs the same versions.
 pub use capnp;
@@ -153,6 +153,7 @@ pub mod internal {
     pub use crate::error::{is_remote, reason};
     pub use crate::granted::{no_half, put_limits, put_rights, read_limits, read_rights};
     pub use crate::identity::{read_certificates, read_private};
+    pub use crate::host::hosts;
     pub use crate::meaning::meaning;
     pub use crate::process::read_status;
 }

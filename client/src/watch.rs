@@ -52,8 +52,52 @@ pub struct Change {
     pub whole: bool,
     /// What the cell holds, if that is different.
     pub value: Option<Loaded>,
-    /// How the children differ; empty if they do not.
+    /// How the children differ; empty if they do not. Of the cluster's anchor a host that was restarted has
+    /// both gone and come: nothing of what it had is there any more.
     pub children: ChildrenChange,
+    /// How each child in `children.removed` went, in the same order.
+    pub departures: Vec<Departure>,
+}
+
+impl Change {
+    /// The children that went, each with how.
+    ///
+    /// # Examples
+    /// ```
+    /// # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+    /// # use killick_client::{Departure, What};
+    /// # support::with_client(async |client| {
+    /// let mut hosts = client.watch_at("/", What::Children)?; // who is there, and then who comes and goes
+    /// assert_eq!(hosts.next().await?.gone().count(), 0);
+    ///
+    /// let workers = client.walk("workers").await?;
+    /// let worker = workers.walk("7").await?;
+    /// let mut watch = workers.watch(What::Children);
+    /// watch.next().await?;
+    /// drop(worker);
+    /// let change = watch.next().await?;
+    /// // Of what is no host it is not told.
+    /// assert_eq!(change.gone().collect::<Vec<_>>(), [("7", Departure::Unknown)]);
+    /// # Ok(()) });
+    /// ```
+    pub fn gone(&self) -> impl Iterator<Item = (&str, Departure)> {
+        let names = self.children.removed.iter().map(String::as_str);
+        names.zip(self.departures.iter().copied())
+    }
+}
+
+/// How a child went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Departure {
+    /// It is not told: of a child that is no host, and of a host that went while nobody was there to tell.
+    Unknown,
+    /// The host said that it goes.
+    Left,
+    /// The host has not been heard for long.
+    Failed,
+    /// The host was restarted, and is among those that came.
+    Restarted,
 }
 
 /// A change as the server tells it.
@@ -200,10 +244,12 @@ impl Watch {
             let now: BTreeMap<_, _> =
                 std::mem::take(&mut change.children.added).into_iter().collect();
             change.children = ChildrenChange::between(shown, &now);
+            change.departures.clear();
             *shown = now;
         } else {
             change.children.apply(shown);
         }
+        change.departures.resize(change.children.removed.len(), Departure::Unknown);
     }
 }
 

@@ -136,6 +136,19 @@ fn children_are_shown_as_they_come_go_are_filled_and_emptied() {
 }
 
 #[test]
+fn a_child_that_has_both_gone_and_come_is_there() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let change = ChildrenChange {
+        added: vec![("a".into(), true)],
+        removed: names(&["a", "b"]),
+        ..ChildrenChange::default()
+    };
+    let mut known = [("a".into(), false), ("b".into(), false)].into();
+    change.apply(&mut known);
+    assert_eq!(known, [("a".into(), true)].into());
+}
+
+#[test]
 fn children_watcher_owes_one_look_however_long_it_sleeps() {
     let (_tree, root) = numbers();
     let mut watch = root.watch_children();
