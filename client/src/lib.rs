@@ -152,8 +152,8 @@ pub mod internal {
     pub use crate::dial::end_is_an_end;
     pub use crate::error::{is_remote, reason};
     pub use crate::granted::{no_half, put_limits, put_rights, read_limits, read_rights};
-    pub use crate::identity::{read_certificates, read_private};
     pub use crate::host::hosts;
+    pub use crate::identity::{read_certificates, read_private};
     pub use crate::meaning::meaning;
     pub use crate::process::read_status;
 }

@@ -16,7 +16,7 @@ use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use killick::Right;
 use killick_client::internal::{meaning, no_half};
-use killick_client::{Address, Identity, dial};
+use killick_client::{Address, Identity, Member, dial};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::anchor_capnp::anchor::loader::load_results;
 use killick_schema::api::host_capnp::host;
@@ -271,23 +271,46 @@ impl Connection {
         if host == b"self" {
             return None;
         }
-        let root = self.host.root_request().send().pipeline.get_root();
-        let listed = self.answer("ls /", root.ls_request().send().promise).await.ok()?;
-        let mut ids = Vec::new();
-        for child in listed.get().ok()?.get_children().ok()? {
-            let id = child.get_name().ok()?;
-            if id.as_bytes() == host {
-                return None;
-            }
-            ids.push(id.to_string().ok()?);
+        let members = super::hosts::ask(self).await.ok()?;
+        let named = |member: &&Member| member.full_id.as_bytes().starts_with(host);
+        // Of one that has gone, the server has told when and how.
+        if host.len() >= SHORT_ID && members.iter().any(|member| named(&member)) {
+            return None;
         }
-        ids.retain(|id| id != "self");
-        let why = format!(
-            "a path that begins with '/' starts with a host, here {} or 'self'; did you mean '{}'?",
-            ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(", "),
-            target.relative_spelling(),
-        );
+        let meant = |member: &&Member| named(member) || member.hostname.as_bytes() == host;
+        let relative = target.relative_spelling();
+        let why = match members.iter().filter(|member| member.state.is_there()).find(meant) {
+            Some(member) => {
+                let rest = relative.split_once('/').map(|(_, rest)| format!("/{rest}"));
+                format!(
+                    "a path that begins with '/' starts with a host's whole id; did you mean '/{}{}', or \
+                     '{relative}'?",
+                    member.name(),
+                    rest.unwrap_or_default(),
+                )
+            }
+            None => format!(
+                "a path that begins with '/' starts with a host, here {}'self'; did you mean \
+                 '{relative}'?",
+                some_of(&members),
+            ),
+        };
         Some(CliError::failed(format!("no host '{}'", super::text::shortened(host)), why))
+    }
+}
+
+/// Digits of an id that a path has at least.
+const SHORT_ID: usize = 16;
+
+/// The ids of the hosts that are there, as many as one likes to read, and "or".
+fn some_of(members: &[Member]) -> String {
+    const MOST: usize = 4;
+    let ids: Vec<_> = members.iter().filter(|member| member.state.is_there()).collect();
+    let shown = ids.iter().take(MOST).map(|member| format!("'{}'", member.name()));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(MOST) {
+        0 => format!("{shown} or "),
+        more => format!("{shown}, one of {more} more ('killick hosts' lists them) or "),
     }
 }
 

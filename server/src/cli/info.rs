@@ -10,9 +10,12 @@ use serde_json::json;
 use super::Context;
 use super::connection::Connection;
 use super::error::CliError;
-use super::text::{bytes, duration, grouped};
+use super::text::{bytes, duration, grouped, shown};
 
 const AFTER_HELP: &str = "\
+The id is what paths begin with; the full id is a longer part of the same fingerprint. The generation is
+when the server was started, in milliseconds since 1970: what it held before that is gone.
+
 Examples:
   killick info
   killick info --json | jq .nodes";
@@ -41,6 +44,11 @@ pub(super) struct HostInfo {
     pub(super) stored_bytes: u64,
     /// Processes that it has started and that have not ended, or whose output has not been read.
     pub(super) processes: u32,
+    /// When it was started, in milliseconds since 1970.
+    pub(super) generation: u64,
+    /// The name of its cluster, empty if it is alone.
+    pub(super) cluster: String,
+    pub(super) full_id: String,
 }
 
 impl HostInfo {
@@ -77,6 +85,9 @@ impl HostInfo {
                 calls: info.get_calls(),
                 stored_bytes: info.get_stored_bytes(),
                 processes: info.get_processes(),
+                generation: info.get_generation(),
+                cluster: String::from_utf8_lossy(info.get_cluster()?.as_bytes()).into_owned(),
+                full_id: String::from_utf8_lossy(info.get_full_id()?.as_bytes()).into_owned(),
             })
         };
         read().map_err(|error| CliError::call("info", &error))
@@ -103,6 +114,9 @@ impl HostInfo {
             "calls": self.calls,
             "storedBytes": self.stored_bytes,
             "processes": self.processes,
+            "generation": self.generation,
+            "cluster": (!self.cluster.is_empty()).then_some(&self.cluster),
+            "fullId": self.full_id,
         })
     }
 }
@@ -124,9 +138,13 @@ impl Info {
             return output.line(line);
         }
         output.line(format!("host         {:016x}", info.id))?;
+        output.line(format!("full id      {}", shown(info.full_id.as_bytes())))?;
+        let cluster = if info.cluster.is_empty() { "none" } else { &info.cluster };
+        output.line(format!("cluster      {}", shown(cluster.as_bytes())))?;
+        output.line(format!("generation   {}", info.generation))?;
         output.line(format!("address      {address}"))?;
-        output.line(format!("hostname     {}", super::text::shown(info.hostname.as_bytes())))?;
-        output.line(format!("version      {}", super::text::shown(info.version.as_bytes())))?;
+        output.line(format!("hostname     {}", shown(info.hostname.as_bytes())))?;
+        output.line(format!("version      {}", shown(info.version.as_bytes())))?;
         output.line(format!("up           {}", duration(info.uptime)))?;
         output.line(format!("nodes        {}", grouped(info.nodes)))?;
         output.line(format!("values       {}", bytes(info.stored_bytes)))?;

@@ -1,20 +1,25 @@
 //! `killick ls`: the children of one anchor.
 
+use std::collections::HashMap;
+
 use clap::Args;
+use killick_client::Member;
 use killick_schema::api::anchor_capnp::anchor;
 use serde_json::json;
 
-use super::Context;
 use super::error::CliError;
 use super::target::{Target, join};
+use super::{Context, hosts};
 
 const AFTER_HELP: &str = "\
-With -l a line is: the number of children, '*' if the cell holds a value or '-', the name.
+With -l a line is: the number of children, '*' if the cell holds a value or '-', the name. Of the hosts,
+which 'ls /' lists, these are told of the server that answers alone, and there follow: up or suspect, the name
+of the machine and the version, '-' while it is not known ('killick hosts' tells more).
 
 Examples:
   killick ls                 what the server's tree holds at the top
   killick ls -l usr/share
-  killick ls /               the hosts
+  killick ls -l /            the hosts
   killick ls --json a | jq -r .path";
 
 /// List the children of an anchor, sorted by name.
@@ -50,21 +55,41 @@ impl Ls {
         context.connection.found(&what, target, found).await?;
         let response = context.connection.answer(&what, listed).await?;
         let children = read_children(response.get()).map_err(|e| CliError::call(&what, &e))?;
+        let members = match target.is_cluster() && (self.long || context.output.is_json()) {
+            true => hosts::ask(&context.connection).await?,
+            false => Vec::new(),
+        };
+        let members: HashMap<_, _> = members.iter().map(|host| (host.name(), host)).collect();
         let width = children.iter().map(|child| child.children.to_string().len()).max();
         let parent = target.canonical();
         for child in children {
             let output = &mut context.output;
+            let host = members.get(&child.name);
             if output.is_json() {
-                output.line(child.json(&join(&parent, &child.name)))?;
+                let mut line = child.json(&join(&parent, &child.name));
+                if let Some(host) = host {
+                    line["state"] = json!(host.state.to_string());
+                    line["hostname"] = json!(host.hostname);
+                    line["version"] = json!(host.version);
+                }
+                output.line(line)?;
             } else if self.long {
                 let (width, mark) = (width.unwrap_or(1), child.mark());
-                output.line(format!("{:>width$} {mark} {}", child.children, child.name))?;
+                let of_host = host.map(|host| described(host)).unwrap_or_default();
+                output
+                    .line(format!("{:>width$} {mark} {}{of_host}", child.children, child.name))?;
             } else {
                 output.line(child.name)?;
             }
         }
         Ok(())
     }
+}
+
+/// What a line has of a host besides.
+fn described(host: &Member) -> String {
+    let state = host.state.to_string();
+    format!("  {state:7}  {}  {}", hosts::known(&host.hostname), hosts::known(&host.version))
 }
 
 impl Child {

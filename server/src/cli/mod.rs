@@ -26,6 +26,7 @@ mod error;
 mod exec;
 mod grant;
 mod held;
+mod hosts;
 mod import;
 mod info;
 mod kill;
@@ -172,6 +173,7 @@ enum Command {
     Kill(kill::Kill),
     Wait(wait::WaitFor),
     Info(info::Info),
+    Hosts(hosts::Hosts),
     Clients(clients::Clients),
     Top(top::Top),
     Bench(bench::Bench),
@@ -304,6 +306,7 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Kill(kill) => connected(global, async |context| kill.run(context).await),
         Command::Wait(wait) => connected(global, async |context| wait.run(context).await),
         Command::Info(info) => connected(global, async |context| info.run(context).await),
+        Command::Hosts(hosts) => connected(global, async |context| hosts.run(context).await),
         Command::Clients(clients) => connected(global, async |context| clients.run(context).await),
         Command::Bench(bench) => connected(global, async |context| bench.run(context).await),
         Command::Top(top) => connected(global, async |context| top.run(context).await),

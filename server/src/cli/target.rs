@@ -60,6 +60,11 @@ impl Target {
         }
     }
 
+    /// Whether it is the cluster's anchor itself.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.start == Start::Cluster && self.host().is_none()
+    }
+
     /// The same components, relative.
     pub(crate) fn relative_spelling(&self) -> String {
         let names: Vec<String> = components(&self.path).map(shortened).collect();
@@ -126,6 +131,8 @@ mod tests {
         assert_eq!(target("//self/./b").start(), Start::Cluster);
         assert_eq!(target("//self/./b").host(), Some(&b"self"[..]));
         assert_eq!(target("/").host(), None);
+        assert!(target("//.").is_cluster());
+        assert!(!target("/self").is_cluster() && !target("").is_cluster());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use killick_client::MemberState;
 use serde_json::json;
 
 use super::clients::Client;
@@ -19,6 +20,7 @@ const AFTER_HELP: &str = "\
 On a terminal the picture is drawn anew each time, as much of it as fits, and 'q' ends it; elsewhere one
 follows the other. The busiest connections come first. 'cpu' is processor time per second: 200% is two cores.
 If the connection ends, as with the server, it says so and ends with exit code 1: it does not connect again.
+Of a server in a cluster it tells how many hosts are there.
 
 Examples:
   killick top
@@ -50,13 +52,47 @@ struct Look {
     at: Instant,
     info: HostInfo,
     clients: Vec<Client>,
+    /// The hosts of its cluster, if it has one.
+    hosts: Option<Hosts>,
+}
+
+/// How many hosts there are in a cluster.
+#[derive(Clone, Copy)]
+struct Hosts {
+    there: usize,
+    /// Those of them that have not answered.
+    suspect: usize,
+}
+
+impl Hosts {
+    async fn count(connection: &Connection) -> Result<Self, CliError> {
+        let hosts = super::hosts::ask(connection).await?;
+        let there = hosts.iter().filter(|host| host.state.is_there()).count();
+        let suspect = hosts.iter().filter(|host| host.state == MemberState::Suspect).count();
+        Ok(Hosts { there, suspect })
+    }
+
+    fn json(self) -> serde_json::Value {
+        json!({"there": self.there, "suspect": self.suspect})
+    }
+
+    fn text(self) -> String {
+        match self.suspect {
+            0 => format!(", hosts {}", grouped(self.there as u64)),
+            suspect => format!(", hosts {}, {suspect} suspect", grouped(self.there as u64)),
+        }
+    }
 }
 
 impl Look {
     async fn take(connection: &Connection) -> Result<Self, CliError> {
         let (info, clients) =
             futures::future::try_join(HostInfo::ask(connection), Client::ask(connection)).await?;
-        Ok(Look { at: Instant::now(), info, clients })
+        let hosts = match info.cluster.is_empty() {
+            true => None,
+            false => Some(Hosts::count(connection).await?),
+        };
+        Ok(Look { at: Instant::now(), info, clients, hosts })
     }
 }
 
@@ -96,6 +132,7 @@ impl<'a> Change<'a> {
             line
         });
         json!({
+            "hosts": self.now.hosts.map(Hosts::json),
             "host": self.now.info.json(),
             "callsPerSecond": self.calls_per_second.round() as u64,
             "cpu": (self.cpu * 1e3).round() / 1e3,
@@ -130,9 +167,10 @@ impl<'a> Change<'a> {
                 info.memory()
             ),
             format!(
-                "connections {}, processes {}",
+                "connections {}, processes {}{}",
                 grouped(info.connections),
-                grouped(info.processes.into())
+                grouped(info.processes.into()),
+                self.now.hosts.map(Hosts::text).unwrap_or_default()
             ),
             String::new(),
         ];

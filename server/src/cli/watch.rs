@@ -1,7 +1,7 @@
 //! `killick watch`: what an anchor holds, as it changes.
 
 use clap::Args;
-use killick_client::{Change, Client, Error, Options, Retry, What};
+use killick_client::{Change, Client, Departure, Error, Options, Retry, What};
 use serde_json::{Value as Json, json};
 
 use super::Server;
@@ -19,7 +19,8 @@ First what is there, then what is different, as it happens:
   value 3: hello     the cell holds this, at revision 3
   empty 4            the cell is empty, at revision 4
   added a            a child came; 'added a, filled' if it holds a value
-  removed a          a child went
+  removed a          a child went; of the hosts, under '/', also how: 'removed f19caa21dda41c43, failed',
+                     or left, or restarted, which is added at once
   filled a           a child holds a value now; 'emptied a' if it no longer does
 
 What is overtaken before it can be told is not told. With --json each change is a document on a line of
@@ -29,6 +30,7 @@ as --timeout says, and what changed meanwhile is told.
 Examples:
   killick watch greeting
   killick watch --children workers
+  killick watch --children /
   killick watch --json --count 1 greeting | jq .value.text";
 
 /// Tell what an anchor holds, and whenever that changes; creates what is missing.
@@ -139,6 +141,11 @@ impl Watch {
             told["removed"] = json!(children.removed);
             told["filled"] = json!(children.filled);
             told["emptied"] = json!(children.emptied);
+            if self.path.is_cluster() {
+                let went = change.departures.iter();
+                told["departures"] =
+                    went.map(|how| json!(word(*how).unwrap_or("unknown"))).collect();
+            }
         }
         told
     }
@@ -162,6 +169,16 @@ async fn connect(server: Server) -> Result<Client, Error> {
     Ok(Client::lazy(&address, Options { retry, ..once }))
 }
 
+/// How a host went, if that is told.
+fn word(how: Departure) -> Option<&'static str> {
+    match how {
+        Departure::Left => Some("left"),
+        Departure::Failed => Some("failed"),
+        Departure::Restarted => Some("restarted"),
+        _ => None,
+    }
+}
+
 /// A change as people read it.
 fn lines(change: &Change, value: Option<&(Value, u64)>) -> Vec<String> {
     let mut lines = Vec::new();
@@ -170,12 +187,15 @@ fn lines(change: &Change, value: Option<&(Value, u64)>) -> Vec<String> {
         None => format!("empty {revision}"),
     }));
     let children = &change.children;
+    lines.extend(change.gone().map(|(name, how)| match word(how) {
+        Some(how) => format!("removed {}, {how}", shown(name.as_bytes())),
+        None => format!("removed {}", shown(name.as_bytes())),
+    }));
     lines.extend(children.added.iter().map(|(name, filled)| match filled {
         true => format!("added {name}, filled"),
         false => format!("added {name}"),
     }));
-    let all = [("removed", &children.removed), ("filled", &children.filled)];
-    for (how, names) in all.into_iter().chain([("emptied", &children.emptied)]) {
+    for (how, names) in [("filled", &children.filled), ("emptied", &children.emptied)] {
         lines.extend(names.iter().map(|name| format!("{how} {}", shown(name.as_bytes()))));
     }
     lines

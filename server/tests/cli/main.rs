@@ -4,11 +4,14 @@ mod access;
 mod capabilities;
 mod certificates;
 mod channels;
+#[path = "../support/contact.rs"]
+mod contact;
 mod demo;
 mod ending;
 mod errors;
 mod grants;
 mod holding;
+mod hosts;
 mod import;
 mod library;
 mod listing;

@@ -64,6 +64,12 @@ async def anchors(host):
     [child] = (await cluster.ls()).children
     info = (await host.info()).info
     assert child.name == f"{info.id:016x}", child
+    assert (info.fullId[:16], len(info.fullId)) == (child.name, 32), info
+    assert info.generation > 0 and info.cluster == "", info
+    [member] = (await host.hosts()).hosts
+    assert (member.id, member.fullId, member.generation) == (info.id, info.fullId, info.generation)
+    assert (str(member.state), member.self, member.hostname) == ("up", True, info.hostname), member
+    assert any(address.startswith("unix:") for address in member.addresses), member
     assert (await child.anchor.lookup("python/a"))._has("anchor")
     assert (await cluster.lookup("self/python/a"))._has("anchor")
     await fails(cluster.walk("nohost/x"), "nohost")
