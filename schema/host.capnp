@@ -61,6 +61,12 @@ struct HostInfo {
 
   fullId @14 :Text;
   # The first 32 hex digits of its key's fingerprint, of which `id` is the first half.
+
+  hosts @15 :UInt32;
+  # Hosts of the cluster that are up, as far as this one knows, itself included.
+
+  certificateEnds @16 :UInt64;
+  # When the certificate ends that it shows other hosts, in seconds since 1970; 0 if it does not.
 }
 
 struct Member {

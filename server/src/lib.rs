@@ -51,6 +51,7 @@ mod connection;
 mod end;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
+#[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there is no other host"))]
 mod hosts;
 mod hub;
 mod listen;

@@ -144,6 +144,7 @@ pub(crate) enum Socket {
     Unix(StdUnixStream, Who),
     Tcp(std::net::TcpStream),
     /// That of another host.
+    #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there is none"))]
     Host(Box<dyn HostStream>, HostId),
     /// Before the handshake, and where it comes from.
     Tls(std::net::TcpStream, IpAddr),

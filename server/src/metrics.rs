@@ -266,6 +266,8 @@ impl Collector for Scrape {
             )?)?;
         }
 
+        #[cfg(feature = "cluster")]
+        crate::cluster::encode_metrics(shared, &mut encoder)?;
         let help =
             "What clients were refused or cut off for, by the setting that says so, or 'grant'";
         let mut limits =

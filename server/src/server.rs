@@ -10,14 +10,18 @@ use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+#[cfg(feature = "cluster")]
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use tracing::{Dispatch, dispatcher, info, warn};
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{self, ClusterError};
 use crate::config::Config;
-use crate::listen::{self, Incoming, ListenError, Listener};
+#[cfg(feature = "cluster")]
+use crate::listen::Incoming;
+use crate::listen::{self, ListenError, Listener};
 use crate::metrics;
 use crate::shared::Shared;
 use crate::worker;

@@ -130,6 +130,20 @@ impl Shared {
         self.changed.subscribe()
     }
 
+    /// When the certificate ends that this host shows others, in seconds since 1970; 0 if it does not.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn certificate_ends(&self) -> u64 {
+        let ends = self.cluster.get().and_then(|cluster| cluster.ends());
+        let since_1970 = ends.and_then(|ends| ends.duration_since(SystemTime::UNIX_EPOCH).ok());
+        since_1970.map_or(0, |ends| ends.as_secs())
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    #[allow(clippy::unused_self, reason = "as with a cluster")]
+    pub(crate) fn certificate_ends(&self) -> u64 {
+        0
+    }
+
     /// The number of the next connection.
     pub(crate) fn next_connection(&self) -> u64 {
         // Relaxed: a number, which publishes nothing.

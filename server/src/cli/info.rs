@@ -6,6 +6,7 @@ use capnp::capability::Response;
 use clap::Args;
 use killick_schema::api::host_capnp::host::info_results;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::Context;
 use super::connection::Connection;
@@ -49,6 +50,10 @@ pub(super) struct HostInfo {
     /// The name of its cluster, empty if it is alone.
     pub(super) cluster: String,
     pub(super) full_id: String,
+    /// Hosts that are up.
+    pub(super) hosts: u32,
+    /// When the certificate ends that it shows other hosts, in seconds since 1970; 0 if it does not.
+    pub(super) certificate_ends: u64,
 }
 
 impl HostInfo {
@@ -87,10 +92,23 @@ impl HostInfo {
                 processes: info.get_processes(),
                 generation: info.get_generation(),
                 cluster: String::from_utf8_lossy(info.get_cluster()?.as_bytes()).into_owned(),
+                hosts: info.get_hosts(),
+                certificate_ends: info.get_certificate_ends(),
                 full_id: String::from_utf8_lossy(info.get_full_id()?.as_bytes()).into_owned(),
             })
         };
         read().map_err(|error| CliError::call("info", &error))
+    }
+
+    /// When the certificate ends that it shows other hosts, and in how many days.
+    fn ends(&self) -> Option<String> {
+        let seconds = i64::try_from(self.certificate_ends).ok().filter(|&seconds| seconds > 0)?;
+        let end = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+        let left = (end - OffsetDateTime::now_utc()).whole_days();
+        Some(match left {
+            ..0 => format!("has ended on {}: no other host takes it", end.date()),
+            _ => format!("ends on {}, in {left} days", end.date()),
+        })
     }
 
     pub(super) fn memory(&self) -> String {
@@ -117,6 +135,8 @@ impl HostInfo {
             "generation": self.generation,
             "cluster": (!self.cluster.is_empty()).then_some(&self.cluster),
             "fullId": self.full_id,
+            "hosts": self.hosts,
+            "certificateEnds": (self.certificate_ends > 0).then_some(self.certificate_ends),
         })
     }
 }
@@ -141,6 +161,12 @@ impl Info {
         output.line(format!("full id      {}", shown(info.full_id.as_bytes())))?;
         let cluster = if info.cluster.is_empty() { "none" } else { &info.cluster };
         output.line(format!("cluster      {}", shown(cluster.as_bytes())))?;
+        if !info.cluster.is_empty() {
+            output.line(format!("hosts        {}", info.hosts))?;
+        }
+        if let Some(ends) = info.ends() {
+            output.line(format!("certificate  {ends}"))?;
+        }
         output.line(format!("generation   {}", info.generation))?;
         output.line(format!("address      {address}"))?;
         output.line(format!("hostname     {}", shown(info.hostname.as_bytes())))?;

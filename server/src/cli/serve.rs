@@ -126,7 +126,6 @@ impl Serve {
                 false => output.line(format!("metrics at http://{address}/metrics"))?,
             }
         }
-        #[cfg(feature = "cluster")]
         if let Some(at) = server.cluster_address() {
             let host = format!("{:016x}", server.host_id());
             match json {
@@ -208,7 +207,6 @@ impl Serve {
         }
         match self.told() {
             Ok(Told { settings, mut config }) => {
-                #[cfg(feature = "cluster")]
                 if settings.is_nobody() {
                     // Its key is no other by now.
                     config.cluster = None;

@@ -1,6 +1,5 @@
 //! What `killick serve` can be told: by flags, by the environment, by a file.
 
-#[cfg(feature = "cluster")]
 mod cluster;
 mod file;
 mod written;
@@ -419,7 +418,6 @@ impl Settings {
         };
         let time = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
         Ok(Config {
-            #[cfg(feature = "cluster")]
             cluster: self.takes_part()?,
             tls: self.tls()?,
             authorized: self.authorized(&limits)?,
@@ -477,8 +475,7 @@ impl Settings {
             allow_gids: _,
             allow_exec: _,
             launcher: _,
-            #[cfg(feature = "cluster")]
-                cluster: _,
+            cluster: _,
             handshake_timeout,
             metrics: _,
             threads,

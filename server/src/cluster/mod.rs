@@ -6,6 +6,7 @@
 //!  members  who is there (SWIM)
 //!  run      the thread of both: what members know becomes the server's view of the hosts, streams of calls
 //!           become connections of its workers, and who wants to reach a host gets one
+//!  metrics  what is counted of all that
 //!  config   what a host is told of its cluster
 //! ```
 //! The rest of the server knows of other hosts by [`hosts`](crate::hosts) alone.
@@ -15,6 +16,7 @@ mod error;
 mod fabric;
 mod ident;
 mod members;
+mod metrics;
 mod run;
 
 pub(crate) use crate::hosts::HostId;
@@ -22,4 +24,5 @@ pub use config::ClusterConfig;
 pub use error::ClusterError;
 pub use ident::{ClusterIdentity, ClusterIdentityError, ClusterSecret, ClusterSecretError};
 pub use members::{BadSeed, Seed};
+pub(crate) use metrics::encode as encode_metrics;
 pub(crate) use run::{Handle, begin};

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio_util::bytes::Bytes;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::error::Why;
 use super::fabric::{self, Event, Events, Fabric, HostStream, PeerStats, Service};
@@ -225,7 +225,8 @@ impl Cluster {
             }
             // Not its part. Dropping the stream says so.
             Event::Stream(..) => {}
-            Event::Connected(..) | Event::Closed(..) => {}
+            Event::Connected(host, at) => debug!(%host, %at, "connected"),
+            Event::Closed(host, why) => debug!(%host, why, "not connected any more"),
         }
     }
 

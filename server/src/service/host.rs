@@ -102,6 +102,8 @@ impl Server for HostService {
         info.set_id(this.id.short());
         info.set_full_id(this.id.to_string());
         info.set_generation(this.generation);
+        info.set_hosts(u32::try_from(view.there().count()).unwrap_or(u32::MAX));
+        info.set_certificate_ends(shared.certificate_ends());
         info.set_cluster(view.cluster.as_deref().unwrap_or_default());
         info.set_version(env!("CARGO_PKG_VERSION"));
         info.set_hostname(&this.hostname);
