@@ -126,7 +126,7 @@ impl Link {
     }
 
     /// Why it has ended.
-    fn reason(&self, error: &ConnectionError) -> String {
+    pub(super) fn reason(&self, error: &ConnectionError) -> String {
         match (error, self.closed.get()) {
             (ConnectionError::LocallyClosed, Some(why)) => why.clone(),
             _ => reason(error),

@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use quinn::{RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::Inner;
-use super::error::{LinkError, reason};
+use super::error::LinkError;
 use super::event::Event;
 use super::link::{Code, Link, Rpc};
 
@@ -44,6 +44,7 @@ pub(crate) struct HostStream {
     send: SendStream,
     receive: RecvStream,
     finished: bool,
+    link: Arc<Link>,
     /// While there is one, the connection is kept alive.
     _rpc: Option<Rpc>,
 }
@@ -51,7 +52,7 @@ pub(crate) struct HostStream {
 impl HostStream {
     fn new(link: &Arc<Link>, service: Service, send: SendStream, receive: RecvStream) -> Self {
         let rpc = (service == Service::Rpc).then(|| link.carry_rpc());
-        HostStream { send, receive, finished: false, _rpc: rpc }
+        HostStream { send, receive, finished: false, link: link.clone(), _rpc: rpc }
     }
 }
 
@@ -76,7 +77,8 @@ impl AsyncRead for HostStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buffer)
+        let read = AsyncRead::poll_read(Pin::new(&mut self.receive), cx, buffer);
+        read.map_err(|error| told(error, &self.link))
     }
 }
 
@@ -86,7 +88,8 @@ impl AsyncWrite for HostStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes)
+        let written = AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes);
+        written.map_err(|error| told(error, &self.link))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -99,10 +102,24 @@ impl AsyncWrite for HostStream {
     }
 }
 
+/// With why the connection has ended, if that is what an error says.
+fn told(error: io::Error, link: &Link) -> io::Error {
+    let inner = error.get_ref();
+    let read = inner.and_then(|inner| inner.downcast_ref::<ReadError>());
+    let write = inner.and_then(|inner| inner.downcast_ref::<WriteError>());
+    match (read, write) {
+        (Some(ReadError::ConnectionLost(why)), _) | (_, Some(WriteError::ConnectionLost(why))) => {
+            LinkError::Lost { reason: link.reason(why) }.into()
+        }
+        _ => error,
+    }
+}
+
 /// Opens a stream for a service.
 pub(super) async fn open(link: &Arc<Link>, service: Service) -> Result<HostStream, LinkError> {
     let opened = link.connection().open_bi().await;
-    let (send, receive) = opened.map_err(|error| LinkError::Lost { reason: reason(&error) })?;
+    let (send, receive) =
+        opened.map_err(|error| LinkError::Lost { reason: link.reason(&error) })?;
     let mut stream = HostStream::new(link, service, send, receive);
     // Without it the other side does not know of the stream.
     let written = stream.send.write_all(&[service as u8]).await;
