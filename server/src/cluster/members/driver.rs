@@ -146,34 +146,31 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the core, and then what comes of it.
+    /// Does something with the core, and then what comes of it: without the lock, whoever is called.
     fn with<R>(self: &Arc<Self>, act: impl FnOnce(&mut Core, Now) -> R) -> R {
-        let mut changed = false;
-        let mut syncs = Vec::new();
-        let (result, sooner) = {
+        let (result, outputs, moved) = {
             let core = &mut *self.core();
             let before = core.deadline();
             let result = act(core, now(self.started));
-            while let Some(output) = core.output() {
-                match output {
-                    Output::Packet(out) => self.outlet.send(out.to, out.at, out.packet),
-                    Output::Sync { with, at, opening } => syncs.push((with, at, opening)),
-                    Output::Changed(host, change) => {
-                        log(host, change);
-                        changed = true;
-                    }
-                    Output::Told(_) => changed = true,
-                }
-            }
-            (result, core.deadline() != before)
+            let outputs: Vec<Output> = std::iter::from_fn(|| core.output()).collect();
+            (result, outputs, core.deadline() != before)
         };
-        for (with, at, opening) in syncs {
-            self.outlet.sync(self, with, at, opening);
+        let mut changed = false;
+        for output in outputs {
+            match output {
+                Output::Packet(out) => self.outlet.send(out.to, out.at, out.packet),
+                Output::Sync { with, at, opening } => self.outlet.sync(self, with, at, opening),
+                Output::Changed(host, change) => {
+                    log(host, change);
+                    changed = true;
+                }
+                Output::Told(_) => changed = true,
+            }
         }
         if changed {
             self.publish();
         }
-        if sooner {
+        if moved {
             self.sooner.notify_one();
         }
         result
