@@ -1,6 +1,6 @@
 //! The client: a connection that is made again when it has ended, and the operations by path.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::rc::{Rc, Weak};
@@ -16,6 +16,7 @@ use crate::calls;
 use crate::cell::Loaded;
 use crate::channel::Chan;
 use crate::connection::{Connection, Effect, Patience};
+use crate::direct::{Direct, LOOK_AFTER};
 use crate::error::Error;
 use crate::greeting;
 use crate::handle::Handle;
@@ -23,7 +24,7 @@ use crate::host::{self, ClientInfo, HostInfo, Member};
 use crate::options::{Options, Retry};
 use crate::path::{self, Target};
 use crate::process::{Command, Process};
-use crate::value::IntoValue;
+use crate::value::{IntoValue, Value};
 use crate::watch::{Watch, What};
 
 /// A client of one server, over one connection at a time.
@@ -72,6 +73,10 @@ struct Inner {
     /// What this client's end of its connection has as its bootstrap capability.
     exports: Option<Capability>,
     state: RefCell<State>,
+    /// The connections to other hosts, if there are to be any.
+    direct: Option<Rc<Direct>>,
+    /// Whether a task looks after these.
+    is_looked_after: Cell<bool>,
 }
 
 /// A connection on its way, which any number of operations wait for. With the last of them it is given up.
@@ -123,8 +128,7 @@ impl Client {
     /// # Ok(()) });
     /// ```
     pub fn lazy(address: &Address, options: Options) -> Self {
-        let state = RefCell::new(State::None);
-        Client(Rc::new(Inner { address: address.clone(), options, exports: None, state }))
+        Client::at_address(address.clone(), options, None)
     }
 
     /// The client of a process that a server has started ([`Anchor::exec`]): over the connection that it was
@@ -149,10 +153,15 @@ impl Client {
     pub async fn from_env(options: Options, exports: Option<Capability>) -> Result<Self, Error> {
         // What has ended is not there again.
         let options = Options { retry: Retry::NONE, ..options };
-        let (address, state) = (Address::Inherited, RefCell::new(State::None));
-        let client = Client(Rc::new(Inner { address, options, exports, state }));
+        let client = Client::at_address(Address::Inherited, options, exports);
         client.connection(client.patience()).await?;
         Ok(client)
+    }
+
+    fn at_address(address: Address, options: Options, exports: Option<Capability>) -> Self {
+        let direct = Direct::of(&options).map(Rc::new);
+        let (state, is_looked_after) = (RefCell::new(State::None), Cell::new(false));
+        Client(Rc::new(Inner { address, options, exports, state, direct, is_looked_after }))
     }
 
     /// Where the server is.
@@ -212,7 +221,7 @@ impl Client {
     /// no connection.
     pub async fn at(&self, path: impl AsRef<[u8]>) -> Result<Anchor, Error> {
         let target = Target::parse(path.as_ref())?;
-        let start = self.start(&target, self.patience()).await?;
+        let start = self.start(&target, None, self.patience()).await?;
         Ok(self.renewed(if target.is_start() { start } else { start.at(target.path)? }))
     }
 
@@ -266,7 +275,7 @@ impl Client {
         let nothing = |stored: &Result<u64, _>| !matches!(stored, Ok(1..));
         let store =
             async |start: Anchor| start.store_at(target.path, value.clone(), overwrite).await;
-        self.perform(&target, nothing, store).await
+        self.perform_with(&target, value.as_ref(), nothing, store).await
     }
 
     /// What the cell at `path` holds, once it holds something: [`Anchor::wait`]. The node is created if it
@@ -460,11 +469,28 @@ impl Client {
         is_nothing: impl Fn(&Result<T, Error>) -> bool,
         operation: impl AsyncFn(Anchor) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.perform_with(target, None, is_nothing, operation).await
+    }
+
+    /// The same, of an operation that sends `value`.
+    async fn perform_with<T>(
+        &self,
+        target: &Target<'_>,
+        value: Option<&Value>,
+        is_nothing: impl Fn(&Result<T, Error>) -> bool,
+        operation: impl AsyncFn(Anchor) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let patience = self.patience();
         let mut pauses = self.0.options.retry.pauses();
         loop {
-            let start = self.start(target, patience).await?;
+            let start = self.start(target, value, patience).await?;
             let result = operation(start.clone()).await;
+            if let Err(error) = &result
+                && error.is_for_want_of_time()
+                && let Some(direct) = &self.0.direct
+            {
+                direct.doubt(&start.0.connection);
+            }
             if let Err(Error::Disconnected { .. }) = result
                 && let Some(pause) = pauses.next()
                 && patience.wait(tokio::time::sleep(pause)).await.is_ok()
@@ -480,13 +506,43 @@ impl Client {
         }
     }
 
-    /// The anchor that `target` is walked from.
-    async fn start(&self, target: &Target<'_>, patience: Patience) -> Result<Anchor, Error> {
-        let connection = self.connection(patience).await?;
+    /// The anchor that `target` is walked from, to send `value` there.
+    async fn start(
+        &self,
+        target: &Target<'_>,
+        value: Option<&Value>,
+        patience: Patience,
+    ) -> Result<Anchor, Error> {
+        let contacted = self.connection(patience).await?;
+        let connection = match target.host().filter(|host| *host != b"self") {
+            Some(host) => self.connection_to(host, value, contacted, patience).await,
+            None => contacted,
+        };
         let capability =
             if target.absolute { connection.cluster() } else { connection.bootstrap() };
         let (foreign, _answer) = (false, None);
         Ok(Anchor(Handle { capability, connection, patience, foreign, _answer }))
+    }
+
+    /// What leads to `host`: a connection to it, or the one to the contacted host.
+    async fn connection_to(
+        &self,
+        host: &[u8],
+        value: Option<&Value>,
+        contacted: Connection,
+        patience: Patience,
+    ) -> Connection {
+        let Some(direct) = &self.0.direct else { return contacted };
+        let mut sent = value.into_iter().flat_map(Value::capabilities);
+        if sent.any(|capability| contacted.gave(capability)) {
+            return contacted;
+        }
+        // The rest of the time is for the other way.
+        let reached = patience.half().wait(direct.reach(&contacted, host)).await.ok().flatten();
+        if reached.is_some() && !self.0.is_looked_after.replace(true) {
+            tokio::task::spawn_local(look_after(Rc::downgrade(&self.0)));
+        }
+        reached.unwrap_or(contacted)
     }
 
     /// The present connection, or a new one.
@@ -554,6 +610,27 @@ fn is_tried_again(error: &Error, last: Option<&Error>) -> bool {
         _ => false,
     };
     error.is_transient() || (is_break(error) && !last.is_some_and(is_break))
+}
+
+/// Looks after the connections of a client to other hosts, for as long as there is the client and are any.
+async fn look_after(client: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(LOOK_AFTER).await;
+        let Some((direct, contacted)) = client.upgrade().and_then(|client| {
+            let contacted = match &*client.state.borrow() {
+                State::Open(connection) if connection.is_open() => Some(connection.clone()),
+                _ => None,
+            };
+            Some((client.direct.clone()?, contacted))
+        }) else {
+            return;
+        };
+        direct.look_after(contacted).await;
+        if direct.is_unused() {
+            client.upgrade().inspect(|client| client.is_looked_after.set(false));
+            return;
+        }
+    }
 }
 
 /// What to say if `target` is absolute and starts with what is no host.

@@ -1,6 +1,6 @@
 //! One connection: from the first byte to its end, and what the error of a call on it means.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use capnp::capability::{Client as Capability, FromClientHook};
 use capnp::message::ReaderOptions;
+use capnp::private::capability::ClientHook;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem, twoparty};
 use futures::channel::{mpsc, oneshot};
@@ -17,15 +18,16 @@ use futures::future::{self, Either, LocalBoxFuture};
 use futures::io::BufReader;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, FutureExt, StreamExt};
 use killick_schema::api::anchor_capnp::anchor;
-use killick_schema::api::host_capnp::host;
+use killick_schema::api::host_capnp::host as wire;
 use tokio::time::Instant;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use crate::address::Address;
 use crate::dial::dial;
-use crate::error::{Error, from_server, is_remote, reason};
+use crate::error::{Error, from_server, is_of_another_host, is_remote, reason};
 use crate::greeting::Greeting;
-use crate::handle::Awaited;
+use crate::handle::{self, Awaited};
+use crate::host::{self, HostInfo};
 use crate::limit::{Limit, max_message_bytes};
 use crate::network::{Driver, End, Inlet, Largest, Outbox, Watched};
 use crate::options::Options;
@@ -61,6 +63,16 @@ impl Patience {
         }
     }
 
+    /// Half of what is left of the time, if there is an end to it.
+    pub(crate) fn half(self) -> Self {
+        match self.begin() {
+            Patience::Until(end, limit) => {
+                Patience::Until(end - end.saturating_duration_since(Instant::now()) / 2, limit)
+            }
+            other => other,
+        }
+    }
+
     /// The output of `future`, if it comes in time.
     pub(crate) async fn wait<T>(self, future: impl Future<Output = T>) -> Result<T, Error> {
         match self.begin() {
@@ -87,15 +99,19 @@ pub(crate) enum Effect {
 pub(crate) struct Connection(Rc<Inner>);
 
 struct Inner {
-    host: host::Client,
+    host: wire::Client,
     cluster: OnceCell<(Awaited, anchor::Client)>,
     in_flight: usize,
     end: Rc<End>,
     largest: Largest,
     /// What the task of the connection runs beside it.
     driven: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
+    /// What the server has said of itself, if it gives this client the host.
+    info: OnceCell<HostInfo>,
+    /// Whether something was changed over it.
+    has_written: Cell<bool>,
     /// Dropped, it has the connection closed.
-    _closer: oneshot::Sender<()>,
+    closer: RefCell<Option<oneshot::Sender<()>>>,
 }
 
 impl Connection {
@@ -116,11 +132,14 @@ impl Connection {
         let greeting = Greeting::default();
         let stream = stream.telling_breaks().compat();
         let connection = Connection::over(stream, &greeting, options.in_flight, exports);
-        let info = connection.host().info_request().send().promise;
-        let answer = async { info.await?.get()?.get_info().map(drop) };
-        match connection.call(Effect::Read, patience, false, answer).await {
+        let info = host::info(connection.host());
+        match connection.call(Effect::Read, patience, false, info).await {
+            Ok(info) => {
+                connection.0.info.get_or_init(|| info);
+                Ok(connection)
+            }
             // A client that was granted an anchor has no host to ask.
-            Ok(()) | Err(Error::Unimplemented { .. }) => Ok(connection),
+            Err(Error::Unimplemented { .. }) => Ok(connection),
             Err(error) => {
                 let shown =
                     options.identity.as_ref().filter(|_| matches!(address, Address::Tls(_)));
@@ -130,6 +149,11 @@ impl Connection {
                 Err(connection.turned_away().or_else(not_allowed).or(kept_out).unwrap_or(error))
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(stream: tokio::io::DuplexStream) -> Self {
+        Connection::over(stream.compat(), &Greeting::default(), 1, None)
     }
 
     /// The RPC of one stream, in a task of its own.
@@ -160,12 +184,20 @@ impl Connection {
         let driver = Driver::new(system, outbox);
         let (driven, beside) = mpsc::unbounded();
         tokio::task::spawn_local(drive(driver, beside, disconnector, closing, end.clone()));
-        let cluster = OnceCell::new();
-        let inner = Inner { host, cluster, in_flight, end, largest, driven, _closer: closer };
-        Connection(Rc::new(inner))
+        Connection(Rc::new(Inner {
+            host,
+            cluster: OnceCell::new(),
+            in_flight,
+            end,
+            largest,
+            driven,
+            info: OnceCell::new(),
+            has_written: Cell::new(false),
+            closer: RefCell::new(Some(closer)),
+        }))
     }
 
-    pub(crate) fn host(&self) -> &host::Client {
+    pub(crate) fn host(&self) -> &wire::Client {
         &self.0.host
     }
 
@@ -197,6 +229,37 @@ impl Connection {
         self.0.in_flight
     }
 
+    /// What the server said of itself when the connection was made.
+    pub(crate) fn info(&self) -> Option<&HostInfo> {
+        self.0.info.get()
+    }
+
+    /// Whether it is this one.
+    pub(crate) fn is(&self, other: &Connection) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether anybody else has it.
+    pub(crate) fn is_held(&self) -> bool {
+        Rc::strong_count(&self.0) > 1
+    }
+
+    /// Whether something was changed over it, which may be bound to it.
+    pub(crate) fn has_written(&self) -> bool {
+        self.0.has_written.get()
+    }
+
+    /// Whether a capability came over it.
+    pub(crate) fn gave(&self, capability: &dyn ClientHook) -> bool {
+        handle::origin(capability).0 == handle::origin(self.0.host.client.hook.as_ref()).0
+    }
+
+    /// Ends it, whoever has it, for this reason.
+    pub(crate) fn close(&self, reason: &str) {
+        self.0.end.set(capnp::Error::disconnected(reason.to_owned()));
+        self.0.closer.take();
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         !self.0.end.is_set()
     }
@@ -226,6 +289,9 @@ impl Connection {
         answer: impl Future<Output = capnp::Result<T>>,
     ) -> Result<T, Error> {
         self.check_open()?;
+        if effect == Effect::Write {
+            self.0.has_written.set(true);
+        }
         let sent = Cell::new(0);
         let cause = match patience.wait(self.measured(answer, &sent)).await {
             Ok(Ok(answer)) => return Ok(answer),
@@ -245,7 +311,11 @@ impl Connection {
                     }
                     other => other,
                 },
-                None => return Err(from_server(&error)),
+                None => match from_server(&error) {
+                    // It may have done it before it went.
+                    gone @ Error::HostGone { .. } if is_of_another_host(&gone) => gone,
+                    other => return Err(other),
+                },
             },
             Err(timed_out) => timed_out,
         };

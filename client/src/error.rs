@@ -105,9 +105,15 @@ pub enum Error {
         cause: Box<Error>,
     },
     /// The client that hosts a capability has gone: one in a value to be stored, which was not, or the
-    /// one that was asked, if it is not the server's own.
+    /// one that was asked, if it is not the server's own. Or the host of the cluster that was asked, while
+    /// it was.
     HostGone {
         /// The server's words.
+        message: String,
+    },
+    /// Another host of the cluster is known to have gone, or is not reached.
+    Unreachable {
+        /// The server's words: which host, and why.
         message: String,
     },
     /// The server does not know this call.
@@ -137,11 +143,19 @@ impl Error {
     /// Whether nothing was done for certain, and the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Error::Disconnected { .. } | Error::TimedOut { .. } => true,
+            Error::Disconnected { .. } | Error::TimedOut { .. } | Error::Unreachable { .. } => true,
             Error::Connect { error, .. } => is_transient(error.kind()),
             Error::Limit { limit, .. } => limit.may_pass(),
             Error::Denied(denied) => matches!(denied, Denied::Exhausted { .. }),
             _ => false,
+        }
+    }
+
+    /// Whether there was no answer in time.
+    pub(crate) fn is_for_want_of_time(&self) -> bool {
+        match self {
+            Error::UnknownOutcome { cause } => cause.is_for_want_of_time(),
+            error => matches!(error, Error::TimedOut { .. }),
         }
     }
 
@@ -189,6 +203,16 @@ const NOT_STARTED: &str = "cannot start '";
 /// What it says of processes that have ended.
 const ENDED: &str = "the process has ended";
 
+/// What it says of another host to which it has no connection.
+const UNREACHABLE: &str = "host ";
+/// What it says of one that has gone while it was asked, or whose capability a value was to hold.
+const HOST_HAS_GONE: &str = "the host that has this capability has disconnected";
+
+/// Whether it is a host of the cluster that has gone, and not a client.
+pub(crate) fn is_of_another_host(error: &Error) -> bool {
+    matches!(error, Error::HostGone { message } if message == HOST_HAS_GONE)
+}
+
 /// What a server says by sending `error` in answer to a call.
 pub(crate) fn from_server(error: &capnp::Error) -> Error {
     let message = reason(error);
@@ -200,6 +224,9 @@ pub(crate) fn from_server(error: &capnp::Error) -> Error {
         // What a connection that is about to end answers to calls that it no longer makes.
         (capnp::ErrorKind::Disconnected, _) if message == "the connection has ended" => {
             Error::Disconnected { reason: message }
+        }
+        (capnp::ErrorKind::Disconnected, _) if message.starts_with(UNREACHABLE) => {
+            Error::Unreachable { message }
         }
         (capnp::ErrorKind::Disconnected, _) => Error::HostGone { message },
         (_, Some(limit)) => Error::Limit { limit, message },
@@ -252,6 +279,7 @@ impl fmt::Display for Error {
             | Error::NotStarted { message }
             | Error::Ended { message }
             | Error::HostGone { message }
+            | Error::Unreachable { message }
             | Error::Failed { message } => f.write_str(message),
         }
     }

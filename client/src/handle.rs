@@ -91,13 +91,18 @@ impl<C> Handle<C> {
 impl<C: FromClientHook> Handle<C> {
     /// What makes two capabilities of one connection the same.
     pub(crate) fn identity(&self) -> (usize, usize) {
-        let mut hook = self.capability.as_client_hook().add_ref();
-        for _ in 0..MAX_RESOLUTIONS {
-            match hook.get_resolved() {
-                Some(next) => hook = next,
-                None => break,
-            }
-        }
-        (hook.get_brand(), hook.get_ptr())
+        origin(self.capability.as_client_hook())
     }
+}
+
+/// What a capability has come over, and which one of that it is.
+pub(crate) fn origin(capability: &dyn ClientHook) -> (usize, usize) {
+    let mut hook = capability.add_ref();
+    for _ in 0..MAX_RESOLUTIONS {
+        match hook.get_resolved() {
+            Some(next) => hook = next,
+            None => break,
+        }
+    }
+    (hook.get_brand(), hook.get_ptr())
 }

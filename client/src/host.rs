@@ -179,6 +179,15 @@ impl HostInfo {
 }
 
 impl Member {
+    /// One of which nothing is known but when it was started.
+    #[cfg(test)]
+    pub(crate) fn for_test(generation: u64) -> Self {
+        let mut message = capnp::message::Builder::new_default();
+        message.init_root::<member::Builder<'_>>().set_generation(generation);
+        let member = message.get_root_as_reader().and_then(Member::read);
+        member.expect("a member")
+    }
+
     fn read(member: member::Reader<'_>) -> capnp::Result<Self> {
         let tag = |tag: member::tag::Reader<'_>| {
             Ok((tag.get_key()?.to_string()?, tag.get_value()?.to_string()?))

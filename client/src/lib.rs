@@ -52,6 +52,7 @@
 //! | [`Disconnected`](Error::Disconnected), [`TimedOut`](Error::TimedOut) | no: it only reads, or was never sent | yes |
 //! | [`UnknownOutcome`](Error::UnknownOutcome) | perhaps: it was sent, and no answer of who would do it came | look first |
 //! | [`HostGone`](Error::HostGone) | no: a capability's host has gone | no: the capability is dead |
+//! | [`Unreachable`](Error::Unreachable) | no: another host of the cluster has gone, or is not reached | yes |
 //! | [`Failed`](Error::Failed), [`Unimplemented`](Error::Unimplemented) | no: the server says why | no |
 //! | [`Protocol`](Error::Protocol) | no: it only reads; the answer makes no sense | no |
 //!
@@ -97,6 +98,7 @@ mod options;
 // The protocol: the stream, one connection over it, the calls.
 mod calls;
 mod connection;
+mod direct;
 mod greeting;
 mod network;
 

@@ -34,6 +34,26 @@ pub struct Options {
     /// Who this client is at a `tls:` address, which takes one; at others it is not shown. By default
     /// there is none.
     pub identity: Option<Identity>,
+    /// Whether an absolute path to another host is walked over a connection of the client's own to that,
+    /// instead of through the contacted one. By default it is not.
+    ///
+    /// It takes an identity, and a `tls:` address among [those of the host](crate::Member::addresses), whose
+    /// certificate has to be of the same authorities; and the host that answers has to be the one that was
+    /// meant, and give this client the whole of what it has. If there is no such connection, the path goes
+    /// through the contacted host, and for a while, which grows, none is tried. One that is there closes
+    /// when it was not used for a minute, unless something was changed over it, and when its host was restarted.
+    ///
+    /// What is reached is the same, in one hop less, and no longer goes when the contacted host does. What
+    /// differs:
+    /// - The other host sees this client, with its own key: its own line in that host's file of authorized keys
+    ///   counts, not what the contacted host says of it; and the limits of one connection are met at each host.
+    /// - Handles that came over two connections are never [the same](crate::Anchor::is_same), and calls
+    ///   on two have no order.
+    /// - A [`Value`](crate::Value) with capabilities is best stored where they came from: what came over
+    ///   another connection is forwarded through this client, and dies with it. [`Client::store_at`](crate::Client::store_at)
+    ///   goes through the contacted host if a capability in the value did.
+    /// - With [`Client::disconnect`](crate::Client::disconnect) these connections stay.
+    pub direct: bool,
     /// How many operations of one [`Batch`](crate::Batch) are in flight at a time, at least one. By
     /// default 64: beyond that a server gains little, and small enough for its limit of open calls.
     pub in_flight: usize,
@@ -47,6 +67,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(3),
             retry: Retry::default(),
             identity: None,
+            direct: false,
             in_flight: 64,
         }
     }
@@ -73,11 +94,14 @@ impl Retry {
 
     /// The pauses between the attempts.
     pub(crate) fn pauses(self) -> impl Iterator<Item = Duration> {
-        (1..self.attempts).map(move |attempt| {
-            let doubled = 2u32.saturating_pow(attempt - 1);
-            let pause = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
-            pause / 2 + (pause / 2).mul_f64(random())
-        })
+        (1..self.attempts).map(move |attempt| self.pause(attempt))
+    }
+
+    /// The pause after so many attempts, at least one.
+    pub(crate) fn pause(self, attempts: u32) -> Duration {
+        let doubled = 2u32.saturating_pow(attempts.saturating_sub(1));
+        let pause = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
+        pause / 2 + (pause / 2).mul_f64(random())
     }
 }
 

@@ -204,6 +204,11 @@ impl Value {
         pointer
     }
 
+    /// The capabilities in it.
+    pub(crate) fn capabilities(&self) -> impl Iterator<Item = &DynClientHook> {
+        self.message.capabilities.iter().flatten().map(|hook| &**hook)
+    }
+
     /// Copies it into another message.
     pub(crate) fn write(&self, mut to: any_pointer::Builder<'_>) -> capnp::Result<()> {
         to.set_as(self.pointer())
