@@ -102,9 +102,6 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
-/// For how many clients that ask for all that they may another host may ask at a time.
-const HOST_SHARE: usize = 4;
-
 /// The bounds of a server's tree.
 ///
 /// - A name may have 255 bytes, as in most file systems, a path 4,096, as in Linux.
@@ -178,14 +175,16 @@ impl Config {
     /// The bounds for what comes from another host of the cluster, which bounds its clients itself: those that
     /// are each client's do not hold for all of them together.
     pub(crate) fn for_hosts(&self) -> Self {
+        // As many as this one takes, the other may have, and each of them may ask for all that it may.
+        let clients = self.max_connections.max(1);
         Config {
             max_capabilities: usize::MAX,
             max_connection_nodes: usize::MAX,
             max_connection_values: usize::MAX,
             max_connection_channels: usize::MAX,
             max_watches: usize::MAX,
-            max_calls: self.max_calls.saturating_mul(HOST_SHARE),
-            max_call_bytes: self.max_call_bytes.saturating_mul(HOST_SHARE),
+            max_calls: self.max_calls.saturating_mul(clients),
+            max_call_bytes: self.max_call_bytes.saturating_mul(clients),
             idle_timeout: None,
             ..self.clone()
         }

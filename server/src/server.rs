@@ -280,8 +280,8 @@ impl Server {
     /// Has the server go by `config`: its own bounds for connections from now on, the bounds of what all
     /// share, and who may connect, at once: a connection that would not get now what it has is closed.
     /// [`listen`](Config::listen), [`threads`](Config::threads) and
-    /// [`limits`](Config::limits), and where and how it takes part in a cluster but for the certificate and what
-    /// that is judged by, stay as they are until the next start; if they differ, the log says so, as it
+    /// [`limits`](Config::limits), and where and how it takes part in a cluster but for the certificate, what
+    /// that is judged by and what the host tells of itself, stay as they are until the next start; if they differ, the log says so, as it
     /// does if nothing changes because no server can work with `config`.
     pub fn reload(&self, config: Config) {
         if let Some((setting, reason)) = config.unusable() {
@@ -300,7 +300,7 @@ impl Server {
             differ.iter().filter_map(|&(what, differ)| differ.then_some(what)).collect();
         #[cfg(feature = "cluster")]
         if let (Some(handle), Some(cluster)) = (self.shared.cluster.get(), &config.cluster) {
-            handle.set_identity(&cluster.identity);
+            handle.reload(cluster, self.shared.hosts.view().this(), &self.addresses);
         }
         let Config { listen, metrics, threads, limits, tls, .. } = (*before).clone();
         let tls = config.tls.or(tls);

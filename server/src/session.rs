@@ -508,6 +508,7 @@ impl Session {
     #[allow(clippy::mutable_key_type, reason = "a capability's identity, its key, never changes")]
     pub(crate) async fn close(&self) {
         self.disown().await;
+        self.fars.let_go();
         let hosted = self.hosted.take();
         in_turns(hosted.into_values(), |(id, _)| self.worker.home().let_go(id)).await;
         in_turns(self.ending.take().into_iter().flatten(), |cap| self.let_go(cap)).await;

@@ -53,11 +53,22 @@ pub(crate) struct Handle {
     fabric: Fabric,
     members: Members,
     identity: Arc<Mutex<ClusterIdentity>>,
+    /// Where the others reach this host.
+    at: SocketAddr,
 }
 
 impl Handle {
-    /// Shows `identity` from now on, if it is this host's.
-    pub(crate) fn set_identity(&self, identity: &ClusterIdentity) {
+    /// Goes by `config` from now on, but for where it listens and joins: shows its certificate, if that is this
+    /// host's, and tells of itself what is told there.
+    pub(crate) fn reload(&self, config: &ClusterConfig, this: &Host, addresses: &[Address]) {
+        self.set_identity(&config.identity);
+        let told = self.members.set_record(record(config, this, addresses, self.at));
+        if let Err(error) = told {
+            warn!(%error, "what is told of this host stays as it was");
+        }
+    }
+
+    fn set_identity(&self, identity: &ClusterIdentity) {
         let mut shown = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         match self.fabric.set_identity(identity.clone()) {
             Ok(()) => *shown = identity.clone(),
@@ -122,17 +133,22 @@ pub(crate) fn begin(
     let this = shared.hosts.view();
     let this = this.this();
     let me = members::Me { id: this.id, generation: this.generation, at };
-    let record = Record {
+    let record = record(config, this, addresses, at);
+    let (seeds, params) = (config.join.clone(), Params::default());
+    let members = Members::start(me, record, seeds, params, fabric.clone()).map_err(Why::Record)?;
+    let handle = Handle { fabric, members, identity: Arc::new(Mutex::new(identity)), at };
+    info!(cluster = config.identity.cluster(), host = %this.id, %at, "takes part in a cluster");
+    Ok(Begun { handle, events, shared, workers })
+}
+
+/// What a host tells of itself that the others reach at `at`.
+fn record(config: &ClusterConfig, this: &Host, addresses: &[Address], at: SocketAddr) -> Record {
+    Record {
         hostname: this.hostname.clone(),
         version: this.version.clone(),
         addresses: client_addresses(config, addresses, at),
         tags: config.tags.clone(),
-    };
-    let (seeds, params) = (config.join.clone(), Params::default());
-    let members = Members::start(me, record, seeds, params, fabric.clone()).map_err(Why::Record)?;
-    let handle = Handle { fabric, members, identity: Arc::new(Mutex::new(identity)) };
-    info!(cluster = config.identity.cluster(), host = %this.id, %at, "takes part in a cluster");
-    Ok(Begun { handle, events, shared, workers })
+    }
 }
 
 /// Where the others reach a host that listens at `bound`.
@@ -240,9 +256,8 @@ impl Cluster {
         let (shared, workers) = (self.shared.clone(), self.workers.clone());
         let fabric = self.handle.fabric.clone();
         let known = self.handle.members.view().borrow().hosts.get(&host).map(|known| known.at);
-        let Some(at) = known else {
-            return shared.hosts.router.failed(host, "it is not known any more");
-        };
+        // One that is not known yet has come by itself, and is connected.
+        let at = known.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let service = if self.me() < host { Service::Rpc } else { Service::Ring };
         tokio::spawn(async move {
             match (fabric.open(host, at, service, OPEN_TIMEOUT).await, service) {

@@ -47,6 +47,13 @@ impl std::fmt::Debug for Far {
 #[derive(Default)]
 pub(crate) struct Fars(RefCell<HashMap<HostId, Rc<OnceCell<Token>>>>);
 
+impl Fars {
+    /// The connection has ended.
+    pub(crate) fn let_go(&self) {
+        drop(self.0.take());
+    }
+}
+
 /// What another host has granted for an authority of this one.
 struct Delegated {
     anchor: Token,
