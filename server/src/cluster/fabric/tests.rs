@@ -29,9 +29,10 @@ struct Node {
     at: SocketAddr,
 }
 
-/// No connection ends here by itself.
+/// Nothing happens here by itself.
 fn options() -> Options {
-    Options { idle: PATIENCE * 2, dial: PATIENCE, ..Options::default() }
+    let never = PATIENCE * 2;
+    Options { idle: never, keepalive: never, dial: PATIENCE, ..Options::default() }
 }
 
 fn bind(at: &str, identity: ClusterIdentity, options: Options) -> Node {
