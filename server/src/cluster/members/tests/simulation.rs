@@ -246,6 +246,24 @@ fn a_host_that_stood_still_comes_back_and_takes_nobody_for_dead() {
 }
 
 #[test]
+fn what_a_host_suspects_when_it_stops_it_does_not_take_for_dead_on_waking() {
+    for seed in 0..5 {
+        let mut world = World::settled(3, Params::default(), seed);
+        // It alone hears nothing of 1 for a moment.
+        world.side[1] = 1;
+        let suspects = |world: &World| world.state(0, 1) == Some(State::Suspect);
+        world.run_until(3 * SECOND, suspects).expect("it comes to suspect");
+        world.side[1] = 0;
+        world.freeze(0);
+        world.run(Duration::from_millis(2_500));
+        world.thaw(0);
+        world.run(5 * SECOND);
+        let wrong = world.seen.iter().find(|seen| seen.by == 0 && seen.change == Change::Failed);
+        assert!(wrong.is_none(), "seed {seed}: {wrong:?}");
+    }
+}
+
+#[test]
 fn one_that_leaves_is_seen_to_leave_at_once_and_not_to_fail() {
     for hosts in [2, 3, 40] {
         let mut world = World::settled(hosts, Params::default(), 4);

@@ -173,9 +173,10 @@ impl World {
     }
 
     pub(super) fn thaw(&mut self, host: usize) {
+        // First it does what is overdue, then it looks at what has come.
         let missed = self.hosts[host].frozen.take().unwrap_or_default();
-        missed.into_iter().for_each(|what| self.schedule(self.now, what));
         self.schedule(self.now, What::Wake(host));
+        missed.into_iter().for_each(|what| self.schedule(self.now, what));
     }
 
     /// Does something to a running host, and what comes of it.
