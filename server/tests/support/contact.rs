@@ -55,6 +55,8 @@ pub struct Contact {
     pub behind: RefCell<HashMap<String, anchor::Client>>,
     /// How many calls went to them.
     pub passed: Cell<usize>,
+    /// Whether the connections to them end before there is an answer.
+    pub is_cut: Cell<bool>,
     /// What watches of the hosts tell, one after the other.
     pub news: RefCell<Vec<News>>,
     more: Notify,
@@ -158,6 +160,10 @@ impl Root {
             && gone.state == State::Failed
         {
             return Err(Error::disconnected(format!("host {name} has failed 12 s ago")));
+        }
+        if self.0.is_cut.get() {
+            let error = "the host that has this capability has disconnected";
+            return Err(Error::disconnected(error.into()));
         }
         self.0.passed.set(self.0.passed.get() + 1);
         Ok(self.0.behind.borrow().get(&name).cloned())
