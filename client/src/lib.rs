@@ -71,6 +71,14 @@
 //! operation, backing off as [`Retry`] says, and does again what it can tell was not done: whatever was
 //! not sent yet, and what only reads. It stores nothing a second time.
 //!
+//! # Several hosts
+//! In a cluster `/<id>/…` leads to whichever host has that id, through the contacted one: the same paths,
+//! handles and errors. [`Client::hosts`] tells which there are, a [watch](Client::watch_at) of `/` who comes
+//! and [how who goes](Change::gone). With [`Options::direct`] the client goes there by itself, where it can.
+//!
+//! What waits for a host that goes meanwhile, and reads, is [`Error::HostGone`]; what changes something is
+//! [`Error::UnknownOutcome`]. What is asked of one that is known to have gone is [`Error::Unreachable`].
+//!
 //! # Time
 //! Each operation takes [`Options::timeout`] at most, dialling and all attempts included; a handle can
 //! have [its own](Anchor::with_timeout). An operation that is dropped before it is done, or out of time,
