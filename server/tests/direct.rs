@@ -46,7 +46,8 @@ impl Cluster {
         for (server, id) in servers.iter().zip(&mut ids) {
             let peer = Peer::connect(server.unix()).await;
             *id = peer.info(|info| info.get_full_id().unwrap().to_string().unwrap()).await;
-            contact.behind.borrow_mut().insert(id[..16].into(), peer.root().await);
+            let root = peer.root().await;
+            contact.behind.borrow_mut().insert(id[..16].into(), root);
             let addresses = vec![server.server.addresses()[1].to_string()];
             contact.hosts.borrow_mut().push(Told { addresses, ..Told::up(id) });
         }
