@@ -28,6 +28,9 @@ use crate::shared::{Permit, Shared};
 /// How long a stream to another host may take to be opened.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(2500);
 
+/// How long nothing may come over the connections to a host that the members take for dead.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// How often what may change without anybody's doing is looked at: certificates.
 const LOOK_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -274,9 +277,14 @@ impl Cluster {
         let before = self.shared.hosts.view();
         for (id, member) in &view.hosts {
             let known = before.hosts.get(id).filter(|_| *id != before.me);
-            if known.is_some_and(|known| known.generation != member.generation) {
+            let Some(known) = known else { continue };
+            if known.generation != member.generation {
                 // Connections of its former life end with the next packet.
                 self.handle.fabric.probe(*id);
+            }
+            if member.state == members::State::Failed && known.is_there() {
+                // That is an opinion, which breaks no connection that works.
+                self.handle.fabric.check(*id, SILENCE);
             }
         }
         let mut hosts: BTreeMap<HostId, Host> = BTreeMap::new();

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capnp::Error;
 use tokio::sync::{mpsc, watch};
@@ -24,8 +24,8 @@ enum Way {
     /// Nobody has asked for one.
     None,
     Awaited,
-    /// Its `Peer`.
-    There(Token),
+    /// Its `Peer`, and when the other side has last asked for a connection though there is this one.
+    There(Token, Option<Instant>),
     /// There is none, and why.
     Failed(String),
 }
@@ -66,7 +66,7 @@ impl Router {
             let way = ways.entry(host).or_insert_with(|| watch::Sender::new(Way::None));
             let now = way.borrow().clone();
             match now {
-                Way::There(token) if token.origin().is_open() => return Ok(token),
+                Way::There(token, _) if token.origin().is_open() => return Ok(token),
                 Way::Awaited => {}
                 _ => {
                     if let Some(gone) = gone(host, view) {
@@ -85,7 +85,7 @@ impl Router {
         let settled = changes.wait_for(|way| !matches!(way, Way::Awaited));
         let why = match timeout(REACH_TIMEOUT, settled).await {
             Ok(Ok(way)) => match &*way {
-                Way::There(token) => return Ok(token.clone()),
+                Way::There(token, _) => return Ok(token.clone()),
                 Way::Failed(why) => why.clone(),
                 Way::None | Way::Awaited => "the connection has ended".into(),
             },
@@ -100,14 +100,22 @@ impl Router {
     }
 
     /// Another host asks for a connection: whether one is to be made.
+    ///
+    /// If there is one, it may be that it was on its way there, or that it has ended there and here it is not
+    /// known yet: then another is wanted as soon as it [is](Router::gone).
     pub(crate) fn awaits(&self, host: HostId) -> bool {
         let mut ways = self.ways();
         let way = ways.entry(host).or_insert_with(|| watch::Sender::new(Way::None));
-        // One that this side has may have ended at the other.
-        way.send_if_modified(|way| {
-            let awaited = matches!(way, Way::Awaited);
-            *way = Way::Awaited;
-            !awaited
+        way.send_if_modified(|way| match way {
+            Way::Awaited => false,
+            Way::There(peer, asked) if peer.origin().is_open() => {
+                *asked = Some(Instant::now());
+                false
+            }
+            _ => {
+                *way = Way::Awaited;
+                true
+            }
         })
     }
 
@@ -116,7 +124,7 @@ impl Router {
         let mut ways = self.ways();
         ways.entry(host)
             .or_insert_with(|| watch::Sender::new(Way::None))
-            .send_replace(Way::There(peer));
+            .send_replace(Way::There(peer, None));
     }
 
     /// The connection `id` to `host` has ended.
@@ -124,8 +132,9 @@ impl Router {
         let ways = self.ways();
         let Some(way) = ways.get(&host) else { return };
         way.send_if_modified(|way| match way {
-            Way::There(peer) if peer.origin().id() == id => {
-                *way = Way::None;
+            Way::There(peer, asked) if peer.origin().id() == id => {
+                let waits = asked.is_some_and(|asked| asked.elapsed() < REACH_TIMEOUT);
+                *way = if waits && self.want(host) { Way::Awaited } else { Way::None };
                 true
             }
             _ => false,
@@ -148,7 +157,7 @@ impl Router {
     /// Whether there is a connection to `host`.
     pub(crate) fn is_connected(&self, host: HostId) -> bool {
         let ways = self.ways();
-        let there = |way: &Way| matches!(way, Way::There(peer) if peer.origin().is_open());
+        let there = |way: &Way| matches!(way, Way::There(peer, _) if peer.origin().is_open());
         ways.get(&host).is_some_and(|way| there(&way.borrow()))
     }
 }

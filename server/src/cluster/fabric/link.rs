@@ -101,6 +101,17 @@ impl Link {
         self.send(Bytes::new());
     }
 
+    /// Ends the connection if nothing comes over it for so long, though it is asked for.
+    pub(super) async fn check(self: Arc<Self>, limit: Duration) {
+        let received = || self.connection.stats().udp_rx.datagrams;
+        let before = received();
+        self.ask();
+        sleep(limit).await;
+        if received() == before {
+            self.close(Code::Ended, &format!("nothing has come over it for {limit:?}"));
+        }
+    }
+
     pub(super) fn close(&self, code: Code, why: &str) {
         let _ = self.closed.set(why.to_owned());
         self.connection.close(code.into(), why.as_bytes());

@@ -206,6 +206,13 @@ impl Fabric {
         self.0.table().links(host).iter().for_each(|link| link.ask());
     }
 
+    /// Closes those connections to a host over which nothing comes within `limit`, though it is asked for.
+    pub(crate) fn check(&self, host: HostId, limit: Duration) {
+        for link in self.0.table().links(host) {
+            self.0.runtime.spawn(link.clone().check(limit));
+        }
+    }
+
     /// What is counted of each host that there is a connection to.
     pub(crate) fn peers(&self) -> Vec<PeerStats> {
         self.0.table().peers()
