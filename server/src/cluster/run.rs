@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use killick_client::Address;
 use tokio::io::AsyncWriteExt;
@@ -297,36 +297,14 @@ impl Cluster {
             if other != member.id {
                 let (host, name) = (member.id, hosts::name(other.short()));
                 error!(%host, %other, name, "two hosts have one name: the later one is not there");
+                self.handle.fabric.close(host, "another host of the cluster has this name");
                 continue;
             }
-            hosts.insert(member.id, self.host(member, before.hosts.get(&member.id)));
+            hosts.insert(member.id, host(member));
         }
         let (me, cluster) = (before.me, before.cluster.clone());
         if hosts.contains_key(&me) {
             self.shared.hosts.set(hosts::View { me, cluster, hosts });
-        }
-    }
-
-    /// What the server knows of a member, and knew `before`.
-    fn host(&self, member: &members::Member, before: Option<&Host>) -> Host {
-        let record = member.record.as_deref().cloned().unwrap_or_default();
-        let state = match member.state {
-            members::State::Up => hosts::State::Up,
-            members::State::Suspect => hosts::State::Suspect,
-            members::State::Left => hosts::State::Left,
-            members::State::Failed => hosts::State::Failed,
-        };
-        let is_same = |known: &&Host| (known.state, known.generation) == (state, member.generation);
-        Host {
-            id: member.id,
-            generation: member.generation,
-            state,
-            since: before.filter(is_same).map_or_else(Instant::now, |known| known.since),
-            hostname: record.hostname,
-            version: record.version,
-            addresses: record.addresses,
-            at: member.at.to_string(),
-            tags: record.tags,
         }
     }
 
@@ -351,4 +329,25 @@ fn serve(
     let socket = Socket::Host(Box::new(stream), host);
     // An error means that the server stops.
     drop(workers[worker].send(Incoming { socket, peer, permit, place: None }));
+}
+
+/// What the server knows of a member.
+fn host(member: &members::Member) -> Host {
+    let record = member.record.as_deref().cloned().unwrap_or_default();
+    Host {
+        id: member.id,
+        generation: member.generation,
+        state: match member.state {
+            members::State::Up => hosts::State::Up,
+            members::State::Suspect => hosts::State::Suspect,
+            members::State::Left => hosts::State::Left,
+            members::State::Failed => hosts::State::Failed,
+        },
+        since: member.since.into_std(),
+        hostname: record.hostname,
+        version: record.version,
+        addresses: record.addresses,
+        at: member.at.to_string(),
+        tags: record.tags,
+    }
 }

@@ -42,7 +42,7 @@ pub(crate) enum Output {
     /// Something has become of a host.
     Changed(HostId, Change),
     /// A record has come.
-    Told(HostId),
+    Told,
 }
 
 /// One host's part in the cluster.
@@ -634,7 +634,7 @@ impl Core {
             match Record::from_bytes(&record) {
                 Ok(record) => {
                     self.records.put(host, edition, record);
-                    self.outputs.push_back(Output::Told(host));
+                    self.outputs.push_back(Output::Told);
                 }
                 Err(_) => self.out.counts.malformed += 1,
             }

@@ -164,7 +164,7 @@ impl Shared {
                     log(host, change);
                     changed = true;
                 }
-                Output::Told(_) => changed = true,
+                Output::Told => changed = true,
             }
         }
         if changed {

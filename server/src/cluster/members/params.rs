@@ -84,24 +84,6 @@ impl Default for Params {
 }
 
 impl Params {
-    /// For tests of few processes that have no time: about a third of everything.
-    pub(crate) fn fast() -> Self {
-        Params {
-            probe: Duration::from_millis(150),
-            answer: Duration::from_millis(60),
-            suspicion: Duration::from_millis(700),
-            gossip: Duration::from_millis(60),
-            reconnect: Duration::from_millis(400),
-            sync: Duration::from_secs(3),
-            pull: Duration::from_millis(50),
-            pull_at_most: Duration::from_secs(1),
-            seek: Duration::from_millis(50),
-            seek_at_most: Duration::from_secs(1),
-            seek_again: Duration::from_secs(5),
-            ..Params::default()
-        }
-    }
-
     /// How long a host may stand still until that does not count as time: others could not be heard in it.
     pub(crate) fn stall(&self) -> Duration {
         self.probe

@@ -57,11 +57,6 @@ impl Records {
         self.missing.remove(&host);
     }
 
-    /// When the first is due.
-    pub(crate) fn next(&self) -> Option<Duration> {
-        self.missing.values().map(|missing| missing.due).min()
-    }
-
     pub(crate) fn due(&mut self, now: Duration) -> impl Iterator<Item = (HostId, &mut Missing)> {
         let due = move |(_, missing): &(&HostId, &mut Missing)| missing.due <= now;
         self.missing.iter_mut().filter(due).map(|(host, missing)| (*host, missing))

@@ -9,6 +9,7 @@ use std::str::FromStr;
 /// Where others may be found: looked up again each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seed {
+    /// An address.
     Address(SocketAddr),
     /// A name and a port, as in `hosts.example.org:7300`: all of its addresses.
     Name(String),

@@ -139,7 +139,9 @@ impl Cluster {
 
     /// Ends all connections between hosts.
     pub(super) async fn cut(&self) {
-        self.wires.take().iter().for_each(|wire| drop(wire.send_replace(Cut::Told)));
+        self.wires.take().iter().for_each(|wire| {
+            wire.send_replace(Cut::Told);
+        });
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
 

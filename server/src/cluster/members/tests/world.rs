@@ -393,7 +393,7 @@ impl World {
                     let (at, of) = (self.now, index(of));
                     self.seen.push(Seen { at, by: host, of, change });
                 }
-                Some(Output::Told(_)) => {}
+                Some(Output::Told) => {}
                 None => break,
             }
         }
