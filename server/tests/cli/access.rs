@@ -224,7 +224,9 @@ fn a_tls_address_takes_an_identity_and_says_what_is_wrong_with_one() {
     let port = secured.address.rsplit_once(':').expect("a port").1;
     let elsewhere = format!("tls:[::ffff:127.0.0.1]:{port}");
     secured.run("alice", &["--connect", &elsewhere, "lookup", "."]).ok();
-    at(secured.folder.path(), &["ca", "new", "--out", "ca2"]).ok();
+    let ours = at(secured.folder.path(), &["cert", "show", "ca"]);
+    let name = told(&ours, "subject");
+    at(secured.folder.path(), &["ca", "new", "--name", name, "--out", "ca2"]).ok();
     let make = ["cert", "client", "mallory", "--ca", "ca2", "--out", "mallory"];
     at(secured.folder.path(), &make).ok();
     let ran = secured.run("mallory", &["load", "a"]);
