@@ -3,7 +3,7 @@
 //! The RPC system is never dropped while it is at work: that would leak what it holds. It ends when
 //! its stream does, and what ends the stream is the client, a time limit, or the server's stop.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use capnp::{Error, ErrorKind};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
 use futures::FutureExt;
-use futures::future::{Either, select};
+use futures::future::{Either, LocalBoxFuture, select};
 use killick::NarrowError;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::net;
 use crate::process;
 use crate::session::Session;
+use crate::shared::Shared;
 use crate::stats::Limit;
 use crate::wire;
 use crate::worker::Worker;
@@ -81,47 +82,75 @@ fn bootstrap(session: &Rc<Session>, client: &Admitted) -> Result<Client, Error> 
     session.client(&Cap::Own(own))
 }
 
-/// Serves one connection over `stream` until it ends or the server stops. What is waited for at the end, or
-/// seldom, is in boxes: a connection that is idle takes no room for it.
-pub(crate) async fn run<S>(
+/// Serves one connection over `stream` until it ends or the server stops. It has begun when this returns. What is
+/// waited for at the end, or seldom, is in boxes, and what begins it is no part of the future: a connection that is
+/// idle takes no room for it.
+pub(crate) fn run<'a, S>(
     stream: S,
-    client: &Admitted,
+    client: &'a Admitted,
     worker: &Rc<Worker>,
-    stop: &mut watch::Receiver<bool>,
-) where
+    stop: &'a mut watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<'a, S>
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let peer = &client.peer;
     let session = Session::open(worker, peer, client.who);
     debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
-    let end = match bootstrap(&session, client) {
-        Ok(root) => {
-            // Whatever happens, what the connection holds is let go of.
-            let driven = Box::pin(drive(stream, root, client, &session, stop));
-            let driven = AssertUnwindSafe(driven).catch_unwind();
-            // What the client hosts works no more as soon as the end begins, and writes what is left: it
-            // is no value any more then.
-            match select(pin!(driven), pin!(session.disowned())).await {
-                Either::Left((end, disowned)) => {
-                    if session.is_ending() {
-                        disowned.await;
-                    }
-                    end
+    let served = begin_to_serve(stream, client, &session, stop);
+    async move {
+        // Whatever happens, what the connection holds is let go of.
+        let served = AssertUnwindSafe(served).catch_unwind();
+        // What the client hosts works no more as soon as the end begins, and writes what is left: it
+        // is no value any more then.
+        let end = match select(pin!(served), pin!(session.disowned())).await {
+            Either::Left((end, disowned)) => {
+                if session.is_ending() {
+                    disowned.await;
                 }
-                Either::Right(((), driven)) => driven.await,
+                end
             }
-            .unwrap_or(End::Panicked)
+            Either::Right(((), served)) => served.await,
+        };
+        let end = end.unwrap_or(End::Panicked);
+        Box::pin(session.close()).await;
+        if let Who::Host(host) = client.who {
+            session.shared().hosts.router.gone(host, session.id());
+        }
+        tell(&session, &client.peer, &end);
+    }
+}
+
+/// Gives the client its bootstrap capability and runs its RPC system, or says why there is none.
+fn begin_to_serve<'a, S>(
+    stream: S,
+    client: &'a Admitted,
+    session: &Rc<Session>,
+    stop: &'a mut watch::Receiver<bool>,
+) -> LocalBoxFuture<'a, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    match bootstrap(session, client) {
+        Ok(root) => {
+            let begin = || begin(stream, root, client, session);
+            match catch_unwind(AssertUnwindSafe(begin)) {
+                Ok(begun) => Box::pin(drive(begun, client, session.clone(), stop)),
+                Err(_) => Box::pin(async { End::Panicked }),
+            }
         }
         Err(error) => {
-            let told = timeout(session.config().drain_timeout, abort(stream, &error));
-            let _ = Box::pin(told).await;
-            End::Broken(error)
+            let limit = session.config().drain_timeout;
+            Box::pin(async move {
+                let _ = timeout(limit, abort(stream, &error)).await;
+                End::Broken(error)
+            })
         }
-    };
-    Box::pin(session.close()).await;
-    if let Who::Host(host) = client.who {
-        session.shared().hosts.router.gone(host, session.id());
     }
+}
+
+/// Notes that a connection has ended, and how.
+fn tell(session: &Session, peer: &str, end: &End) {
     let (connection, stats) = (session.id(), session.stats());
     let (calls, age) = (stats.calls.get(), stats.opened.elapsed());
     if let Some(limit) = end.limit() {
@@ -261,59 +290,76 @@ where
     (gate, calls, tokio::task::spawn_local(rpc), disconnector)
 }
 
-/// Runs the RPC system of one connection to its end.
-async fn drive<S>(
-    stream: S,
-    root: Client,
-    client: &Admitted,
-    session: &Rc<Session>,
-    stop: &mut watch::Receiver<bool>,
-) -> End
+/// Runs the RPC system of one connection, which has begun, to its end.
+#[allow(clippy::manual_async_fn, reason = "that has each of its arguments twice")]
+fn drive<'a, S>(
+    (gate, calls, mut rpc, disconnector): Begun<S>,
+    client: &'a Admitted,
+    session: Rc<Session>,
+    stop: &'a mut watch::Receiver<bool>,
+) -> impl Future<Output = End> + use<'a, S>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (gate, calls, mut rpc, disconnector) = begin(stream, root, client, session);
-    let config = session.config();
-    if *stop.borrow() {
-        // What has not begun could not be told that it ends.
-        tokio::task::yield_now().await;
-    }
-    let (write, read, idle) = (config.write_timeout, config.read_timeout, config.idle_timeout);
-    let limits = net::Limits { write, read, idle };
-    let end = tokio::select! {
-        ended = &mut rpc => ended_by_itself(ended, calls.cause()),
-        failing = gate.fails(limits) => {
-            let end = End::of(failing);
-            if let End::Idle = end {
-                return say_good_bye(session, &gate, &calls, (rpc, disconnector), end).await;
+    async move {
+        let (session, config) = (&*session, session.config());
+        if *stop.borrow() {
+            // What has not begun could not be told that it ends.
+            tokio::task::yield_now().await;
+        }
+        let end = tokio::select! {
+            ended = &mut rpc => ended_by_itself(ended, calls.cause()),
+            failing = gate.fails(config) => {
+                let end = End::of(failing);
+                if let End::Idle = end {
+                    let system = (rpc, disconnector);
+                    return Box::pin(say_good_bye(session, &gate, &calls, system, end)).await;
+                }
+                Box::pin(cut_off(config, &gate, &calls, rpc, end)).await
             }
-            cut_off(config, &gate, &calls, rpc, end).await
+            failure = calls.fail(config.write_timeout) => {
+                let end = match failure {
+                    net::Failure::Stuck(limit) => End::Stuck(limit),
+                    net::Failure::Over => End::Broken(calls.too_many_bytes()),
+                };
+                Box::pin(cut_off(config, &gate, &calls, rpc, end)).await
+            }
+            end = taken_back(client, session.shared()) => {
+                Box::pin(cut_off(config, &gate, &calls, rpc, end)).await
+            }
+            _ = stop.wait_for(|stopped| *stopped) => {
+                let _ = Box::pin(timeout(config.drain_timeout, session.drained())).await;
+                let (system, end) = ((rpc, disconnector), End::Orderly);
+                return Box::pin(say_good_bye(session, &gate, &calls, system, end)).await;
+            }
+        };
+        // The system may have ended without letting go: after a failed write, and after a panic.
+        let _ = Box::pin(timeout(END_TIMEOUT, disconnector)).await;
+        end
+    }
+}
+
+/// Resolves when the client is not to have any more what it was given: why.
+fn taken_back<'a>(client: &'a Admitted, shared: &'a Shared) -> impl Future<Output = End> + use<'a> {
+    let mut changes = shared.changes();
+    async move {
+        if let Some(child) = &client.child {
+            Box::pin(outlived(child)).await;
+            return End::Outlived;
         }
-        limit = calls.stuck(config.write_timeout) => {
-            cut_off(config, &gate, &calls, rpc, End::Stuck(limit)).await
+        while !client.is_revoked(shared) {
+            // The sender is a part of what is shared.
+            let _ = changes.changed().await;
         }
-        () = calls.over() => {
-            let end = End::Broken(calls.too_many_bytes());
-            cut_off(config, &gate, &calls, rpc, end).await
-        }
-        () = client.revoked(session.shared()) => cut_off(config, &gate, &calls, rpc, End::Revoked).await,
-        () = outlived(client) => cut_off(config, &gate, &calls, rpc, End::Outlived).await,
-        _ = stop.wait_for(|stopped| *stopped) => {
-            let _ = timeout(config.drain_timeout, session.drained()).await;
-            return say_good_bye(session, &gate, &calls, (rpc, disconnector), End::Orderly).await;
-        }
-    };
-    // The system may have ended without letting go: after a failed write, and after a panic.
-    let _ = timeout(END_TIMEOUT, disconnector).await;
-    end
+        End::Revoked
+    }
 }
 
 /// Resolves when the process whose connection this is has ended, and there was time to read what it had
 /// written. What it left behind may have the connection open still.
-async fn outlived(client: &Admitted) {
-    let Some(child) = &client.child else { return std::future::pending().await };
-    Box::pin(child.process.ended()).await;
-    Box::pin(tokio::time::sleep(OUTLIVED)).await;
+async fn outlived(child: &Child) {
+    child.process.ended().await;
+    tokio::time::sleep(OUTLIVED).await;
 }
 
 /// How long a connection lasts at most after its process.
@@ -380,7 +426,6 @@ mod tests {
 
     use super::*;
     use crate::access::Who;
-    use crate::shared::Shared;
 
     #[test]
     #[allow(
@@ -395,25 +440,37 @@ mod tests {
             size_of::<F>()
         }
         let run = room(|| run::<UnixStream>(panic!(), panic!(), panic!(), panic!()));
-        let drive = room(|| drive::<UnixStream>(panic!(), panic!(), panic!(), panic!(), panic!()));
-        assert!(run + drive <= 2000, "{run} and {drive} bytes");
+        let drive = room(|| drive::<UnixStream>(panic!(), panic!(), panic!(), panic!()));
+        assert!(run <= 256 && drive <= 768, "{run} and {drive} bytes");
     }
 
-    #[test]
-    fn what_a_stream_keeps_back_until_it_is_flushed_is_flushed() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    /// A worker of a server of its own, and a client's question for its bootstrap capability.
+    fn worker_and_question() -> (Rc<Worker>, Vec<u8>) {
         let (shared, mut notes) = Shared::new(Config::for_test([]), 1);
         let (worker, _inboxes) = Worker::new(shared, 0, notes.pop().expect("one"));
         let mut question = capnp::message::Builder::new_default();
         question.init_root::<capnp_rpc::rpc_capnp::message::Builder<'_>>().init_bootstrap();
-        let question = capnp::serialize::write_message_to_words(&question);
-        tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+        (worker, capnp::serialize::write_message_to_words(&question))
+    }
+
+    fn block_on<T>(body: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), body)
+    }
+
+    fn admitted() -> Admitted {
+        Admitted { who: Who::Local, grant: Grant::host(), peer: "test".into(), child: None }
+    }
+
+    #[test]
+    fn what_a_stream_keeps_back_until_it_is_flushed_is_flushed() {
+        let (worker, question) = worker_and_question();
+        block_on(async {
             let (mut client, server) = tokio::io::duplex(1 << 10);
             // As TLS does, it writes when it has much, or when it is told to.
             let server = tokio::io::BufStream::new(server);
             let (_stop, mut stopped) = watch::channel(false);
-            let (grant, peer) = (Grant::host(), "test".into());
-            let admitted = Admitted { who: Who::Local, grant, peer, child: None };
+            let admitted = admitted();
             let session = run(server, &admitted, &worker, &mut stopped);
             let asks = async {
                 client.write_all(&question).await.expect("sent");
@@ -423,6 +480,23 @@ mod tests {
             };
             let ((), answer) = tokio::join!(session, asks);
             answer.expect("an answer").expect("read");
+        });
+    }
+
+    #[test]
+    fn a_connection_that_is_accepted_as_the_server_stops_is_told_so_and_ends() {
+        let (worker, question) = worker_and_question();
+        block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 10);
+            client.write_all(&question).await.expect("sent");
+            let (_stop, mut stopped) = watch::channel(true);
+            let admitted = admitted();
+            let session = run(server, &admitted, &worker, &mut stopped);
+            timeout(worker.shared().config().drain_timeout, session).await.expect("it ends");
+            let mut told = Vec::new();
+            client.read_to_end(&mut told).await.expect("read");
+            assert!(told.ends_with(&net::farewell("the server is stopping")), "{told:?}");
+            assert!(worker.sessions().is_empty() && worker.shared().clients.list().is_empty());
         });
     }
 }

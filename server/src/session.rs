@@ -13,7 +13,7 @@
 //! connection's, whatever objects are left, and lets go of what the client hosts, so that nothing
 //! depends on the RPC system having let go of everything.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -68,16 +68,23 @@ pub(crate) struct Session {
     ends: Notify,
     /// The cells whose value dies with this connection.
     cells: Cells,
-    /// The process whose connection it is.
-    process: OnceCell<Arc<Process>>,
-    /// Processes that end with this connection.
-    processes: RefCell<Vec<std::sync::Weak<Process>>>,
+    /// What it has to do with processes: nothing, for most.
+    processes: RefCell<Option<Box<Processes>>>,
     idle: Notify,
     /// Of the running calls, those that wait for what may never happen.
-    resting: Cell<usize>,
+    resting: Cell<u32>,
     /// Calls that wait until less waits for the client, in their order.
     turns: Semaphore,
-    waiting: Cell<usize>,
+    waiting: Cell<u32>,
+}
+
+/// What one connection has to do with processes.
+#[derive(Default)]
+struct Processes {
+    /// The one whose connection it is.
+    own: Option<Arc<Process>>,
+    /// Those that end with it.
+    ending: Vec<std::sync::Weak<Process>>,
 }
 
 /// One running call.
@@ -146,7 +153,6 @@ impl Session {
             ending: RefCell::default(),
             ends: Notify::new(),
             cells: Cells::default(),
-            process: OnceCell::new(),
             processes: RefCell::default(),
             idle: Notify::new(),
             resting: Cell::new(0),
@@ -372,24 +378,26 @@ impl Session {
 
     /// This is the connection of `process`.
     pub(crate) fn belongs_to(&self, process: &Arc<Process>) {
-        // Said once, when the connection begins.
-        let _ = self.process.set(process.clone());
+        self.processes.borrow_mut().get_or_insert_default().own = Some(process.clone());
     }
 
     /// Has `process`, which the client has started, end with whatever it has to. Whether that has not ended.
     pub(crate) fn is_parent_of(&self, process: &Arc<Process>) -> bool {
         if process.lifetime() == Lifetime::Connection {
             let mut processes = self.processes.borrow_mut();
-            if processes.len() == processes.capacity() {
-                processes.retain(|process| process.strong_count() > 0);
+            let ending = &mut processes.get_or_insert_default().ending;
+            if ending.len() == ending.capacity() {
+                ending.retain(|process| process.strong_count() > 0);
             }
-            processes.push(Arc::downgrade(process));
+            ending.push(Arc::downgrade(process));
             drop(processes);
             if self.is_ending() {
                 return false;
             }
         }
-        self.process.get().is_none_or(|parent| parent.adopt(process))
+        let processes = self.processes.borrow();
+        let parent = processes.as_ref().and_then(|processes| processes.own.as_ref());
+        parent.is_none_or(|parent| parent.adopt(process))
     }
 
     fn count_handles(&self) {
@@ -424,7 +432,7 @@ impl Session {
     /// turn. Calls that were read long ago may begin all at once, when what they were made on is there.
     pub(crate) async fn turn(&self) {
         /// One who waits, for as long as he does.
-        struct Waiting<'a>(&'a Cell<usize>);
+        struct Waiting<'a>(&'a Cell<u32>);
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
                 self.0.set(self.0.get() - 1);
@@ -448,7 +456,7 @@ impl Session {
     }
 
     fn is_idle(&self) -> bool {
-        self.stats.running.get() == self.resting.get() as u64
+        self.stats.running.get() == u64::from(self.resting.get())
     }
 
     fn tell_if_idle(&self) {
@@ -498,8 +506,11 @@ impl Session {
     /// more. Lets others run in between.
     async fn disown(&self) {
         self.worker.remove_session(self.id());
-        let processes = self.processes.take();
-        processes.iter().filter_map(std::sync::Weak::upgrade).for_each(|process| process.kill());
+        let ending = match &mut *self.processes.borrow_mut() {
+            Some(processes) => std::mem::take(&mut processes.ending),
+            None => Vec::new(),
+        };
+        ending.iter().filter_map(std::sync::Weak::upgrade).for_each(|process| process.kill());
         self.worker.disown(&self.origin, &self.cells).await;
     }
 

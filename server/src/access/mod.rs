@@ -15,7 +15,7 @@
 //! Who gets nothing is closed, with one line in the log; who comes over a Unix socket is told why.
 //!
 //! What was granted is asked for again when the server is told something new: a connection whose grant is
-//! gone, or another one, is closed ([`Admitted::revoked`]). Certificates are looked at in the handshake alone.
+//! gone, or another one, is closed ([`Admitted::is_revoked`]). Certificates are looked at in the handshake alone.
 
 mod authorized;
 mod granted;
@@ -109,13 +109,8 @@ pub(crate) struct Child {
 }
 
 impl Admitted {
-    /// Resolves when the server has been told something by which the client would not get what it has.
-    pub(crate) async fn revoked(&self, shared: &Shared) {
-        let mut changes = shared.changes();
-        while self.who.grant(&shared.config()).as_ref() == Ok(&self.grant) {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+    /// Whether the client would not get what it has, by what the server was told last.
+    pub(crate) fn is_revoked(&self, shared: &Shared) -> bool {
+        self.who.grant(&shared.config()).as_ref() != Ok(&self.grant)
     }
 }

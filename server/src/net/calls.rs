@@ -6,10 +6,10 @@
 //! others of its calls wait for, until the connection ends. It bounds none of these. Here
 //! - no message is read while the limit of calls, or of their bytes, is *unanswered*. An ordinary
 //!   client waits; one whose calls wait for something that it would have to send waits in vain, so
-//!   [`Calls::stuck`] resolves after a time limit;
+//!   [`Calls::fail`] resolves after a time limit;
 //! - a connection ends when [`HELD`] times as much is *open*, answered ones included, and in bytes those
 //!   that were given up: only the client could change that, and it does not read its answers or does
-//!   not do its part. Calls are looked at as they come; for answers there is [`Calls::over`].
+//!   not do its part. Calls are looked at as they come; for answers there is [`Calls::fail`].
 //!
 //! What the RPC system disconnects for is kept here too ([`Calls::cause`]), and chains of calls, or of
 //! promises, that it would go through on the stack are kept short ([`MAX_CHAIN`]).
@@ -67,6 +67,15 @@ enum State {
     GivenUp,
 }
 
+/// Why a connection has to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failure {
+    /// Nothing was read for too long, for this limit.
+    Stuck(Limit),
+    /// Too many bytes are open.
+    Over,
+}
+
 /// The open calls of one connection.
 pub(crate) struct Calls {
     limit: Cell<Amount>,
@@ -76,13 +85,13 @@ pub(crate) struct Calls {
     given_up: Cell<usize>,
     /// The bytes of all that are open.
     bytes: Cell<usize>,
-    /// Of promises that others have resolved to, how many there were up to there.
-    promises: RefCell<HashMap<u32, u32>>,
-    exceeded: Notify,
+    /// Of promises that others have resolved to, if there were some, how many there were up to there.
+    promises: RefCell<Option<Box<HashMap<u32, u32>>>>,
     /// Since when nothing is read, and which limit says so.
     stopped: Cell<Option<(Instant, Limit)>>,
     room: Notify,
-    stops: Notify,
+    /// Told when nothing is read any more, and when too much is open.
+    changes: Notify,
     /// What was wrong with what came in, if that is why the RPC system disconnected.
     cause: RefCell<Option<Error>>,
     /// Told of each limit that is met.
@@ -124,10 +133,9 @@ impl Calls {
             given_up: Cell::new(0),
             bytes: Cell::new(0),
             promises: RefCell::default(),
-            exceeded: Notify::new(),
             stopped: Cell::new(None),
             room: Notify::new(),
-            stops: Notify::new(),
+            changes: Notify::new(),
             cause: RefCell::default(),
             meets: Box::new(meets),
             is_ended: Cell::new(false),
@@ -140,21 +148,32 @@ impl Calls {
         self.room.notify_one();
     }
 
-    /// Resolves when nothing was read for longer than `time`, with the limit that was met.
-    pub(crate) async fn stuck(&self, time: Duration) -> Limit {
-        loop {
-            match self.stopped.get() {
-                None => self.stops.notified().await,
-                Some((since, limit)) if since.elapsed() >= time => return limit,
-                Some((since, _)) => super::sleep_from(since, time).await,
+    /// Resolves when answers have made what is open exceed its limit of bytes, or when nothing was read for
+    /// longer than `time`.
+    #[allow(clippy::manual_async_fn, reason = "that has each of its arguments twice")]
+    pub(crate) fn fail(&self, time: Duration) -> impl Future<Output = Failure> + '_ {
+        async move {
+            loop {
+                if self.is_over() {
+                    return Failure::Over;
+                }
+                match self.stopped.get() {
+                    None => self.changes.notified().await,
+                    Some((since, limit)) if since.elapsed() >= time => {
+                        return Failure::Stuck(limit);
+                    }
+                    // The timer is in a box: few ever have one.
+                    Some((since, _)) => Box::pin(self.changes_within(since, time)).await,
+                }
             }
         }
     }
 
-    /// Resolves when answers have made what is open exceed its limit of bytes.
-    pub(crate) async fn over(&self) {
-        while !self.is_over() {
-            self.exceeded.notified().await;
+    /// Resolves when something changes, or when `time` has passed since a moment.
+    async fn changes_within(&self, since: Instant, time: Duration) {
+        tokio::select! {
+            () = super::sleep_from(since, time) => {}
+            () = self.changes.notified() => {}
         }
     }
 
@@ -182,7 +201,11 @@ impl Calls {
 
     /// Waits until there is room for a call.
     pub(super) async fn room(&self) {
-        self.while_holds(Limit::Calls, || self.is_full()).await;
+        // In a box, as it is rare: who has to wait takes room for it, and nobody else.
+        if self.is_full() {
+            Box::pin(self.while_holds(Limit::Calls, || self.is_full())).await;
+        }
+        self.stopped.set(None);
     }
 
     /// Waits until these calls do not wait any more.
@@ -198,7 +221,7 @@ impl Calls {
         while holds() {
             if self.stopped.get().is_none() {
                 self.stopped.set(Some((Instant::now(), limit)));
-                self.stops.notify_one();
+                self.changes.notify_one();
             }
             self.room.notified().await;
         }
@@ -240,7 +263,8 @@ impl Calls {
     fn resolved(&self, resolve: resolve::Reader<'_>) -> Result<Received, Error> {
         let Ok(resolve::Cap(Ok(cap))) = resolve.which() else { return Ok(Received::Other) };
         let promise = resolve.get_promise_id();
-        let before = self.promises.borrow_mut().remove(&promise).unwrap_or_default();
+        let mut promises = self.promises.borrow_mut();
+        let before = promises.as_mut().and_then(|known| known.remove(&promise)).unwrap_or_default();
         match cap.which() {
             Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id))
                 if id == promise =>
@@ -257,8 +281,7 @@ impl Calls {
             }
             // The second is taken for the first if that is what it is known as.
             Ok(cap_descriptor::SenderPromise(id) | cap_descriptor::SenderHosted(id)) => {
-                let mut promises = self.promises.borrow_mut();
-                let known = promises.entry(id).or_default();
+                let known = promises.get_or_insert_default().entry(id).or_default();
                 *known = (before + 1).max(*known);
                 Ok(Received::Other)
             }
@@ -366,6 +389,10 @@ impl Calls {
             State::Answered => {
                 self.forget(open);
                 all.remove(&id);
+                if all.is_empty() {
+                    // Who calls nothing takes no room for it.
+                    all.shrink_to_fit();
+                }
             }
             State::GivenUp => {}
         }
@@ -377,7 +404,9 @@ impl Calls {
         let answer = match message.which() {
             Ok(Which::Return(Ok(answer))) => answer,
             Ok(Which::Release(Ok(release))) => {
-                self.promises.borrow_mut().remove(&release.get_id());
+                if let Some(promises) = &mut *self.promises.borrow_mut() {
+                    promises.remove(&release.get_id());
+                }
                 return;
             }
             _ => return,
@@ -393,7 +422,7 @@ impl Calls {
             drop(all);
             self.bytes.set(self.bytes.get() + bytes);
             if self.is_over() {
-                self.exceeded.notify_one();
+                self.changes.notify_one();
             }
         }
     }

@@ -180,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
             words => words.min(FIRST_SEGMENT_WORDS),
         };
         let message = Builder::new(HeapAllocator::new().first_segment_words(words));
-        let making = Making::new(&self.stream.stats);
+        let making = Making::new(&self.stream.0.stats);
         Box::new(Outgoing {
             message,
             stream: self.stream.clone(),

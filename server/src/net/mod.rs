@@ -41,10 +41,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use calls::Received;
-pub(crate) use calls::{Amount, Calls, HELD, MAX_CHAIN};
+pub(crate) use calls::{Amount, Calls, Failure, HELD, MAX_CHAIN};
 use framing::{Frames, Segments, SharedSegments};
 pub(crate) use link::{Network, abort, farewell, refusal};
 
+use crate::config::Config;
 use crate::stats::Stats;
 
 /// How many bytes may wait to be written while more is read.
@@ -54,8 +55,9 @@ const OUTPUT_LIMIT: usize = 256 * 1024;
 pub(crate) const BEGIN_LIMIT: usize = OUTPUT_LIMIT / 2;
 /// How many messages may be in the making while calls begin.
 pub(crate) const MAKING_LIMIT: u64 = 64;
-/// How much memory is kept for what is to be written while there is nothing.
-const OUTPUT_KEPT: usize = 64 * 1024;
+/// How large memory for what is to be written may be that is kept for the next who writes, and how much of it
+/// there may be in a thread.
+const OUTPUT_KEPT: (usize, usize) = (64 * 1024, 32);
 
 /// How many bytes are read at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -103,24 +105,16 @@ pub(crate) enum Failing {
     Idle,
 }
 
-/// How long each may last.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) write: Duration,
-    pub(crate) read: Duration,
-    pub(crate) idle: Option<Duration>,
-}
-
 impl<S> State<S> {
     /// What the stream fails by first, if nothing changes: since when, and for how long it may.
-    fn failing(&self, limits: &Limits) -> Option<(Instant, Duration, Failing)> {
+    fn failing(&self, config: &Config) -> Option<(Instant, Duration, Failing)> {
         if self.overflowed {
             return Some((self.heard, Duration::ZERO, Failing::Overflowed));
         }
         let lasting = [
-            self.blocked.map(|since| (since, limits.write, Failing::Stalled)),
-            self.partial.map(|since| (since, limits.read, Failing::Trickled)),
-            limits.idle.map(|limit| (self.heard, limit, Failing::Idle)),
+            self.blocked.map(|since| (since, config.write_timeout, Failing::Stalled)),
+            self.partial.map(|since| (since, config.read_timeout, Failing::Trickled)),
+            config.idle_timeout.map(|limit| (self.heard, limit, Failing::Idle)),
         ];
         let left =
             |(since, limit, _): &(Instant, Duration, _)| limit.saturating_sub(since.elapsed());
@@ -139,27 +133,23 @@ impl<S> State<S> {
     }
 }
 
-/// The connection's side: watches the stream and can close it.
-pub(crate) struct Gate<S> {
-    state: Rc<RefCell<State<S>>>,
+/// What both sides have.
+struct Shared<S> {
+    state: RefCell<State<S>>,
     /// Told when something begins by which the stream may fail.
-    changes: Rc<Notify>,
-}
-
-/// The RPC system's side.
-struct Stream<S> {
-    state: Rc<RefCell<State<S>>>,
-    changes: Rc<Notify>,
+    changes: Notify,
     stats: Arc<Stats>,
 }
 
+/// The connection's side: watches the stream and can close it.
+pub(crate) struct Gate<S>(Rc<Shared<S>>);
+
+/// The RPC system's side.
+struct Stream<S>(Rc<Shared<S>>);
+
 impl<S> Clone for Stream<S> {
     fn clone(&self) -> Self {
-        Stream {
-            state: self.state.clone(),
-            changes: self.changes.clone(),
-            stats: self.stats.clone(),
-        }
+        Stream(self.0.clone())
     }
 }
 
@@ -187,17 +177,16 @@ fn gate<S>(
         reader: None,
         writer: None,
     };
-    let state = Rc::new(RefCell::new(state));
-    let changes = Rc::new(Notify::new());
-    let stream = Stream { state: state.clone(), changes: changes.clone(), stats };
-    (Gate { state, changes }, stream)
+    let (state, changes) = (RefCell::new(state), Notify::new());
+    let shared = Rc::new(Shared { state, changes, stats });
+    (Gate(shared.clone()), Stream(shared))
 }
 
 impl<S: AsyncWrite + Unpin> Gate<S> {
     /// [Closes](Self::close), and writes `message` before if nothing waits to be written, as far as the
     /// stream takes it at once.
     pub(crate) fn close_with(&self, message: &[u8]) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.0.state.borrow_mut();
         let is_free = state.output.is_empty() && state.blocked.is_none() && !state.overflowed;
         if let Some(stream) = state.stream.as_mut().filter(|_| is_free) {
             let mut cx = Context::from_waker(Waker::noop());
@@ -214,14 +203,14 @@ impl<S: AsyncWrite + Unpin> Gate<S> {
 impl<S> Gate<S> {
     /// Has reads wait for ever, and the client told by `message` when the RPC system ends. Writes go on.
     pub(crate) fn mute(&self, message: Vec<u8>) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.0.state.borrow_mut();
         state.muted = true;
         state.last_words = Some(message);
     }
 
     /// Ends the stream for both halves, at once and for good.
     pub(crate) fn close(&self) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.0.state.borrow_mut();
         let stream = state.stream.take();
         let wakers = [state.reader.take(), state.writer.take()];
         drop(state);
@@ -230,11 +219,11 @@ impl<S> Gate<S> {
     }
 
     /// Resolves when the stream fails the client's side of it: why.
-    pub(crate) async fn fails(&self, limits: Limits) -> Failing {
+    pub(crate) async fn fails(&self, config: &Config) -> Failing {
         loop {
-            let due = self.state.borrow().failing(&limits);
+            let due = self.0.state.borrow().failing(config);
             let Some((since, limit, why)) = due else {
-                self.changes.notified().await;
+                self.0.changes.notified().await;
                 continue;
             };
             if since.elapsed() >= limit {
@@ -244,7 +233,7 @@ impl<S> Gate<S> {
             Box::pin(async {
                 tokio::select! {
                     () = sleep_from(since, limit) => {}
-                    () = self.changes.notified() => {}
+                    () = self.0.changes.notified() => {}
                 }
             })
             .await;
@@ -272,10 +261,26 @@ thread_local! {
     static CHUNK: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK_BYTES].into());
 }
 
+thread_local! {
+    /// Memory for what is to be written: a connection has some only while it writes.
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the memory of what was written for another connection.
+fn keep(mut output: Vec<u8>) {
+    let (bytes, count) = OUTPUT_KEPT;
+    output.clear();
+    OUTPUTS.with_borrow_mut(|kept| {
+        if output.capacity() <= bytes && kept.len() < count {
+            kept.push(output);
+        }
+    });
+}
+
 impl<S: AsyncRead + Unpin> Stream<S> {
     /// The next message; none at the end of the stream.
     fn poll_message(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Segments>>> {
-        let state = &mut *self.state.borrow_mut();
+        let state = &mut *self.0.state.borrow_mut();
         loop {
             if state.muted {
                 return Poll::Pending;
@@ -314,13 +319,13 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 state.turn = 0;
                 if state.partial.is_none() && state.input.is_partial() {
                     state.partial = Some(Instant::now());
-                    self.changes.notify_one();
+                    self.0.changes.notify_one();
                 }
             }
             let (count, whole) = ready!(read)?;
             // A part of a large message takes as long as a small one does.
             state.turn += u32::from(!whole);
-            self.stats.read.add(count as u64);
+            self.0.stats.read.add(count as u64);
             state.heard = Instant::now();
             if whole {
                 state.partial = None;
@@ -336,26 +341,29 @@ impl<S> Stream<S> {
     /// What the client is to be told instead of a message, if that one `is_last` and the RPC system is not
     /// to say it in its own words.
     fn last_words(&self, is_last: impl FnOnce() -> bool) -> Option<Vec<u8>> {
-        self.state.borrow_mut().last_words.take_if(|_| is_last())
+        self.0.state.borrow_mut().last_words.take_if(|_| is_last())
     }
 
     /// Has the message that `write` appends written, some time.
     fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.0.state.borrow_mut();
         // After an overflow what was written may end within a message: nothing may follow that.
         if state.stream.is_none() || state.overflowed {
             return;
         }
+        if state.output.is_empty() {
+            state.output = OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         write(&mut state.output);
         let pending = state.output.len() - state.written;
-        self.stats.pending.set(pending as u64);
+        self.0.stats.pending.set(pending as u64);
         if pending > state.max_output {
             state.overflowed = true;
             // What has come would only be answered by more.
             state.muted = true;
             state.output = Vec::new();
             state.written = 0;
-            self.changes.notify_one();
+            self.0.changes.notify_one();
             return;
         }
         // One that waits for the socket is woken by that.
@@ -369,13 +377,13 @@ impl<S> Stream<S> {
 
     /// Whether a message is there that was not taken yet, and may be.
     fn has_message(&self) -> bool {
-        let state = self.state.borrow();
+        let state = self.0.state.borrow();
         !state.muted && state.input.has_next() && state.output.len() <= OUTPUT_LIMIT
     }
 
     /// Whether there is something to write, or nothing ever will be.
     fn poll_output(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.0.state.borrow_mut();
         if state.stream.is_none() || !state.output.is_empty() {
             return Poll::Ready(());
         }
@@ -387,7 +395,7 @@ impl<S> Stream<S> {
 impl<S: AsyncWrite + Unpin> Stream<S> {
     /// Writes what there is, all of it.
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let state = &mut *self.state.borrow_mut();
+        let state = &mut *self.0.state.borrow_mut();
         loop {
             let Some(stream) = &mut state.stream else {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -409,7 +417,7 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
                     state.writer = Some(cx.waker().clone());
                     if state.blocked.is_none() {
                         state.blocked = Some(Instant::now());
-                        self.changes.notify_one();
+                        self.0.changes.notify_one();
                     }
                     return Poll::Pending;
                 }
@@ -419,16 +427,15 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
             if wakes && let Some(reader) = state.reader.take() {
                 reader.wake();
             }
-            self.stats.written.add(count as u64);
+            self.0.stats.written.add(count as u64);
             let before = state.output.len() - state.written;
             state.written += count;
-            self.stats.pending.set((before - count) as u64);
+            self.0.stats.pending.set((before - count) as u64);
             if before > BEGIN_LIMIT {
-                self.stats.drained.notify_one();
+                self.0.stats.drained.notify_one();
             }
             if all {
-                state.output.clear();
-                state.output.shrink_to(OUTPUT_KEPT);
+                keep(std::mem::take(&mut state.output));
                 state.written = 0;
                 return Poll::Ready(Ok(()));
             }
