@@ -189,6 +189,9 @@ enum Command {
     DemoClient(demo::DemoClient),
     #[command(hide = true)]
     DemoWorker(demo::DemoWorker),
+    #[cfg(feature = "cluster")]
+    #[command(hide = true)]
+    DemoHost(demo::DemoHost),
 }
 
 /// The longest wait for one answer; none is for ever.
@@ -278,6 +281,8 @@ fn dispatch(cli: Cli) -> Result<(), CliError> {
         Command::Serve(serve) => serve.run(global.json),
         Command::Demo(demo) => demo.run(global.json),
         Command::DemoWorker(worker) => worker.run(),
+        #[cfg(feature = "cluster")]
+        Command::DemoHost(host) => host.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
         Command::Ca(ca) => ca.run(global.json),

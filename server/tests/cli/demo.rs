@@ -1,8 +1,22 @@
 //! demo: what the README tells people to run first.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::support::{program, run};
+
+/// Checks that the steps come in this order.
+fn in_order(story: &str, steps: &[&str]) {
+    let mut rest = story;
+    for step in steps {
+        let at = rest.find(step).unwrap_or_else(|| panic!("'{step}' is not next in {story}"));
+        rest = &rest[at + step.len()..];
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).expect("to list the folder").count() == 0
+}
 
 #[test]
 fn demo_shows_a_path_going_with_its_holder_and_leaves_nothing_behind() {
@@ -12,8 +26,7 @@ fn demo_shows_a_path_going_with_its_holder_and_leaves_nothing_behind() {
     // It takes milliseconds; the limit is for a machine busy with other tests.
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     let story = ran.ok();
-    let mut rest = story;
-    for step in [
+    let steps = [
         "server  listens on unix:",
         "alice   connects (process ",
         "alice   walks to demo/greeter: nobody had been there",
@@ -40,13 +53,10 @@ fn demo_shows_a_path_going_with_its_holder_and_leaves_nothing_behind() {
         "server  stopped",
         "What you saw",
         "Next",
-    ] {
-        let at = rest.find(step).unwrap_or_else(|| panic!("'{step}' is not next in {story}"));
-        rest = &rest[at + step.len()..];
-    }
+    ];
+    in_order(story, &steps);
     assert!(!story.contains('\u{1b}'), "colour in a pipe: {story}");
-    let left = std::fs::read_dir(folder.path()).expect("to list the folder").count();
-    assert_eq!(left, 0, "something is left in the temporary folder");
+    assert!(is_empty(folder.path()), "something is left in the temporary folder");
 }
 
 #[test]
@@ -64,4 +74,77 @@ fn demo_answers_in_json_lines() {
         );
         assert!(step["atMillis"].is_number() && step["step"].is_string(), "{step}");
     }
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn demo_of_hosts_shows_one_fail_come_back_and_another_leave() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ran = run(program().env("TMPDIR", folder.path()).args(["demo", "--hosts", "3"]), b"");
+    let story = ran.ok();
+    let steps = [
+        "server  3 hosts share the secret in ",
+        "host 1  is /",
+        "heidi   connects to host 1 (process ",
+        "frank   makes a channel there, and stores its send end at /",
+        "grace   connects to host 2 (process ",
+        "/mailbox, by way of her own host: a capability (",
+        "frank   receives: \"hello from another host\"",
+        "heidi   stores a note at /",
+        "host 3  is killed (SIGKILL)",
+        " go: it has failed",
+        " again, by the same key (process ",
+        " come: the same host, generation ",
+        "heidi   looks up the note: nothing there",
+        "host 2  is asked to stop",
+        " go: it has left",
+        "server  all have stopped",
+        "What you saw",
+        "Next",
+    ];
+    in_order(story, &steps);
+    let of = |line: &str| {
+        story.lines().find_map(|found| found.split_once(line)).map(|(_, id)| id[..16].to_owned())
+    };
+    let (two, three) = (of("host 2  is /").expect("its id"), of("host 3  is /").expect("its id"));
+    in_order(
+        story,
+        &[
+            &format!("sees /{three} go: it has failed"),
+            &format!("is /{three} again"),
+            &format!("sees /{three} come"),
+            &format!("sees /{two} go: it has left"),
+        ],
+    );
+    assert!(is_empty(folder.path()), "something is left in the temporary folder");
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn a_demo_that_is_interrupted_ends_all_that_it_has_started() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = program();
+    command.env("TMPDIR", folder.path()).args(["demo", "--hosts", "3", "--json"]);
+    let (mut demo, first, _log) = super::support::serving(&mut command);
+    assert!(first.contains("share the secret"), "{first}");
+    // A host of it has its socket there.
+    let is_up = || {
+        let demos = std::fs::read_dir(folder.path()).expect("to list the folder").flatten();
+        demos.map(|demo| demo.path().join("2.sock")).any(|socket| socket.exists())
+    };
+    super::support::eventually("the second host listens", is_up);
+    let demos = std::fs::read_dir(folder.path()).expect("to list the folder").flatten();
+    let place = demos.map(|demo| demo.path()).next().expect("its folder");
+    super::support::signal(&demo, rustix::process::Signal::INT);
+    assert_eq!(super::support::wait(&mut demo).code(), Some(130));
+    assert!(is_empty(folder.path()), "something is left in the temporary folder");
+    let place = place.to_str().expect("text").to_owned();
+    super::support::eventually("no host of it is left", || {
+        let processes = std::fs::read_dir("/proc").expect("to list processes").flatten();
+        let commands =
+            processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        !commands
+            .map(|command| String::from_utf8_lossy(&command).into_owned())
+            .any(|command| command.contains(&place))
+    });
 }

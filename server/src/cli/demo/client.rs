@@ -1,4 +1,4 @@
-//! The clients of the demonstration's first part. Each checks what it tells.
+//! The clients of the demonstration. Each checks what it tells; those of the first part are here.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Write};
@@ -16,6 +16,8 @@ use super::super::connection::as_anchor;
 use super::super::error::{CliError, reason};
 use super::super::text::duration;
 use super::super::value::Value;
+#[cfg(feature = "cluster")]
+use super::reaching;
 use super::story::Who;
 use super::{MARK, PATH, PATIENCE, granting, working};
 
@@ -27,6 +29,9 @@ const CALLS: u32 = 3;
 pub(in super::super) struct DemoClient {
     /// Which one.
     role: Who,
+
+    /// What it has to know.
+    knows: Vec<String>,
 }
 
 impl DemoClient {
@@ -39,13 +44,19 @@ impl DemoClient {
             Who::Carol => granting::carol(client, cues).await,
             Who::Dave => granting::dave(client, cues).await,
             Who::Erin => working::erin(client).await,
-            Who::Server => Err(wrong("the server is no client")),
+            #[cfg(feature = "cluster")]
+            Who::Frank => reaching::frank(client, cues).await,
+            #[cfg(feature = "cluster")]
+            Who::Grace => reaching::grace(client, &self.knows).await,
+            #[cfg(feature = "cluster")]
+            Who::Heidi => reaching::heidi(client, cues, &self.knows).await,
+            _ => Err(wrong("a server is no client")),
         }
     }
 }
 
-/// A message each time that the client is to go on; the end of them when the play is over.
-pub(super) type Cues = mpsc::Receiver<()>;
+/// A line each time that whoever plays is to go on; the end of them when the play is over.
+pub(super) type Cues = mpsc::Receiver<String>;
 
 /// What a client has at hand.
 struct Stage<'a> {
@@ -200,14 +211,14 @@ fn set_text(mut value: capnp::any_pointer::Builder<'_>, text: &str) -> capnp::Re
     value.set_as::<capnp::text::Owned>(text)
 }
 
-/// A message for each line on stdin, and the end of them with the end of it.
-fn cues() -> Result<Cues, CliError> {
+/// The lines on stdin, and the end of them with the end of it.
+pub(super) fn cues() -> Result<Cues, CliError> {
     let (cue, cues) = mpsc::channel(1);
     thread::Builder::new()
         .name("cues".to_owned())
         .spawn(move || {
-            for _ in io::stdin().lock().lines().map_while(Result::ok) {
-                if cue.blocking_send(()).is_err() {
+            for line in io::stdin().lock().lines().map_while(Result::ok) {
+                if cue.blocking_send(line).is_err() {
                     return;
                 }
             }

@@ -1,13 +1,12 @@
 //! How the demonstration is told: who did what, and when; in colour on a terminal only.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::super::error::CliError;
 use super::super::output::Output;
-use super::super::text::duration;
 
 /// Who does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,11 +18,29 @@ pub(super) enum Who {
     Carol,
     Dave,
     Erin,
+    /// A host of the cluster, from 1.
+    #[cfg(feature = "cluster")]
+    #[value(skip)]
+    Host(u8),
+    #[cfg(feature = "cluster")]
+    Frank,
+    #[cfg(feature = "cluster")]
+    Grace,
+    #[cfg(feature = "cluster")]
+    Heidi,
 }
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            #[cfg(feature = "cluster")]
+            Who::Host(number) => return f.pad(&format!("host {number}")),
+            #[cfg(feature = "cluster")]
+            Who::Frank => "frank",
+            #[cfg(feature = "cluster")]
+            Who::Grace => "grace",
+            #[cfg(feature = "cluster")]
+            Who::Heidi => "heidi",
             Who::Server => "server",
             Who::Alice => "alice",
             Who::Bob => "bob",
@@ -39,6 +56,12 @@ impl Who {
     fn colour(self) -> &'static str {
         match self {
             Who::Server => "34",
+            #[cfg(feature = "cluster")]
+            Who::Host(_) => "34",
+            #[cfg(feature = "cluster")]
+            Who::Frank | Who::Heidi => "32",
+            #[cfg(feature = "cluster")]
+            Who::Grace => "35",
             Who::Alice | Who::Carol | Who::Erin => "32",
             Who::Bob | Who::Dave => "35",
         }
@@ -49,7 +72,6 @@ pub(super) struct Story {
     output: Output,
     colour: bool,
     started: Instant,
-    gone_after: Duration,
 }
 
 impl Story {
@@ -57,7 +79,7 @@ impl Story {
         let output = Output::new(json);
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = output.is_terminal() && !json && !plain;
-        Story { output, colour, started: Instant::now(), gone_after: Duration::ZERO }
+        Story { output, colour, started: Instant::now() }
     }
 
     /// Tells one step, at once.
@@ -74,44 +96,14 @@ impl Story {
         self.output.flush()
     }
 
-    /// Notes how long after its holder the path was gone.
-    pub(super) fn gone_after(&mut self, after: Duration) {
-        self.gone_after = after;
-    }
-
-    /// Tells what it all meant, and where to go on.
-    pub(super) fn end(mut self) -> Result<(), CliError> {
-        let gone = duration(self.gone_after);
+    /// Tells what it all meant, and where to go on; or `done`.
+    pub(super) fn end(mut self, done: &Json, saw: &str, next: &str) -> Result<(), CliError> {
         if self.output.is_json() {
-            let millis = self.gone_after.as_secs_f64() * 1e3;
-            self.output.line(json!({"done": true, "goneAfterMillis": millis}))?;
+            self.output.line(done)?;
             return self.output.flush();
         }
-        let title = |story: &Self, text: &str| story.paint("1", text);
-        let saw = title(&self, "What you saw");
-        let next = title(&self, "Next");
-        self.output.line(format!(
-            "\n{saw}\n  \
-             Two processes that know nothing but a name met at it. No one created the path, and no one\n  \
-             deleted it: an anchor exists while somebody holds it or a value is in it. The value was a\n  \
-             capability, so bob called an object inside alice. When alice died, her value and the path\n  \
-             were gone {gone} later, and bob's calls failed with a reason instead of hanging.\n  \
-             Carol trusted dave with a part: some rights, two nodes, until she took it back. He could not\n  \
-             widen it, and what she took was taken when her call returned. At the channel each letter has\n  \
-             one receiver; without a buffer it is handed over.\n  \
-             The process that erin had started was given one place, and saw nothing but what is below it.\n  \
-             When it ended, its place went, and the inbox that it had there.\n\n\
-             {next}\n  \
-             killick serve &                  a server of your own\n  \
-             killick store greeting 'hello'   a value keeps its path alive\n  \
-             killick walk jobs/7 &            so does whoever holds it\n  \
-             killick tree                     see both, kill the walk, look again\n  \
-             killick watch greeting &         told of each change\n  \
-             killick chan make inbox          a channel; 'send' and 'recv' use it\n  \
-             killick grant --help             give away a part of the tree\n  \
-             killick exec --help              start programs that have one\n  \
-             killick --help"
-        ))?;
+        let titles = ["What you saw", "Next"].map(|title| self.paint("1", title));
+        self.output.line(format!("\n{}\n{saw}\n\n{}\n{next}", titles[0], titles[1]))?;
         self.output.flush()
     }
 
