@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::access::{Admitted, Who};
+use crate::access::{Admitted, Child, Who};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
 use crate::net;
