@@ -122,6 +122,8 @@ impl Shared {
         let config = Arc::new(config);
         self.config.store(config.clone());
         self.granted.keep(&config.authorized);
+        // It is on its way.
+        drop(self.hosts.delegations.take_back());
         self.changed.send_replace(());
     }
 

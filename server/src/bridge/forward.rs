@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use capnp::capability::{Params, Promise, Results};
 use capnp::{Error, any_pointer};
+use futures::FutureExt;
 use tokio::sync::oneshot;
 
 use super::early::Early;
@@ -30,7 +31,17 @@ pub(crate) fn forward<P: Peer>(
     send(caller, token, method, question, results)
 }
 
-/// The same with parameters that are packed already.
+/// Makes a call of the process's own, without parameters, whose answer nobody reads. It is on its way when this
+/// returns, and is given up if what this returns is dropped before it has resolved.
+pub(crate) fn ask<O>(token: Token<O>, method: (u64, u16)) -> impl Future<Output = ()> + use<O> {
+    let (reply, answer) = oneshot::channel();
+    let origin = token.origin().clone();
+    let call = Call { token, method, question: None, reply, hops: MAX_HOPS, promised: Vec::new() };
+    origin.post(Message::Call(call));
+    answer.map(drop)
+}
+
+/// [`forward`] with parameters that are packed already.
 pub(crate) fn send<P: Peer>(
     caller: &Rc<P>,
     token: Token<P::Own>,

@@ -62,7 +62,7 @@ use capnp::private::capability::ClientHook;
 use capnp::{Error, any_pointer};
 use futures::FutureExt;
 
-pub(crate) use forward::{forward, send};
+pub(crate) use forward::{ask, forward, send};
 pub(crate) use home::{Home, Inbox};
 pub(crate) use parcel::Parcel;
 pub(crate) use token::{Origin, Token, WeakToken};

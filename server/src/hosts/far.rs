@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use capnp::Error;
 use capnp::capability::FromClientHook;
+use capnp::traits::HasTypeId;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, join_all};
 use killick::{Authority, Grant};
 use killick_client::internal::{put_limits, put_rights};
 use killick_schema::api::anchor_capnp::anchor;
@@ -24,7 +27,7 @@ use tokio::time::timeout;
 
 use super::HostId;
 use crate::access::Who;
-use crate::bridge::{Peer, resolved_so_far};
+use crate::bridge::{self, Peer, resolved_so_far};
 use crate::cap::{Cap, Token};
 use crate::place::{Place, while_granted};
 use crate::session::Session;
@@ -64,7 +67,11 @@ type Slot = Arc<OnceCell<Delegated>>;
 
 /// What other hosts have granted for authorities of this one.
 #[derive(Default)]
-pub(crate) struct Delegations(Mutex<HashMap<(HostId, Authority), Slot>>);
+pub(crate) struct Delegations {
+    all: Mutex<HashMap<(HostId, Authority), Slot>>,
+    /// What is being taken back.
+    asking: Mutex<Vec<Asked>>,
+}
 
 /// How many of them there may be. One goes when its authority is revoked, or the connection to its host ends.
 const MAX_DELEGATIONS: usize = 1 << 14;
@@ -74,7 +81,7 @@ const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Delegations {
     fn lock(&self) -> MutexGuard<'_, HashMap<(HostId, Authority), Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where that of `authority` at `host` is, or will be.
@@ -98,18 +105,34 @@ impl Delegations {
         Ok(slot)
     }
 
-    /// Takes back what other hosts have granted for authorities that are revoked. When this returns, nothing that
-    /// was reached by those works at any host that answers.
-    pub(crate) async fn revoke(&self, session: &Rc<Session>) {
+    /// Has other hosts take back what they have granted for authorities that are revoked. When this has resolved,
+    /// nothing that was reached by those works at any host that answers; to drop it before changes nothing.
+    pub(crate) fn take_back(&self) -> impl Future<Output = ()> + use<> {
         let revoked = |(_, authority): &(HostId, Authority), _: &mut Slot| authority.is_revoked();
         let revoked: Vec<_> = self.lock().extract_if(revoked).map(|(_, slot)| slot).collect();
-        let revokes = revoked.iter().filter_map(|slot| slot.get()).map(|delegated| async move {
-            let hook = session.export(&Cap::Foreign(delegated.grant.clone())).ok()?;
-            let grant: anchor::grant::Client = FromClientHook::new(hook);
-            // An error means that the connection has ended, and with it what was granted.
-            timeout(REVOKE_TIMEOUT, grant.revoke_request().send().promise).await.ok()?.ok()
+        let asked = revoked.iter().filter_map(|slot| slot.get()).map(|delegated| {
+            let asked =
+                bridge::ask(delegated.grant.clone(), (anchor::grant::Client::TYPE_ID, REVOKE));
+            asked.boxed().shared()
         });
-        futures::future::join_all(revokes).await;
+        let asked: Vec<_> = asked.collect();
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.retain(|asked| asked.peek().is_none());
+        asking.extend(asked.iter().cloned());
+        drop(asking);
+        timeout_all(asked)
+    }
+}
+
+/// The number of the method.
+const REVOKE: u16 = 0;
+
+type Asked = Shared<BoxFuture<'static, ()>>;
+
+/// Waits for answers, but not for those that do not come.
+async fn timeout_all(asked: Vec<Asked>) {
+    if !asked.is_empty() {
+        let _ = timeout(REVOKE_TIMEOUT, join_all(asked)).await;
     }
 }
 

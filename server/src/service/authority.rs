@@ -32,7 +32,7 @@ impl Server for GrantService {
             let revoked = tokio::task::spawn_blocking(move || grant.revoke()).await;
             revoked.map_err(|error| Error::failed(error.to_string()))?;
         }
-        self.session.shared().hosts.delegations.revoke(&self.session).await;
+        self.session.shared().hosts.delegations.take_back().await;
         self.session.worker().tidy_soon();
         Ok(())
     }

@@ -315,6 +315,37 @@ fn a_key_gets_at_another_host_what_it_would_get_at_its_door() {
 }
 
 #[test]
+fn what_a_key_was_granted_goes_at_other_hosts_as_well_when_its_line_does() {
+    run(|| async {
+        let alice = Fingerprint::from_bytes([1; 32]);
+        let line = format!("{alice} / rights=all\n");
+        let cluster = Cluster::with(2, |number| {
+            let lines = if number == 0 { &*line } else { "" };
+            let authorized = Authorized::parse(lines, &Config::default().limits).expect("lines");
+            Config { authorized, ..Config::for_test([]) }
+        });
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let (client, hers) = (near.client(), near.client_as(Who::Key(alice)));
+        let root = client.root_request().send().pipeline.get_root();
+        store_cap(&walk(&client, "/self/door"), root).await.expect("stored");
+        // By way of a value she has the cluster, with her rights alone, and others have what she finds there.
+        let hers: anchor::Client = hers.client.clone().cast_to();
+        let door = load_cap(&walk_from(&hers, "door")).await.expect("loaded");
+        let there = walk_from(&door, &format!("/{}/a", far.name()));
+        assert_eq!(load(&there).await.expect("reached"), None);
+        store_cap(&walk_from(&hers, "found"), there).await.expect("stored");
+        let found = load_cap(&walk(&client, "/self/found")).await.expect("loaded");
+        assert_eq!(load(&found).await.expect("reached"), None);
+        let config = near.shared.config();
+        near.shared.set_config(Config { authorized: Authorized::default(), ..(*config).clone() });
+        sleep(3 * LATENCY).await;
+        let error = error_of(load(&found).await);
+        assert!(error.extra.contains("revoked"), "{error}");
+        assert_eq!(far.shared.tree.nodes(), 1);
+    });
+}
+
+#[test]
 fn a_watch_of_the_hosts_tells_who_comes_and_how_they_go() {
     run(|| async {
         let cluster = Cluster::of(2);
