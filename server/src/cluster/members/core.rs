@@ -111,6 +111,11 @@ impl Core {
         self.foca.num_members() == 0
     }
 
+    /// How many others there is a place for, those that are dead included.
+    pub(crate) fn remembered(&self) -> usize {
+        self.foca.iter_membership_state().len()
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.out.counts
     }
@@ -383,8 +388,7 @@ impl Core {
             self.out.counts.from_the_future += 1;
             return false;
         }
-        let full = || self.foca.iter_membership_state().len() >= self.params.max_hosts;
-        if known.is_none() && full() {
+        if known.is_none() && self.remembered() >= self.params.max_hosts {
             self.out.counts.no_place += 1;
             return false;
         }
@@ -428,6 +432,12 @@ impl Core {
         if let Some(claim) = claim.filter(|claim| claim > self.me())
             && !self.is_just_after(self.outbid)
         {
+            if self.outbid.is_none_or(|last| last + Duration::from_secs(60) < self.out.now) {
+                tracing::warn!(
+                    ?claim,
+                    "this host is taken for another life of itself: its clock was put back, another host has its key, or somebody lies"
+                );
+            }
             self.become_identity(self.me().outbid(&claim));
             self.outbid = Some(self.out.now);
             self.out.counts.renewals += 1;

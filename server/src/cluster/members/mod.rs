@@ -93,7 +93,7 @@ pub(crate) struct Member<T = Instant> {
     pub(crate) generation: u64,
     pub(crate) at: SocketAddr,
     pub(crate) state: State,
-    /// Since when it is in that state; of one that is up, in that life.
+    /// Since when it is in that state, in that life.
     pub(crate) since: T,
     /// What it tells of itself; the one before, while the latest has not come.
     pub(crate) record: Option<Arc<Record>>,

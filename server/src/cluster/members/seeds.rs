@@ -5,6 +5,9 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 /// Where others may be found: looked up again each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ fn place(text: &str) -> Result<Seed, BadSeed> {
 const MAX_FILE: u64 = 64 << 10;
 /// As many addresses are tried in one round, of all seeds together.
 const MAX_ADDRESSES: usize = 256;
+/// How long it may take to look up a name.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 /// The addresses that the seeds stand for at this moment. What cannot be found out is logged, and left out.
 pub(crate) async fn addresses(seeds: &[Seed]) -> Vec<SocketAddr> {
@@ -101,9 +106,10 @@ pub(crate) async fn addresses(seeds: &[Seed]) -> Vec<SocketAddr> {
 async fn find(place: &Seed, found: &mut Vec<SocketAddr>) {
     match place {
         Seed::Address(at) => found.push(*at),
-        Seed::Name(name) => match tokio::net::lookup_host(name).await {
-            Ok(addresses) => found.extend(addresses),
-            Err(error) => tracing::warn!(seed = %name, %error, "a seed cannot be found"),
+        Seed::Name(name) => match timeout(LOOKUP, tokio::net::lookup_host(name)).await {
+            Ok(Ok(addresses)) => found.extend(addresses),
+            Ok(Err(error)) => tracing::warn!(seed = %name, %error, "a seed cannot be found"),
+            Err(_) => tracing::warn!(seed = %name, "a seed cannot be found in {LOOKUP:?}"),
         },
         Seed::File(_) => {}
     }
