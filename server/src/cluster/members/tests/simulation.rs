@@ -210,7 +210,7 @@ fn clocks_that_jump_while_hosts_run_change_nothing() {
     world.kill(5);
     world.join(5, 1);
     world.run_until(2 * SECOND, World::is_whole).expect("it is back");
-    for by in world.running() {
+    for by in 0..6 {
         assert_eq!(world.with(by, |core, _| core.counts()).from_the_future, 0, "{by}");
     }
 }
