@@ -328,7 +328,12 @@ fn those_that_are_gone_are_forgotten_by_all_and_do_not_come_back() {
         Params { remember: 20 * SECOND, tell: 5 * SECOND, sync: SECOND, ..Params::default() };
     let mut world = World::settled(8, params, 8);
     world.kill(5);
-    world.run(27 * SECOND);
+    world.run(5 * SECOND);
+    // One that stood still forgets later, and meanwhile tells the others what it knows.
+    world.freeze(3);
+    world.run(seconds(1.5));
+    world.thaw(3);
+    world.run(22 * SECOND);
     assert_eq!(world.when(5, Change::Forgotten, Duration::ZERO).len(), 7);
     for by in world.running() {
         assert_eq!(world.members(by).len(), 7, "whom {by} sees");
