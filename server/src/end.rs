@@ -15,7 +15,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use capnp::traits::HasTypeId;
 use killick::{Authority, Charge, Denied, Resource, Revocable, Right};
+use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
 
 use crate::channel::{Channel, RecvSide, SendSide, channel};
 use crate::channels::ChannelRoom;
@@ -39,6 +41,34 @@ impl Role {
 
     fn receives(self) -> bool {
         matches!(self, Role::Chan | Role::Recver)
+    }
+
+    fn closes(self) -> bool {
+        !matches!(self, Role::Sender | Role::Recver)
+    }
+
+    /// Whether it is of this interface.
+    pub(crate) fn is(self, interface: u64) -> bool {
+        type Any = capnp::any_pointer::Owned;
+        match interface {
+            chan::Client::<Any>::TYPE_ID => self == Role::Chan,
+            send_closer::Client::<Any>::TYPE_ID => self.sends() && self.closes(),
+            sender::Client::<Any>::TYPE_ID => self.sends(),
+            recver::Client::<Any>::TYPE_ID => self.receives(),
+            closer::Client::TYPE_ID => self.closes(),
+            _ => false,
+        }
+    }
+
+    /// What it is, for people to read.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Role::Chan => "a channel",
+            Role::SendCloser => "an end of a channel that sends and closes",
+            Role::Sender => "an end of a channel that sends",
+            Role::Recver => "an end of a channel that receives",
+            Role::Closer => "an end of a channel that closes",
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::Context;
 use super::error::CliError;
 use super::held::{Held, is_other};
 use super::target::Target;
-use super::value::RECEIVES;
+use super::value::{CLOSES, RECEIVES, SENDS};
 
 type Any = any_pointer::Owned;
 
@@ -182,7 +182,7 @@ impl Close {
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("chan close {}", self.path.spelled());
         let connection = &context.connection;
-        let held = Held::at(connection, &what, &self.path, "end of a channel that closes").await?;
+        let held = Held::at(connection, &what, &self.path, CLOSES).await?;
         let closed = held.cast_to::<closer::Client>().close_request().send().promise;
         held.answer(connection, &what, closed).await?;
         if context.output.is_json() {
@@ -191,9 +191,6 @@ impl Close {
         Ok(())
     }
 }
-
-/// An end of a channel that only sends.
-pub(super) const SENDS: &str = "end of a channel that sends";
 
 /// The right to send that the cell at `target` holds, and no other: who waits to send is no receiver.
 pub(super) async fn sender_at(

@@ -8,13 +8,13 @@ use killick_schema::api::channel_capnp::sender;
 use serde_json::json;
 
 use super::Context;
-use super::chan::{SENDS, sender_at};
+use super::chan::sender_at;
 use super::error::CliError;
 use super::held::{is_other, unknown};
 use super::lines::{LONGEST, Lines};
 use super::target::Target;
 use super::text::bytes;
-use super::value::Content;
+use super::value::{Content, SENDS};
 
 const AFTER_HELP: &str = "\
 Waits while the channel is full, and without a capacity until a receiver has the value: no longer

@@ -32,6 +32,10 @@ pub(crate) const KIND_TIMEOUT: Duration = Duration::from_secs(1);
 /// The end of a channel that only receives.
 pub(crate) const RECEIVES: &str = "end of a channel that receives";
 
+/// One that only sends, and one that only closes.
+pub(crate) const SENDS: &str = "end of a channel that sends";
+pub(crate) const CLOSES: &str = "end of a channel that closes";
+
 /// A process that a host has started.
 pub(crate) const PROCESS: &str = "process";
 
@@ -221,7 +225,8 @@ fn dump(data: &[u8]) -> Vec<String> {
 }
 
 /// Which interface of the schema a capability answers to, by calls that change nothing; nothing if
-/// to none, or not in time. Of the ends of a channel, one that only sends or closes does not say.
+/// to none, or not in time. Of the ends of a channel, one that only sends or closes has no such call: it says so
+/// in the error of another.
 pub(crate) async fn kind(capability: &capnp::capability::Client) -> Option<&'static str> {
     let hook = || capability.hook.clone();
     let host = host::Client::new(hook()).info_request().send().promise;
@@ -240,6 +245,13 @@ pub(crate) async fn kind(capability: &capnp::capability::Client) -> Option<&'sta
     let asked = async {
         let asked = tokio::join!(host, anchor, loader, grant, chan, ends, recver, process);
         let (host, anchor, loader, grant, chan, ends, recver, process) = asked;
+        let says = |kind: &&str| match &host {
+            Err(error) => reason(error).contains(&format!("(an {kind} does not know ")),
+            Ok(_) => false,
+        };
+        if let Some(kind) = [SENDS, CLOSES].into_iter().find(says) {
+            return Some(kind);
+        }
         let kinds = [
             ("host", answers(&host)),
             ("anchor", answers(&anchor)),

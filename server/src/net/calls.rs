@@ -86,6 +86,7 @@ pub(crate) struct Calls {
     /// The bytes of all that are open.
     bytes: Cell<usize>,
     /// Of promises that others have resolved to, if there were some, how many there were up to there.
+    #[allow(clippy::box_collection, reason = "for most there were none")]
     promises: RefCell<Option<Box<HashMap<u32, u32>>>>,
     /// Since when nothing is read, and which limit says so.
     stopped: Cell<Option<(Instant, Limit)>>,

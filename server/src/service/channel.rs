@@ -10,7 +10,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use capnp::capability::{DispatchCallResult, FromServer, Params, Results, Server as _};
+use capnp::capability::{DispatchCallResult, FromServer, Params, Promise, Results, Server as _};
 use capnp::{Error, any_pointer};
 use killick::Authority;
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
@@ -29,7 +29,8 @@ pub(super) struct ChannelService {
     end: End,
 }
 
-/// Makes a call on `end`, as the interface that it is.
+/// Makes a call on `end`, as the interface that it is. For a call on another one the error says what it is: an end
+/// that only sends, or only closes, has no call to ask that by.
 pub(super) fn dispatch(
     session: Rc<Session>,
     end: End,
@@ -38,6 +39,10 @@ pub(super) fn dispatch(
     results: Results<Any>,
 ) -> DispatchCallResult {
     let role = end.role();
+    if !role.is(interface) {
+        let error = Error::unimplemented(format!("{} does not know this call", role.words()));
+        return DispatchCallResult::new(Promise::err(error), false);
+    }
     let service = Rc::new(ChannelService { session, end });
     match role {
         Role::Chan => chan::Client::<Any>::from_server(service)

@@ -78,6 +78,14 @@ fn load_tells_which_interface_a_capability_answers_to() {
         store_capability(&root, "loader", loader).await?;
         let storer = walk(&root, "z").cell_request().send().pipeline.get_storer();
         store_capability(&root, "storer", storer).await?;
+        let mut made = root.new_chan_request();
+        made.get().set_capacity(1);
+        let chan = made.send().pipeline.get_chan();
+        let ends = chan.new_send_closer_request().send().pipeline.get_send_closer();
+        let sender = ends.new_sender_request().send().pipeline.get_sender();
+        store_capability(&root, "sender", sender).await?;
+        let closer = ends.new_closer_request().send().pipeline.get_closer();
+        store_capability(&root, "closer", closer).await?;
         let hosted: loader::Client = capnp_rpc::new_client(Hosted { silent: false });
         store_capability(&root, "hosted", hosted).await?;
         let silent: loader::Client = capnp_rpc::new_client(Hosted { silent: true });
@@ -85,6 +93,10 @@ fn load_tells_which_interface_a_capability_answers_to() {
 
         assert_eq!(run(&server, &["load", "anchor"]).await.ok(), "capability: anchor\n");
         assert_eq!(run(&server, &["load", "loader"]).await.ok(), "capability: loader\n");
+        let told = "capability: end of a channel that sends\n";
+        assert_eq!(run(&server, &["load", "sender"]).await.ok(), told);
+        let told = "capability: end of a channel that closes\n";
+        assert_eq!(run(&server, &["load", "closer"]).await.ok(), told);
         assert_eq!(run(&server, &["load", "storer"]).await.ok(), "capability\n");
         assert_eq!(run(&server, &["load", "hosted"]).await.ok(), "capability: loader\n");
         assert_eq!(run(&server, &["load", "silent"]).await.ok(), "capability\n");

@@ -228,8 +228,7 @@ fn a_capability_of_another_kind_is_told_by_what_it_is() {
             assert_eq!(use_of(arguments, "out"), found);
         }
         if arguments != ["send"] {
-            // An end that sends does not say so.
-            let found = format!("a capability of another kind, and no {wanted}");
+            let found = format!("an end of a channel that sends, and no {wanted}");
             assert_eq!(use_of(arguments, "in"), found);
         }
     }
