@@ -49,6 +49,12 @@ impl Stored {
         drop(paid);
     }
 
+    /// How many bytes it was counted as.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn bytes(&self) -> usize {
+        self.room.bytes()
+    }
+
     /// The connections that the value dies with, each once: those of the clients that host
     /// capabilities in it or made watches in it, and the one that it was bound to.
     pub(crate) fn owners(&self) -> &[Origin] {

@@ -107,11 +107,29 @@ impl World {
         }
     }
 
-    /// Looks whether the hostile clients have done more than they may.
+    /// Looks whether the hostile clients have done more than they may, and whether all that is stored is counted.
     pub(super) fn check(&mut self) {
+        self.check_counted();
         let Some(guests) = &mut self.guests else { return };
         guests.meet(&self.shared.granted);
         guests.check(&self.shared.tree, self.shared.channels.count());
+    }
+
+    /// Each value takes some of the stored bytes, and all together no more than are counted.
+    fn check_counted(&self) {
+        let mut counted = 0;
+        let mut count = |bytes: usize| {
+            assert!(bytes > 0, "a value is stored that is not counted");
+            counted += bytes;
+        };
+        self.nodes().into_iter().filter_map(|(_, value, _)| value).for_each(|value| {
+            count(value.bytes());
+        });
+        for side in self.shared.channels.sides() {
+            side.look(|item| count(item.bytes()));
+        }
+        let stored = self.shared.stored_bytes();
+        assert!(counted <= stored, "{counted} bytes of values are counted as {stored}");
     }
 
     /// What the hostile clients must not come to know.
