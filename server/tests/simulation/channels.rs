@@ -383,25 +383,60 @@ impl Channel<'_> {
     }
 
     /// What was sent has been received, or a call that was never answered may have taken it: one that was
-    /// there at the time.
+    /// there at the time, and that takes no more than it has asked for.
     fn none_is_lost(&self) -> Vec<String> {
         let takers = self.takers();
         let is_lost = |sent: &&&Sent| sent.end.is_some() && !takers.contains_key(&sent.value);
+        let unanswered: Vec<_> = self.received.iter().filter(|taker| taker.end.is_none()).collect();
+        let mut losses = Losses { may_have: Vec::new(), taken: vec![Vec::new(); unanswered.len()] };
         let mut wrong = Vec::new();
-        for lost in self.sent.values().filter(is_lost) {
+        for (number, lost) in self.sent.values().filter(is_lost).enumerate() {
             // Those that were sent after it have been received after it was taken.
             let later = takers.iter().filter(|(value, _)| lost.is_before(self.sent[*value]));
             let taken = later.filter_map(|(_, (taker, _))| taker.end).min().unwrap_or(Time::MAX);
-            let may_have = |taker: &&&Received| {
+            let may_have = |taker: &Received| {
                 let known = known(taker.given_up, &self.connections[taker.connection]);
                 let was_there = known.is_none_or(|known| lost.start <= known);
-                taker.end.is_none() && taker.start <= taken && was_there
+                taker.start <= taken && was_there
             };
-            if self.received.iter().find(may_have).is_none() {
+            let all = unanswered.iter().enumerate().filter(|(_, taker)| may_have(taker));
+            losses.may_have.push(all.map(|(index, taker)| (index, taker.most)).collect());
+            if !losses.explain(number, &mut vec![false; unanswered.len()]) {
                 wrong.push(format!("a value is lost: {lost:?}"));
             }
         }
         wrong
+    }
+}
+
+/// Which call has taken which of the values that are lost: so that as many as can be are taken by one.
+struct Losses {
+    /// Of each value, the calls that may have taken it, and how many values they have asked for.
+    may_have: Vec<Vec<(usize, usize)>>,
+    /// Of each call, the values that it has taken.
+    taken: Vec<Vec<usize>>,
+}
+
+impl Losses {
+    /// Finds a call for `value`, if need be by another one for a value that has one. Those that were `asked` are
+    /// not asked again.
+    fn explain(&mut self, value: usize, asked: &mut [bool]) -> bool {
+        for (call, most) in self.may_have[value].clone() {
+            if std::mem::replace(&mut asked[call], true) {
+                continue;
+            }
+            if self.taken[call].len() < most {
+                self.taken[call].push(value);
+                return true;
+            }
+            for place in 0..self.taken[call].len() {
+                if self.explain(self.taken[call][place], asked) {
+                    self.taken[call][place] = value;
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 
@@ -459,6 +494,7 @@ mod tests {
             ("overtaken", two(), vec![received(&[2, 1], 7, Some(8))]),
             ("is lost", two(), vec![received(&[1], 7, Some(8))]),
             ("is lost", two(), vec![received(&[2], 7, Some(8)), received(&[], 9, None)]),
+            ("is lost", two(), vec![received(&[], 1, None)]),
             (
                 "is lost",
                 one_late(),
