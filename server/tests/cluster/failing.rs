@@ -46,15 +46,24 @@ pub(crate) async fn becomes(client: &Client, name: &str, wanted: MemberState) ->
     eventually(&what, async || state(client, name).await == Some(wanted)).await
 }
 
+/// Whether an error is one of a call to a host that is gone.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    matches!(cause(error), Error::HostGone { .. } | Error::Unreachable { .. })
+}
+
+/// What has happened, whether or not the call may have been made.
+pub(crate) fn cause(error: &Error) -> &Error {
+    match error {
+        Error::UnknownOutcome { cause } => cause,
+        error => error,
+    }
+}
+
 /// Checks that a call fails as one to a host that is gone, and soon.
 async fn fails<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<T, Error>>) {
     let start = Instant::now();
     let error = call.await.expect_err(what);
-    let cause = match &error {
-        Error::UnknownOutcome { cause } => cause,
-        error => error,
-    };
-    assert!(matches!(cause, Error::HostGone { .. }), "{what}: {error:?}");
+    assert!(is_gone(&error), "{what}: {error:?}");
     measured(what, start.elapsed(), FAILS);
 }
 

@@ -97,6 +97,8 @@ pub(crate) struct Host {
     pub(crate) at: SocketAddr,
     /// What it is started with, besides its own addresses.
     pub(crate) arguments: Vec<String>,
+    /// The cluster that it takes part in.
+    pub(crate) cluster: &'static str,
     /// What it shows the others.
     pub(crate) proof: Vec<String>,
     /// The network namespace that it lives in, if not that of the test.
@@ -134,7 +136,7 @@ impl Host {
             command.args(["netns", "exec", space]).arg(program);
         }
         let listen = format!("unix:{}", self.socket().display());
-        command.args(["serve", "--threads", "2", "--log", "debug", "--cluster", CLUSTER]);
+        command.args(["serve", "--threads", "2", "--log", "debug", "--cluster", self.cluster]);
         command.args(["--listen", &listen, "--metrics", "127.0.0.1:0"]);
         command.args(["--listen-cluster", &self.at.to_string()]);
         command.args(&self.proof).args(&self.arguments);
@@ -332,6 +334,7 @@ impl Hosts {
                 folder: own,
                 at: *at,
                 arguments: ["--join".to_owned(), seeds.join(",")].into(),
+                cluster: CLUSTER,
                 proof: proof.into(),
                 space: None,
                 log: None,

@@ -1,7 +1,11 @@
 //! Several hosts, as real processes that talk over the network, and what can happen to them.
 #![cfg(feature = "cluster")]
 
+mod adversity;
 mod failing;
+mod granting;
 mod harness;
 mod joining;
 mod namespaces;
+mod proving;
+mod starting;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use killick_server::{ClusterConfig, ClusterIdentity, ClusterSecret};
+use killick_server::{ClusterConfig, ClusterIdentity, ClusterSecret, ClusterSecretError};
 
 use super::written::{Join, Listen, Tag};
 use super::{BadValue, Settings, text};
@@ -75,7 +75,10 @@ impl Settings {
                 .map_err(|error| failed("cluster-identity", &error)),
             (None, Some(path)) => {
                 let secret = ClusterSecret::load(path);
-                let secret = secret.map_err(|error| failed("cluster-secret", &error))?;
+                let secret = secret.map_err(|error| match error {
+                    ClusterSecretError::File(error) => failed("cluster-secret", &error),
+                    error => failed("cluster-secret", &format_args!("{}: {error}", path.display())),
+                })?;
                 let identity = ClusterIdentity::from_secret(&secret, cluster, key);
                 let of = if key.is_some() { "host-key" } else { "cluster" };
                 identity.map_err(|error| failed(of, &error))
