@@ -88,6 +88,9 @@ async fn stays_alone(hosts: &mut Hosts, why: &str) {
     hosts[2].launch();
     let what = format!("a log that says {why:?}");
     eventually(&what, async || hosts[2].log().contains(why)).await;
+    let told =
+        |host: &Host| host.log().contains("WARN no host of this cluster at a seed's address");
+    eventually("a warning", async || told(&hosts[2])).await;
     let refused = |host: &Host| host.log().contains("is not let into the cluster");
     eventually("a log of the others", async || refused(&hosts[0]) || refused(&hosts[1])).await;
     // For some more attempts.
@@ -110,7 +113,7 @@ fn who_has_another_secret_stays_alone() {
             hosts[2].proof[1] = hosts.folder().join("other").display().to_string();
         })
         .await;
-        stays_alone(&mut hosts, "nobody at a seed's address").await;
+        stays_alone(&mut hosts, "is of another authority").await;
         hosts.calm().await;
     });
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::harness::{Hosts, run, write};
+use super::harness::{Hosts, eventually, run, write};
 
 /// Checks that a host that is told this says all of `words`, in one line.
 #[track_caller]
@@ -64,4 +64,19 @@ fn an_address_that_nobody_can_reach_is_told() {
     says(&hosts[0].refuses(), &["0.0.0.0:", "--advertise"]);
     hosts[0].arguments.extend(["--advertise", "127.0.0.1:0"].map(str::to_owned));
     hosts[0].launch();
+}
+
+#[test]
+fn a_host_that_finds_nobody_says_where_it_has_looked() {
+    run(async {
+        let mut hosts = Hosts::new(2);
+        hosts[0].launch();
+        let told = format!(
+            "no other host is found; if there is one, UDP has to get there and back at={}",
+            hosts[1].at
+        );
+        eventually("a warning", async || hosts[0].log().contains(&told)).await;
+        hosts[1].launch();
+        hosts.whole().await;
+    });
 }

@@ -1,5 +1,6 @@
 //! Tasks and streams around a [`Core`].
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,6 +22,10 @@ use super::{Counts, HostId, Me, Params, Record, RecordTooLarge, Transport, View}
 const ANSWERED_AT_ONCE: usize = 16;
 /// So many seeds are asked at once.
 const ASKED_AT_ONCE: usize = 8;
+/// After so many rounds in which nobody was met it is told why.
+const ALONE_FOR: u32 = 5;
+/// Of so many addresses of seeds it is known at most why nobody was met.
+const UNMET: usize = 1024;
 /// A host that goes says so so often, in such a distance.
 const FAREWELLS: usize = 4;
 const BETWEEN_FAREWELLS: Duration = Duration::from_millis(50);
@@ -37,6 +42,8 @@ struct Shared {
     view: watch::Sender<Arc<View>>,
     answered: Semaphore,
     patience: Duration,
+    /// Why nobody was met at the addresses of seeds, as it was told last.
+    unmet: Mutex<HashMap<SocketAddr, String>>,
     outlet: Box<dyn Outlet>,
 }
 
@@ -79,6 +86,7 @@ impl Members {
             sooner: Notify::new(),
             answered: Semaphore::new(ANSWERED_AT_ONCE),
             patience: params.patience,
+            unmet: Mutex::default(),
             outlet: Box::new(transport.clone()),
         });
         tokio::spawn(keep_time(Arc::downgrade(&shared)));
@@ -196,6 +204,36 @@ impl Shared {
         tracing::debug!(host = %with, %error, "what is known could not be compared");
         self.core().counts_mut().broken += 1;
     }
+
+    fn unmet(&self) -> MutexGuard<'_, HashMap<SocketAddr, String>> {
+        self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody was met at a seed's address: that somebody there does not take this host, or the other way round,
+    /// does not pass by itself, and is told once.
+    fn has_not_met(&self, at: SocketAddr, error: &io::Error) {
+        let mut unmet = self.unmet();
+        // Names of seeds may have had other addresses.
+        if unmet.len() >= UNMET {
+            unmet.clear();
+        }
+        let before = unmet.insert(at, error.to_string());
+        let is_known = before.is_some_and(|before| before == error.to_string());
+        match error.kind() == io::ErrorKind::ConnectionRefused && !is_known {
+            true => tracing::warn!(%at, %error, "no host of this cluster at a seed's address"),
+            false => tracing::debug!(%at, %error, "nobody at a seed's address"),
+        }
+    }
+
+    /// This host has looked for others for some time.
+    fn tell_unmet(&self) {
+        for (at, error) in &*self.unmet() {
+            tracing::warn!(
+                %at, %error,
+                "no other host is found; if there is one, UDP has to get there and back"
+            );
+        }
+    }
 }
 
 fn log(host: HostId, change: Change) {
@@ -255,7 +293,7 @@ async fn keep_time(shared: Weak<Shared>) {
 /// Asks the seeds until somebody else is up, and again when nobody is; and from time to time those that are
 /// not known, as they may be part of another cluster that should be this one.
 async fn seek<T: Transport>(shared: Weak<Shared>, transport: T, seeds: Vec<Seed>, params: Params) {
-    let mut pause = params.seek;
+    let (mut pause, mut rounds) = (params.seek, 0);
     loop {
         let mut changes = {
             let Some(shared) = shared.upgrade() else { return };
@@ -267,11 +305,15 @@ async fn seek<T: Transport>(shared: Weak<Shared>, transport: T, seeds: Vec<Seed>
         };
         let alone = || shared.upgrade().is_none_or(|shared| shared.core().is_alone());
         if alone() {
+            rounds += 1;
+            if rounds == ALONE_FOR {
+                shared.upgrade().inspect(|shared| shared.tell_unmet());
+            }
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(params.seek_at_most);
             continue;
         }
-        pause = params.seek;
+        (pause, rounds) = (params.seek, 0);
         let left_alone = async {
             while !alone() && changes.changed().await.is_ok() {}
             // All of a cluster may have lost it at once: they should not all come back at once.
@@ -314,9 +356,10 @@ async fn ask<T: Transport>(shared: &Arc<Shared>, transport: &T, seeds: &[Seed]) 
 async fn meet<T: Transport>(shared: Arc<Shared>, transport: T, at: SocketAddr) {
     let who = match timeout(shared.patience, transport.meet(at)).await {
         Ok(Ok(who)) => who,
-        Ok(Err(error)) => return tracing::debug!(%at, %error, "nobody at a seed's address"),
-        Err(_) => return tracing::debug!(%at, "nobody at a seed's address, in time"),
+        Ok(Err(error)) => return shared.has_not_met(at, &error),
+        Err(_) => return shared.has_not_met(at, &io::ErrorKind::TimedOut.into()),
     };
+    shared.unmet().remove(&at);
     let opening = shared.core().greeting(now(shared.started), who);
     if let Some(opening) = opening {
         begin(transport, shared, who, at, opening).await;
