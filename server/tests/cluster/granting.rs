@@ -1,10 +1,13 @@
 //! What may be done at another host: as much as here, and no more.
 
 use futures::future::join_all;
-use killick_client::{Allowance, Client, Denied, Error, Resource, Right, Rights};
+use killick_client::{
+    Allowance, Client, Denied, Error, Identity, Options, Resource, Right, Rights,
+};
+use rustix::process::Signal;
 
 use super::failing::cause;
-use super::harness::{Hosts, run};
+use super::harness::{Hosts, cli, eventually, run, write};
 
 /// The anchor that lies in a cell.
 async fn adopted(client: &Client, path: &str) -> killick_client::Anchor {
@@ -73,6 +76,65 @@ fn what_was_narrowed_here_is_narrowed_there_and_taken_back_everywhere() {
             clients[0].walk(path).await.expect("walked").clear().await.expect("cleared");
         }
         drop((read, readers, some, few, given, few_given, kept, root, clients));
+        hosts.calm().await;
+    });
+}
+
+#[test]
+fn who_is_let_in_by_a_key_reaches_other_hosts_if_the_whole_host_is_given_and_is_named_there() {
+    run(async {
+        let mut hosts = Hosts::new(2);
+        let folder = hosts.folder().to_owned();
+        let killick = |arguments: &[&str]| cli(&folder, arguments).expect("a certificate");
+        killick(&["ca", "new", "--out", "ca"]);
+        killick(&["cert", "host", "127.0.0.1", "--ca", "ca", "--out", "front"]);
+        let key = |name: &str| {
+            let made = killick(&["cert", "client", name, "--ca", "ca", "--out", name, "--json"]);
+            let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+            made["fingerprint"].as_str().expect("a fingerprint").to_owned()
+        };
+        let (whole, part) = (key("whole"), key("part"));
+        write(&folder.join("authorized"), &format!("{whole} /\n{part} /apps\n"), 0o600);
+        let file = |name: &str| folder.join(name).display().to_string();
+        let front = [
+            "--listen",
+            "tls:127.0.0.1:0",
+            "--tls-identity",
+            &file("front"),
+            "--authorized",
+            &file("authorized"),
+        ];
+        hosts[0].arguments.extend(front.map(str::to_owned));
+        hosts.launch();
+        hosts.whole().await;
+        let client = async |name: &str| {
+            let identity = Some(Identity::load(&folder.join(name)).expect("an identity"));
+            let options = Options { identity, ..Options::default() };
+            Client::connect(&hosts[0].tls().parse().expect("an address"), options)
+                .await
+                .expect("a client")
+        };
+        let path = hosts[1].path("mail");
+        let far = client("whole").await;
+        far.store_at(&path, "hello", false).await.expect("stored");
+        // The other host knows for whom that was.
+        let told = |line: &str| line.contains("anchor given") && line.contains(&whole[..16]);
+        assert!(hosts[1].log().lines().any(told), "{}", hosts[1].log());
+        let near = client("part").await;
+        near.store_at("own", "hello", false).await.expect("stored");
+        for refused in [near.load_at(&path).await.map(drop), near.names_at("/").await.map(drop)] {
+            refused.expect_err("it has a part of one host");
+        }
+
+        // Who is not let in any more has nothing there either.
+        let anchor = far.walk(&path).await.expect("walked");
+        write(&folder.join("authorized"), &format!("{part} /apps\n"), 0o600);
+        hosts[0].signal(Signal::HUP);
+        eventually("the end", async || anchor.load().await.is_err()).await;
+        far.load_at(&path).await.expect_err("it is let in no more");
+        near.walk("own").await.expect("walked").clear().await.expect("cleared");
+        hosts[1].client().await.walk("mail").await.expect("walked").clear().await.expect("cleared");
+        drop((anchor, far, near));
         hosts.calm().await;
     });
 }

@@ -80,6 +80,8 @@ struct Running {
     /// Open for as long as it runs: it may say more.
     _said: BufReader<std::process::ChildStdout>,
     metrics: SocketAddr,
+    /// Where it listens with TLS, if it does.
+    tls: Option<String>,
 }
 
 impl Drop for Running {
@@ -152,23 +154,25 @@ impl Host {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut process = command.spawn().expect("to start a host");
         let mut said = BufReader::new(process.stdout.take().expect("a pipe"));
-        let mut lines = Vec::new();
-        let mut say = || {
+        let mut lines: Vec<String> = Vec::new();
+        // The last line is that of the cluster.
+        while lines.last().is_none_or(|line| !line.is_empty() && !line.starts_with("host ")) {
             let mut line = String::new();
             let _ = said.read_line(&mut line);
-            lines.push(line.clone());
-            line
-        };
-        let [_, metrics, host] = [say(), say(), say()];
-        let name = host.strip_prefix("host ").and_then(|rest| rest.split(' ').next());
-        let metrics = metrics.split('/').nth(2).and_then(|at| at.parse().ok());
+            lines.push(line);
+        }
+        let find = |start: &str| lines.iter().find_map(|line| line.strip_prefix(start));
+        let name = find("host ").and_then(|rest| rest.split(' ').next());
+        let metrics = find("metrics at http://").and_then(|rest| rest.split('/').next());
+        let metrics = metrics.and_then(|at| at.parse().ok());
+        let tls = find("listening on tls:").map(|at| format!("tls:{}", at.trim()));
         let (Some(name), Some(metrics)) = (name, metrics) else {
             let _ = process.kill();
             let _ = process.wait();
             panic!("it does not serve: {lines:?}, {}", self.tail());
         };
         self.name = name.to_owned();
-        self.running = Some(Running { process, _said: said, metrics });
+        self.running = Some(Running { process, _said: said, metrics, tls });
     }
 
     /// Starts it where it cannot: what it complains of.
@@ -217,6 +221,12 @@ impl Host {
         let address = format!("unix:{}", self.socket().display());
         let options = Options { timeout: Some(PATIENCE), ..Options::default() };
         Client::connect(&address.parse().expect("an address"), options).await.expect("a client")
+    }
+
+    /// Where clients with a key reach it, if it listens for them.
+    pub(crate) fn tls(&self) -> &str {
+        let running = self.running.as_ref().expect("it runs");
+        running.tls.as_deref().expect("it listens with TLS")
     }
 
     /// Runs a command as one of its clients: what it says, or complains of.

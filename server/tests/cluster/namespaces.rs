@@ -1,6 +1,7 @@
 //! Hosts in network namespaces of their own: links that are cut, and a network that falls apart. Takes root.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use killick_client::{Client, MemberState};
+use killick_client::{Client, Error, MemberState, Value};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::failing::{becomes, is_gone};
@@ -252,4 +253,81 @@ fn a_network_that_falls_into_halves_and_heals_is_whole_again() {
         drop((far, beside, clients));
         hosts.calm().await;
     });
+}
+
+#[test]
+fn a_link_that_comes_and_goes_under_load_leaves_nothing_behind() {
+    let Some(network) = Network::new(3) else { return };
+    run(async {
+        let hosts = network.hosts().await;
+        let clients = clients(&hosts).await;
+        let over = Cell::new(false);
+        // Each keeps anchors of the others, and has them and ends of channels of its own in cells there.
+        let busy = |number: usize| {
+            let (client, hosts, over) = (&clients[number], &hosts, &over);
+            async move {
+                let mut kept = VecDeque::new();
+                let (mut done, mut failed) = (0_u64, 0_u64);
+                while !over.get() {
+                    for host in hosts.iter() {
+                        let path = host.path(&format!("from/{number}/{}", done % 4));
+                        let work = async {
+                            let anchor = client.walk(&path).await?;
+                            let chan = client.new_chan(1).await?;
+                            let end = Value::from_capability(chan.sender().capability().clone());
+                            anchor.store(end, true).await?;
+                            let cell = host.path(&format!("anchor/{number}/{}", done % 4));
+                            client.store_at(&cell, &anchor, true).await?;
+                            Ok::<_, Error>((anchor, chan))
+                        };
+                        match work.await {
+                            Ok(made) => (done, kept) = (done + 1, keep(kept, made)),
+                            Err(error) => {
+                                assert!(is_gone(&error), "{error:?}");
+                                failed += 1;
+                                tokio::time::sleep(Duration::from_millis(20)).await;
+                            }
+                        }
+                    }
+                }
+                (done, failed)
+            }
+        };
+        let flap = async {
+            for cut in [300, 1500, 4500, 100, 6000, 2500] {
+                network.link(2, "down");
+                tokio::time::sleep(Duration::from_millis(cut)).await;
+                network.link(2, "up");
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+            }
+            over.set(true);
+        };
+        let (worked, ()) = futures::future::join(join_all((0..3).map(busy)), flap).await;
+        println!("made, and failed: {worked:?}");
+        all_see(&clients, &names(&hosts)).await;
+        for client in &clients {
+            for (number, place) in
+                (0..3).flat_map(|number| (0..4).map(move |place| (number, place)))
+            {
+                for kind in ["from", "anchor"] {
+                    let found =
+                        client.lookup(format!("{kind}/{number}/{place}")).await.expect("a lookup");
+                    if let Some(anchor) = found {
+                        anchor.clear().await.expect("cleared");
+                    }
+                }
+            }
+        }
+        drop(clients);
+        hosts.calm().await;
+    });
+}
+
+/// Keeps the last few.
+fn keep<T>(mut kept: VecDeque<T>, made: T) -> VecDeque<T> {
+    kept.push_back(made);
+    if kept.len() > 20 {
+        kept.pop_front();
+    }
+    kept
 }
