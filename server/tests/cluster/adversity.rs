@@ -1,6 +1,7 @@
 //! Hosts on a machine, or a network, that is not what it should be.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ impl Lossy {
             )
         };
         let dice = self.dice.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        (dice.expect("a number") >> 33) % 20 == 0
+        (dice.expect("a number") >> 33).is_multiple_of(20)
     }
 
     async fn serve(self: Arc<Self>) -> Infallible {
@@ -74,14 +75,17 @@ impl Lossy {
         loop {
             // An error is one of a packet that was sent before, to nobody.
             let Ok((length, from)) = self.front.recv_from(&mut packet).await else { continue };
-            if !backs.contains_key(&from) {
-                let back = UdpSocket::bind("127.0.0.1:0").await.expect("an address");
-                let back = Arc::new(back);
-                tokio::spawn(self.clone().answer(back.clone(), from));
-                backs.insert(from, back);
-            }
+            let back = match backs.entry(from) {
+                Entry::Occupied(back) => back.into_mut(),
+                Entry::Vacant(place) => {
+                    let back = UdpSocket::bind("127.0.0.1:0").await.expect("an address");
+                    let back = place.insert(Arc::new(back));
+                    tokio::spawn(self.clone().answer(back.clone(), from));
+                    back
+                }
+            };
             if !self.loses() {
-                let _ = backs[&from].send_to(&packet[..length], self.to).await;
+                let _ = back.send_to(&packet[..length], self.to).await;
             }
         }
     }
