@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 use crate::access::{Admitted, Child, Who};
 use crate::cap::{Cap, Own};
 use crate::config::Config;
-use crate::net;
+use crate::net::{self, Streams};
 use crate::process;
 use crate::session::Session;
 use crate::shared::Shared;
@@ -82,11 +82,11 @@ fn bootstrap(session: &Rc<Session>, client: &Admitted) -> Result<Client, Error> 
     session.client(&Cap::Own(own))
 }
 
-/// Serves one connection over `stream` until it ends or the server stops. It has begun when this returns. What is
+/// Serves one connection over `streams` until it ends or the server stops. It has begun when this returns. What is
 /// waited for at the end, or seldom, is in boxes, and what begins it is no part of the future: a connection that is
 /// idle takes no room for it.
 pub(crate) fn run<'a, S>(
-    stream: S,
+    streams: Streams<S>,
     client: &'a Admitted,
     worker: &Rc<Worker>,
     stop: &'a mut watch::Receiver<bool>,
@@ -97,7 +97,7 @@ where
     let peer = &client.peer;
     let session = Session::open(worker, peer, client.who);
     debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
-    let served = begin_to_serve(stream, client, &session, stop);
+    let served = begin_to_serve(streams, client, &session, stop);
     async move {
         // Whatever happens, what the connection holds is let go of.
         let served = AssertUnwindSafe(served).catch_unwind();
@@ -123,7 +123,7 @@ where
 
 /// Gives the client its bootstrap capability and runs its RPC system, or says why there is none.
 fn begin_to_serve<'a, S>(
-    stream: S,
+    streams: Streams<S>,
     client: &'a Admitted,
     session: &Rc<Session>,
     stop: &'a mut watch::Receiver<bool>,
@@ -133,7 +133,7 @@ where
 {
     match bootstrap(session, client) {
         Ok(root) => {
-            let begin = || begin(stream, root, client, session);
+            let begin = || begin(streams, root, client, session);
             match catch_unwind(AssertUnwindSafe(begin)) {
                 Ok(begun) => Box::pin(drive(begun, client, session.clone(), stop)),
                 Err(_) => Box::pin(async { End::Panicked }),
@@ -142,7 +142,7 @@ where
         Err(error) => {
             let limit = session.config().drain_timeout;
             Box::pin(async move {
-                let _ = timeout(limit, abort(stream, &error)).await;
+                let _ = timeout(limit, abort(streams.main, &error)).await;
                 End::Broken(error)
             })
         }
@@ -262,7 +262,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 type Begun<S> = (net::Gate<S>, Rc<net::Calls>, JoinHandle<Result<(), Error>>, Disconnector<Side>);
 
 /// Begins the RPC system of one connection: what watches over it, and what ends it.
-fn begin<S>(stream: S, root: Client, client: &Admitted, session: &Rc<Session>) -> Begun<S>
+fn begin<S>(streams: Streams<S>, root: Client, client: &Admitted, session: &Rc<Session>) -> Begun<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -274,7 +274,7 @@ where
     let (stats, ending) = (session.stats().clone(), session.clone());
     let bounds = (words, max_output(session.config()));
     let (gate, network) =
-        net::Network::new(stream, bounds, calls.clone(), stats, move || ending.ends());
+        net::Network::new(streams, bounds, calls.clone(), stats, move || ending.ends());
     let asking = matches!(client.who, Who::Child | Who::Host(_));
     let network = if asking { network.asking() } else { network };
     let mut rpc = RpcSystem::new(Box::new(network), Some(root));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixSocket};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::access::{Credentials, Place, Who, handshake, socket_mode};
 use crate::config::Config;
 use crate::hosts::HostId;
-use crate::net;
+use crate::net::{self, HostStream, Streams};
 use crate::refusals::Refusal;
 use crate::shared::{Permit, Shared};
 use crate::stats::{Limit, connections, counted};
@@ -134,18 +134,13 @@ pub(crate) struct Incoming {
     pub(crate) place: Option<Place>,
 }
 
-/// A stream to another host.
-pub(crate) trait HostStream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> HostStream for S {}
-
 /// A socket in the form that passes from one runtime to another.
 pub(crate) enum Socket {
     Unix(StdUnixStream, Who),
     Tcp(std::net::TcpStream),
-    /// That of another host.
+    /// Those of another host.
     #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there is none"))]
-    Host(Box<dyn HostStream>, HostId),
+    Host(Streams<Box<dyn HostStream>>, HostId),
     /// Before the handshake, and where it comes from.
     Tls(std::net::TcpStream, IpAddr),
 }

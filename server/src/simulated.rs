@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use crate::access::{Admitted, Grant, Who};
 use crate::config::Config;
 use crate::connection;
+use crate::net::Streams;
 use crate::shared::{Permit, Shared};
 use crate::worker::Worker;
 
@@ -100,7 +101,7 @@ impl Simulated {
         self.stops.borrow_mut().insert(served, stop);
         let client =
             Admitted { who: Who::Local, grant: Grant::host(), peer: peer.to_owned(), child: None };
-        connection::run(stream, &client, &self.workers[permit.worker()], &mut stopped).await;
+        connection::run(Streams::one(stream), &client, &self.workers[permit.worker()], &mut stopped).await;
         self.stops.borrow_mut().remove(&served);
         drop(permit);
     }

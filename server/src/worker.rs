@@ -27,6 +27,7 @@ use crate::cap::{Home, Node, Origin, Own};
 use crate::connection;
 use crate::hub::{Changes, Hub, changes};
 use crate::listen::{Incoming, Socket};
+use crate::net::Streams;
 use crate::owners::{Cells, Note};
 use crate::refusals::Refusal;
 use crate::session::{Session, in_turns};
@@ -354,22 +355,22 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
         match socket {
             Socket::Unix(socket, who) => {
                 let stream = tokio::net::UnixStream::from_std(socket).map_err(told)?;
-                Box::pin(admit_and_run(stream, who, peer.clone(), worker, stop)).await
+                Box::pin(admit_and_run(Streams::one(stream), who, peer.clone(), worker, stop)).await
             }
             Socket::Tcp(socket) => {
                 let stream = TcpStream::from_std(socket).map_err(told)?;
-                Box::pin(admit_and_run(stream, Who::Local, peer.clone(), worker, stop)).await
+                Box::pin(admit_and_run(Streams::one(stream), Who::Local, peer.clone(), worker, stop)).await
             }
-            Socket::Host(stream, host) => {
+            Socket::Host(streams, host) => {
                 let who = Who::Host(host);
-                Box::pin(admit_and_run(stream, who, peer.clone(), worker, stop)).await
+                Box::pin(admit_and_run(streams, who, peer.clone(), worker, stop)).await
             }
             Socket::Tls(socket, _) => {
                 let stream = TcpStream::from_std(socket).map_err(told)?;
                 let shaken = Box::pin(shake_hands(stream, place, worker, stop)).await?;
                 let Some((stream, key)) = shaken else { return Ok(()) };
                 let peer = format!("{peer}, key {}", key.short());
-                Box::pin(admit_and_run(stream, Who::Key(key), peer, worker, stop)).await
+                Box::pin(admit_and_run(Streams::one(stream), Who::Key(key), peer, worker, stop)).await
             }
         }
     };
@@ -410,7 +411,7 @@ async fn shake_hands(
 
 /// Serves a client of whom it is known `who` it is, or says why there is nothing for it.
 async fn admit_and_run<S>(
-    stream: S,
+    streams: Streams<S>,
     who: Who,
     peer: String,
     worker: &Rc<Worker>,
@@ -421,6 +422,6 @@ where
 {
     // What it is now: a handshake takes its time.
     let grant = who.grant(&worker.shared().config()).map_err(|refused| refused.to_string())?;
-    connection::run(stream, &Admitted { who, grant, peer, child: None }, worker, stop).await;
+    connection::run(streams, &Admitted { who, grant, peer, child: None }, worker, stop).await;
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! to, with a stream of another kind ([`Service::Ring`]). So there are never two by accident, however many
 //! dial at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,11 +18,12 @@ use tokio_util::bytes::Bytes;
 use tracing::{debug, error, info, warn};
 
 use super::error::Why;
-use super::fabric::{self, Event, Events, Fabric, HostStream, PeerStats, Service};
+use super::fabric::{self, Event, Events, Fabric, HostStream, LinkError, PeerStats, Service};
 use super::members::{self, Members, Params, Record, Transport};
 use super::{ClusterConfig, ClusterError, ClusterIdentity, HostId};
 use crate::hosts::{self, Host};
 use crate::listen::{Incoming, Socket};
+use crate::net::Streams;
 use crate::shared::{Permit, Shared};
 
 /// How long a stream to another host may take to be opened.
@@ -189,7 +190,8 @@ impl Begun {
     /// Takes part until the server stops, which the others are told.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let Begun { handle, mut events, shared, workers } = self;
-        let cluster = Cluster { handle, shared, workers };
+        let halves = Halves::default();
+        let mut cluster = Cluster { handle, shared, workers, halves };
         let mut wanted = cluster.shared.hosts.router.wanted();
         let mut view = cluster.handle.members.view();
         let mut look = tokio::time::interval(LOOK_PAUSE);
@@ -222,6 +224,35 @@ struct Cluster {
     handle: Handle,
     shared: Arc<Shared>,
     workers: Vec<UnboundedSender<Incoming>>,
+    halves: Halves,
+}
+
+/// Streams of hosts that wait for the other one of the two that belong together.
+#[derive(Default)]
+struct Halves(HashMap<HostId, Vec<(Service, HostStream)>>);
+
+/// How many of one host: it makes one connection for calls at a time.
+const MAX_HALVES: usize = 4;
+
+impl Halves {
+    /// A stream has come: both, that of calls first, if the other one is there.
+    fn join(&mut self, from: HostId, service: Service, stream: HostStream) -> Option<[HostStream; 2]> {
+        let halves = self.0.entry(from).or_default();
+        let other = |(is, half): &(Service, HostStream)| *is != service && half.belongs_to(&stream);
+        if let Some(at) = halves.iter().position(other) {
+            let (_, other) = halves.swap_remove(at);
+            return Some(if service == Service::Rpc { [stream, other] } else { [other, stream] });
+        }
+        if halves.len() >= MAX_HALVES {
+            halves.remove(0);
+        }
+        halves.push((service, stream));
+        None
+    }
+
+    fn forget(&mut self, host: HostId) {
+        self.0.remove(&host);
+    }
 }
 
 impl Cluster {
@@ -229,13 +260,17 @@ impl Cluster {
         self.shared.hosts.view().me
     }
 
-    fn happened(&self, event: Event) {
-        let Handle { members, .. } = &self.handle;
+    fn happened(&mut self, event: Event) {
+        let members = &self.handle.members;
         match event {
             Event::Packet(from, at, packet) => members.packet(from, at, packet),
             Event::Stream(from, Service::Sync, stream) => members.sync(from, stream),
-            Event::Stream(from, Service::Rpc, stream) if from < self.me() => {
-                self.serve(from, stream);
+            Event::Stream(from, service @ (Service::Rpc | Service::Bulk), stream)
+                if from < self.me() =>
+            {
+                if let Some(streams) = self.halves.join(from, service, stream) {
+                    serve(&self.shared, &self.workers, from, streams);
+                }
             }
             Event::Stream(from, Service::Ring, _) if from > self.me() => {
                 if self.shared.hosts.router.awaits(from) {
@@ -245,13 +280,11 @@ impl Cluster {
             // Not its part. Dropping the stream says so.
             Event::Stream(..) => {}
             Event::Connected(host, at) => debug!(%host, %at, "connected"),
-            Event::Closed(host, why) => debug!(%host, why, "not connected any more"),
+            Event::Closed(host, why) => {
+                self.halves.forget(host);
+                debug!(%host, why, "not connected any more");
+            }
         }
-    }
-
-    /// Has a worker serve the stream of calls to a host.
-    fn serve(&self, host: HostId, stream: HostStream) {
-        serve(&self.shared, &self.workers, host, stream);
     }
 
     /// Makes a connection for calls to a host, or has that one make it.
@@ -261,13 +294,21 @@ impl Cluster {
         let known = self.handle.members.view().borrow().hosts.get(&host).map(|known| known.at);
         // One that is not known yet has come by itself, and is connected.
         let at = known.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let service = if self.me() < host { Service::Rpc } else { Service::Ring };
+        let opens = self.me() < host;
         tokio::spawn(async move {
-            match (fabric.open(host, at, service, OPEN_TIMEOUT).await, service) {
-                (Ok(stream), Service::Rpc) => serve(&shared, &workers, host, stream),
-                // The other side learns of it with the first byte, and has nothing to answer.
-                (Ok(mut stream), _) => drop(stream.shutdown().await),
-                (Err(error), _) => shared.hosts.router.failed(host, &error.to_string()),
+            let made = async {
+                if opens {
+                    let streams = fabric.open_calls(host, at, OPEN_TIMEOUT).await?;
+                    serve(&shared, &workers, host, streams);
+                } else {
+                    let mut stream = fabric.open(host, at, Service::Ring, OPEN_TIMEOUT).await?;
+                    // The other side learns of it with the first byte, and has nothing to answer.
+                    let _ = stream.shutdown().await;
+                }
+                Ok::<_, LinkError>(())
+            };
+            if let Err(error) = made.await {
+                shared.hosts.router.failed(host, &error.to_string());
             }
         });
     }
@@ -316,17 +357,18 @@ impl Cluster {
     }
 }
 
-/// Has a worker serve the stream of calls to a host.
+/// Has a worker serve the streams of calls to a host.
 fn serve(
     shared: &Arc<Shared>,
     workers: &[UnboundedSender<Incoming>],
     host: HostId,
-    stream: HostStream,
+    [calls, large]: [HostStream; 2],
 ) {
     let permit = Permit::for_host(shared);
     let peer = format!("host {}", hosts::name(host.short()));
     let worker = permit.worker();
-    let socket = Socket::Host(Box::new(stream), host);
+    let streams = Streams { main: Box::new(calls) as Box<_>, lane: Some(Box::new(large) as Box<_>) };
+    let socket = Socket::Host(streams, host);
     // An error means that the server stops.
     drop(workers[worker].send(Incoming { socket, peer, permit, place: None }));
 }

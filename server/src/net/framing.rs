@@ -17,21 +17,61 @@ use crate::stats::Limit;
 /// The most segments a message may have, as in the RPC system.
 const MAX_SEGMENTS: usize = 512;
 
+/// What comes over a stream.
+pub(super) enum Frame {
+    Message(Segments),
+    Mark(Mark),
+}
+
+/// What one host tells another of its [lane](super::lane): eight bytes that are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The next message of the lane has its place here.
+    Due = 1,
+    /// What follows waits for all of the lane that have theirs before it.
+    Await = 2,
+    /// The next message of the lane was taken.
+    Taken = 3,
+}
+
+impl Mark {
+    /// In the place of the number of segments, which none has so many of.
+    const SIGN: [u8; 4] = [0xff; 4];
+    const LEN: usize = 8;
+
+    pub(super) fn bytes(self) -> [u8; Self::LEN] {
+        let [a, b, c, d] = Self::SIGN;
+        [a, b, c, d, self as u8, 0, 0, 0]
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let is_this = |mark: &Mark| mark.bytes() == bytes;
+        [Mark::Due, Mark::Await, Mark::Taken].into_iter().find(is_this)
+    }
+}
+
 /// Messages that have come in, and the beginning of one.
 pub(super) struct Frames {
-    whole: VecDeque<Segments>,
+    whole: VecDeque<Frame>,
     partial: Vec<u8>,
     max_words: usize,
+    /// Whether there may be marks.
+    marked: bool,
 }
 
 impl Frames {
     /// Nothing yet; a message may have `max_words` words.
     pub(super) fn new(max_words: usize) -> Self {
-        Frames { whole: VecDeque::new(), partial: Vec::new(), max_words }
+        Frames { whole: VecDeque::new(), partial: Vec::new(), max_words, marked: false }
     }
 
-    /// The next message, if a whole one is there.
-    pub(super) fn next(&mut self) -> Option<Segments> {
+    /// From here on there may be marks.
+    pub(super) fn mark(&mut self) {
+        self.marked = true;
+    }
+
+    /// The next message or mark, if a whole one is there.
+    pub(super) fn next(&mut self) -> Option<Frame> {
         let next = self.whole.pop_front();
         if self.whole.is_empty() {
             self.whole = VecDeque::new();
@@ -75,9 +115,20 @@ impl Frames {
     /// Copies the messages out that `bytes` begin with: how many bytes they take.
     fn cut(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut used = 0;
-        while let Some((table, len)) = frame_len(&bytes[used..], self.max_words)? {
-            let Some(message) = bytes.get(used..used + len) else { break };
-            self.whole.push_back(Segments::new(&message[..table], &message[table..]));
+        loop {
+            let rest = &bytes[used..];
+            if self.marked && rest.starts_with(&Mark::SIGN) {
+                let Some(mark) = rest.get(..Mark::LEN) else { break };
+                let mark = Mark::from_bytes(mark);
+                let mark = mark.ok_or_else(|| refused("a mark that there is not".to_owned()))?;
+                self.whole.push_back(Frame::Mark(mark));
+                used += Mark::LEN;
+                continue;
+            }
+            let Some((table, len)) = frame_len(rest, self.max_words)? else { break };
+            let Some(message) = rest.get(..len) else { break };
+            let message = Segments::new(&message[..table], &message[table..]);
+            self.whole.push_back(Frame::Message(message));
             used += len;
         }
         Ok(used)
@@ -202,7 +253,7 @@ mod tests {
     /// What the messages that are there were on the wire.
     fn drain(frames: &mut Frames) -> Vec<u8> {
         let mut taken = Vec::new();
-        while let Some(message) = frames.next() {
+        while let Some(Frame::Message(message)) = frames.next() {
             let written = capnp::serialize::write_message_segments(&mut taken, &message);
             written.expect("a vector takes it");
             assert!(message.get_segment(message.len() as u32).is_none());
@@ -238,6 +289,31 @@ mod tests {
             frames.take(&[]).expect("ends between messages");
             assert_eq!((frames.partial.capacity(), frames.whole.capacity()), (0, 0));
         }
+    }
+
+    #[test]
+    fn marks_stand_between_messages_where_there_may_be_any() {
+        let all = [&message(&[1])[..], &Mark::Due.bytes(), &message(&[2]), &Mark::Taken.bytes()];
+        let all = all.concat();
+        for step in [1, 3, 8, all.len()] {
+            let mut frames = Frames::new(1 << 20);
+            frames.mark();
+            for piece in all.chunks(step) {
+                frames.take(piece).expect("well-formed");
+            }
+            let mut marks = Vec::new();
+            while let Some(frame) = frames.next() {
+                marks.push(match frame {
+                    Frame::Message(_) => None,
+                    Frame::Mark(mark) => Some(mark),
+                });
+            }
+            assert_eq!(marks, [None, Some(Mark::Due), None, Some(Mark::Taken)]);
+        }
+        let mut frames = Frames::new(1 << 20);
+        frames.take(&Mark::Due.bytes()).expect_err("a client has none");
+        frames.mark();
+        frames.take(&[0xff, 0xff, 0xff, 0xff, 9, 0, 0, 0]).expect_err("no such mark");
     }
 
     #[test]

@@ -16,7 +16,9 @@ use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use futures::channel::oneshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Calls, Gate, MAKING_LIMIT, Received, Segments, SharedSegments, Stream, gate};
+use super::{
+    Calls, Gate, MAKING_LIMIT, Received, Segments, SharedSegments, Stream, Streams, gate,
+};
 use crate::stats::{Limit, Stats};
 
 /// The most words that are allocated for a message before it is known how many it takes: the RPC
@@ -56,18 +58,18 @@ pub(crate) struct Network<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Network<S> {
-    /// The network over `stream`, and the gate before that. Messages may have `max_words` words, and
+    /// The network over `streams`, and the gate before them. Messages may have `max_words` words, and
     /// `max_output` bytes may wait to be written; calls
     /// are counted in `calls`, bytes in `stats`. `ends` is told of the end of what is read, before the RPC
     /// system learns of it.
     pub(crate) fn new(
-        stream: S,
+        streams: Streams<S>,
         (max_words, max_output): (usize, usize),
         calls: Rc<Calls>,
         stats: Arc<Stats>,
         ends: impl Fn() + 'static,
     ) -> (Gate<S>, Self) {
-        let (gate, stream) = gate(stream, max_words, max_output, stats);
+        let (gate, stream) = gate(streams, max_words, max_output, stats);
         let (ended, end) = oneshot::channel();
         let shutdown = Shutdown::default();
         let writes = Promise::from_future(write(stream.clone(), shutdown.clone(), end));
@@ -210,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Side> for Link<S> {
             *asked = Asked::Yes(result, done);
         }
         drop(asked);
-        self.stream.send(|_| ());
+        self.stream.send(|_, _| ());
         Promise::from_future(async move {
             let failed = |_| Error::disconnected("the stream has ended".into());
             written.await.map_err(failed)
@@ -233,7 +235,7 @@ async fn receive<S: AsyncRead + Unpin>(
     let Some(segments) = read? else {
         return Ok(None);
     };
-    let (message, others) = take(segments, calls, max_words, ends)?;
+    let (message, others) = take(segments, stream, calls, max_words, ends)?;
     if !others.is_empty() {
         // In a box, as it is rare: a client that is waited for takes no room for it.
         Box::pin(calls.answered(&others)).await;
@@ -242,8 +244,9 @@ async fn receive<S: AsyncRead + Unpin>(
 }
 
 /// A message for the RPC system, and the calls that have to be answered before.
-fn take(
+fn take<S>(
     segments: Segments,
+    stream: &Stream<S>,
     calls: &Calls,
     max_words: usize,
     ends: &dyn Fn(),
@@ -253,7 +256,10 @@ fn take(
     let bytes = segments.bytes();
     let message = Incoming(Reader::new(segments, options));
     let received = match message.get_body() {
-        Ok(body) => calls.received(body, bytes)?,
+        Ok(body) => {
+            stream.received(body);
+            calls.received(body, bytes)?
+        }
         // What is malformed is left to the RPC system.
         Err(_) => Received::Other,
     };
@@ -358,10 +364,13 @@ impl<S: 'static> OutgoingMessage for Outgoing<S> {
         }
         // The RPC system's own last words would tell of its insides.
         match stream.last_words(|| is_abort(&message)) {
-            Some(words) => stream.send(|output| output.extend(words)),
-            None => stream.send(|output| {
-                // A vector takes whatever is written.
-                let _: Result<(), Error> = capnp::serialize::write_message(output, &message);
+            Some(words) => stream.send(|output, _| output.extend(words)),
+            None => stream.send(|output, lane| match lane {
+                Some(lane) => lane.send(output, &message),
+                None => {
+                    // A vector takes whatever is written.
+                    let _: Result<(), Error> = capnp::serialize::write_message(output, &message);
+                }
             }),
         }
         drop(making);

@@ -18,6 +18,8 @@
 //!   system in its own orderly way. Once it is being disconnected from our side it must not see the
 //!   end of its input any more, so [`Gate::mute`] comes first.
 //!
+//! - **Large messages.** Between hosts, which others share, they go over a stream of their own ([`lane`]).
+//!
 //! ```text
 //!  RpcSystem ── Network, Link, Outgoing ──┐
 //!      └─── writes, as a future ──────────┴── State ── socket
@@ -26,7 +28,10 @@
 
 mod calls;
 mod framing;
+mod lane;
 mod link;
+mod order;
+mod output;
 
 use std::cell::RefCell;
 use std::io;
@@ -36,14 +41,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use capnp::any_pointer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use calls::Received;
 pub(crate) use calls::{Amount, Calls, Failure, HELD, MAX_CHAIN};
-use framing::{Frames, Segments, SharedSegments};
+use framing::{Frame, Frames, Mark, Segments, SharedSegments};
+pub(crate) use lane::HostStream;
+use lane::Lane;
 pub(crate) use link::{Network, abort, farewell, refusal};
+use output::Output;
 
 use crate::config::Config;
 use crate::stats::Stats;
@@ -55,14 +64,25 @@ const OUTPUT_LIMIT: usize = 256 * 1024;
 pub(crate) const BEGIN_LIMIT: usize = OUTPUT_LIMIT / 2;
 /// How many messages may be in the making while calls begin.
 pub(crate) const MAKING_LIMIT: u64 = 64;
-/// How large memory for what is to be written may be that is kept for the next who writes, and how much of it
-/// there may be in a thread.
-const OUTPUT_KEPT: (usize, usize) = (64 * 1024, 32);
 
 /// How many bytes are read at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// How many messages of one connection, or parts of a large one, are taken before others have their turn.
 const TURN: u32 = 16;
+
+/// What a connection goes over.
+pub(crate) struct Streams<S> {
+    pub(crate) main: S,
+    /// That of large messages, to another host.
+    pub(crate) lane: Option<Box<dyn HostStream>>,
+}
+
+impl<S> Streams<S> {
+    /// That of a client.
+    pub(crate) fn one(main: S) -> Self {
+        Streams { main, lane: None }
+    }
+}
 
 struct State<S> {
     /// `None` only after [`Gate::close`], and after a write has failed.
@@ -70,9 +90,11 @@ struct State<S> {
     input: Frames,
     /// How many messages were taken without letting others run.
     turn: u32,
-    /// Messages to be written, and how much of them has been.
-    output: Vec<u8>,
-    written: usize,
+    output: Output,
+    /// To another host, for as long as there is the stream.
+    lane: Option<Box<Lane>>,
+    /// The other side has ended the stream.
+    ended: bool,
     /// Nothing is read any more, not even the end.
     muted: bool,
     /// The message that tells the client why the connection ends, in place of the RPC system's own.
@@ -80,8 +102,6 @@ struct State<S> {
     /// The most bytes that may wait to be written, and whether there were more.
     max_output: usize,
     overflowed: bool,
-    /// Since when a write has been waiting for the socket.
-    blocked: Option<Instant>,
     /// Since when the rest of a message has been waited for.
     partial: Option<Instant>,
     /// When something came last.
@@ -111,9 +131,14 @@ impl<S> State<S> {
         if self.overflowed {
             return Some((self.heard, Duration::ZERO, Failing::Overflowed));
         }
+        let lane = self.lane.as_deref();
+        let stalled = |output: &Output| Some((output.blocked?, config.write_timeout, Failing::Stalled));
+        let trickled = |since: Option<Instant>| Some((since?, config.read_timeout, Failing::Trickled));
         let lasting = [
-            self.blocked.map(|since| (since, config.write_timeout, Failing::Stalled)),
-            self.partial.map(|since| (since, config.read_timeout, Failing::Trickled)),
+            stalled(&self.output),
+            lane.and_then(|lane| stalled(&lane.output)),
+            trickled(self.partial),
+            lane.and_then(|lane| trickled(lane.partial)),
             config.idle_timeout.map(|limit| (self.heard, limit, Failing::Idle)),
         ];
         let left =
@@ -125,11 +150,59 @@ impl<S> State<S> {
     /// that, whoever waits to read until something is written would wait for ever.
     fn broken(&mut self, error: io::Error) -> io::Error {
         self.stream = None;
-        self.output = Vec::new();
-        self.written = 0;
-        self.blocked = None;
+        self.lane = None;
+        self.output = Output::default();
         self.reader.take().into_iter().for_each(Waker::wake);
         error
+    }
+
+    /// How much waits to be written, for those who wait for that.
+    fn waiting(&self) -> usize {
+        self.output.waiting() + self.lane.as_ref().map_or(0, |lane| lane.weight())
+    }
+
+    /// How many bytes wait to be written.
+    fn bytes(&self) -> usize {
+        self.output.waiting() + self.lane.as_ref().map_or(0, |lane| lane.output.waiting())
+    }
+
+    /// Whether a write waits.
+    fn is_blocked(&self) -> bool {
+        let lane = self.lane.as_ref();
+        self.output.blocked.is_some() || lane.is_some_and(|lane| lane.output.blocked.is_some())
+    }
+
+    /// Whether nothing is read, as too much waits to be written.
+    fn is_backed_up(&self) -> bool {
+        // Two hosts that both waited for the other to read would wait for ever.
+        let blocked = self.output.blocked.is_some() && self.lane.is_none();
+        blocked || self.waiting() > OUTPUT_LIMIT
+    }
+
+    /// The next message that may be taken.
+    fn next(&mut self) -> io::Result<Option<Segments>> {
+        let Some(lane) = &mut self.lane else {
+            return Ok(match self.input.next() {
+                Some(Frame::Message(message)) => Some(message),
+                // There are no marks.
+                Some(Frame::Mark(_)) | None => None,
+            });
+        };
+        loop {
+            if let Some(message) = lane.next() {
+                self.output.bytes().extend(Mark::Taken.bytes());
+                self.writer.take().into_iter().for_each(Waker::wake);
+                return Ok(Some(message));
+            }
+            if lane.holds() {
+                return Ok(None);
+            }
+            match self.input.next() {
+                Some(Frame::Message(message)) => return Ok(Some(message)),
+                Some(Frame::Mark(mark)) => lane.marked(mark)?,
+                None => return Ok(None),
+            }
+        }
     }
 }
 
@@ -153,25 +226,30 @@ impl<S> Clone for Stream<S> {
     }
 }
 
-/// Puts a gate before `stream`, which takes messages of up to `max_words` words, and has `max_output` bytes
+/// Puts a gate before `streams`, which take messages of up to `max_words` words, and has `max_output` bytes
 /// wait to be written at most. Bytes are counted in `stats`.
 fn gate<S>(
-    stream: S,
+    streams: Streams<S>,
     max_words: usize,
     max_output: usize,
     stats: Arc<Stats>,
 ) -> (Gate<S>, Stream<S>) {
+    let mut input = Frames::new(max_words);
+    let lane = streams.lane.map(|stream| {
+        input.mark();
+        Box::new(Lane::new(stream, max_words))
+    });
     let state = State {
-        stream: Some(stream),
-        input: Frames::new(max_words),
+        stream: Some(streams.main),
+        input,
         turn: 0,
-        output: Vec::new(),
-        written: 0,
+        output: Output::default(),
+        lane,
+        ended: false,
         muted: false,
         last_words: None,
         max_output,
         overflowed: false,
-        blocked: None,
         partial: None,
         heard: Instant::now(),
         reader: None,
@@ -187,7 +265,7 @@ impl<S: AsyncWrite + Unpin> Gate<S> {
     /// stream takes it at once.
     pub(crate) fn close_with(&self, message: &[u8]) {
         let mut state = self.0.state.borrow_mut();
-        let is_free = state.output.is_empty() && state.blocked.is_none() && !state.overflowed;
+        let is_free = state.output.is_empty() && state.output.blocked.is_none() && !state.overflowed;
         if let Some(stream) = state.stream.as_mut().filter(|_| is_free) {
             let mut cx = Context::from_waker(Waker::noop());
             // What is not written the client does without.
@@ -211,7 +289,7 @@ impl<S> Gate<S> {
     /// Ends the stream for both halves, at once and for good.
     pub(crate) fn close(&self) {
         let mut state = self.0.state.borrow_mut();
-        let stream = state.stream.take();
+        let stream = (state.stream.take(), state.lane.take());
         let wakers = [state.reader.take(), state.writer.take()];
         drop(state);
         drop(stream);
@@ -261,22 +339,6 @@ thread_local! {
     static CHUNK: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK_BYTES].into());
 }
 
-thread_local! {
-    /// Memory for what is to be written: a connection has some only while it writes.
-    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Keeps the memory of what was written for another connection.
-fn keep(mut output: Vec<u8>) {
-    let (bytes, count) = OUTPUT_KEPT;
-    output.clear();
-    OUTPUTS.with_borrow_mut(|kept| {
-        if output.capacity() <= bytes && kept.len() < count {
-            kept.push(output);
-        }
-    });
-}
-
 impl<S: AsyncRead + Unpin> Stream<S> {
     /// The next message; none at the end of the stream.
     fn poll_message(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Segments>>> {
@@ -285,7 +347,9 @@ impl<S: AsyncRead + Unpin> Stream<S> {
             if state.muted {
                 return Poll::Pending;
             }
-            let Some(stream) = &mut state.stream else { return Poll::Ready(Ok(None)) };
+            if state.stream.is_none() {
+                return Poll::Ready(Ok(None));
+            }
             // Kept for every wait, so that closing wakes the reader wherever it waits.
             let waits = match &state.reader {
                 Some(waker) => !waker.will_wake(cx.waker()),
@@ -294,9 +358,10 @@ impl<S: AsyncRead + Unpin> Stream<S> {
             if waits {
                 state.reader = Some(cx.waker().clone());
             }
-            if state.blocked.is_some() || state.output.len() - state.written > OUTPUT_LIMIT {
+            if state.is_backed_up() {
                 // It is not the client that is waited for.
                 state.partial = None;
+                state.lane.iter_mut().for_each(|lane| lane.partial = None);
                 return Poll::Pending;
             }
             if state.turn >= TURN {
@@ -304,10 +369,23 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if let Some(message) = state.input.next() {
+            if let Some(message) = state.next()? {
                 state.turn += 1;
                 return Poll::Ready(Ok(Some(message)));
             }
+            if let Some(lane) = &mut state.lane {
+                if self.poll_lane(lane, cx)? {
+                    (state.turn, state.heard) = (state.turn + 1, Instant::now());
+                    continue;
+                }
+                if state.ended {
+                    return if lane.is_due() { Poll::Pending } else { Poll::Ready(Ok(None)) };
+                }
+                if lane.holds() && state.input.has_next() {
+                    return Poll::Pending;
+                }
+            }
+            let Some(stream) = &mut state.stream else { return Poll::Ready(Ok(None)) };
             let input = &mut state.input;
             let read = CHUNK.with_borrow_mut(|chunk| {
                 let mut chunk = ReadBuf::new(chunk);
@@ -331,7 +409,29 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 state.partial = None;
             }
             if count == 0 {
-                return Poll::Ready(Ok(None));
+                // Large messages may be to come that have their place before the end.
+                state.ended = state.lane.is_some();
+                if !state.ended {
+                    return Poll::Ready(Ok(None));
+                }
+            }
+        }
+    }
+
+    /// Reads what has come over the lane: whether anything has.
+    fn poll_lane(&self, lane: &mut Lane, cx: &mut Context<'_>) -> io::Result<bool> {
+        match CHUNK.with_borrow_mut(|chunk| lane.poll_read(cx, chunk)) {
+            Poll::Ready(count) => {
+                self.0.stats.read.add(count? as u64);
+                lane.partial = None;
+                Ok(true)
+            }
+            Poll::Pending => {
+                if lane.partial.is_none() && lane.waits() {
+                    lane.partial = Some(Instant::now());
+                    self.0.changes.notify_one();
+                }
+                Ok(false)
             }
         }
     }
@@ -344,47 +444,56 @@ impl<S> Stream<S> {
         self.0.state.borrow_mut().last_words.take_if(|_| is_last())
     }
 
-    /// Has the message that `write` appends written, some time.
-    fn send(&self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// A message is taken in by the RPC system next.
+    fn received(&self, body: any_pointer::Reader<'_>) {
+        if let Some(lane) = &mut self.0.state.borrow_mut().lane
+            && let Ok(message) = body.get_as()
+        {
+            lane.received(message);
+        }
+    }
+
+    /// Has the message that `write` appends written, some time: to what waits for the stream, or for the lane.
+    fn send(&self, write: impl FnOnce(&mut Vec<u8>, Option<&mut Lane>)) {
         let mut state = self.0.state.borrow_mut();
         // After an overflow what was written may end within a message: nothing may follow that.
         if state.stream.is_none() || state.overflowed {
             return;
         }
-        if state.output.is_empty() {
-            state.output = OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default();
-        }
-        write(&mut state.output);
-        let pending = state.output.len() - state.written;
-        self.0.stats.pending.set(pending as u64);
-        if pending > state.max_output {
+        let state = &mut *state;
+        write(state.output.bytes(), state.lane.as_deref_mut());
+        self.0.stats.pending.set(state.waiting() as u64);
+        if state.bytes() > state.max_output {
             state.overflowed = true;
             // What has come would only be answered by more.
             state.muted = true;
-            state.output = Vec::new();
-            state.written = 0;
+            state.output.discard();
+            state.lane = None;
             self.0.changes.notify_one();
             return;
         }
         // One that waits for the socket is woken by that.
-        if state.blocked.is_none()
-            && let Some(writer) = state.writer.take()
-        {
-            drop(state);
-            writer.wake();
+        if state.output.blocked.is_none() || state.lane.is_some() {
+            state.writer.take().into_iter().for_each(Waker::wake);
         }
     }
 
     /// Whether a message is there that was not taken yet, and may be.
     fn has_message(&self) -> bool {
-        let state = self.0.state.borrow();
-        !state.muted && state.input.has_next() && state.output.len() <= OUTPUT_LIMIT
+        let state = &mut *self.0.state.borrow_mut();
+        let next = match &mut state.lane {
+            None => state.input.has_next(),
+            Some(lane) => lane.has_next() || (!lane.holds() && state.input.has_next()),
+        };
+        !state.muted && next && state.output.waiting() <= OUTPUT_LIMIT
     }
 
     /// Whether there is something to write, or nothing ever will be.
     fn poll_output(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.borrow_mut();
-        if state.stream.is_none() || !state.output.is_empty() {
+        let is_there = !state.output.is_empty()
+            || state.lane.as_ref().is_some_and(|lane| !lane.output.is_empty());
+        if state.stream.is_none() || is_there {
             return Poll::Ready(());
         }
         state.writer = Some(cx.waker().clone());
@@ -396,48 +505,36 @@ impl<S: AsyncWrite + Unpin> Stream<S> {
     /// Writes what there is, all of it.
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.0.state.borrow_mut();
-        loop {
-            let Some(stream) = &mut state.stream else {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            };
-            let rest = &state.output[state.written..];
-            let all = rest.is_empty();
-            // What encrypts keeps some of it back until it is told that this was all.
-            let step = match all {
-                true => Pin::new(stream).poll_flush(cx).map_ok(|()| 0),
-                false => Pin::new(stream).poll_write(cx, rest),
-            };
-            let count = match step {
-                Poll::Ready(Ok(0)) if !all => {
-                    return Poll::Ready(Err(state.broken(io::ErrorKind::WriteZero.into())));
-                }
-                Poll::Ready(Ok(count)) => count,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(state.broken(error))),
-                Poll::Pending => {
-                    state.writer = Some(cx.waker().clone());
-                    if state.blocked.is_none() {
-                        state.blocked = Some(Instant::now());
-                        self.0.changes.notify_one();
-                    }
-                    return Poll::Pending;
-                }
-            };
-            let wakes =
-                state.blocked.take().is_some() || state.output.len() - state.written > OUTPUT_LIMIT;
-            if wakes && let Some(reader) = state.reader.take() {
-                reader.wake();
+        let (weight, was_backed_up) = (state.waiting(), state.is_backed_up());
+        let (before, was_blocked) = (state.bytes(), state.is_blocked());
+        let Some(stream) = &mut state.stream else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let main = state.output.poll_flush(stream, cx);
+        let large = match &mut state.lane {
+            Some(lane) => lane.poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        };
+        let count = before - state.bytes();
+        self.0.stats.written.add(count as u64);
+        self.0.stats.pending.set(state.waiting() as u64);
+        if count > 0 && weight > BEGIN_LIMIT {
+            self.0.stats.drained.notify_one();
+        }
+        if was_backed_up && !state.is_backed_up() {
+            state.reader.take().into_iter().for_each(Waker::wake);
+        }
+        if state.is_blocked() && !was_blocked {
+            self.0.changes.notify_one();
+        }
+        match (main, large) {
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
+                Poll::Ready(Err(state.broken(error)))
             }
-            self.0.stats.written.add(count as u64);
-            let before = state.output.len() - state.written;
-            state.written += count;
-            self.0.stats.pending.set((before - count) as u64);
-            if before > BEGIN_LIMIT {
-                self.0.stats.drained.notify_one();
-            }
-            if all {
-                keep(std::mem::take(&mut state.output));
-                state.written = 0;
-                return Poll::Ready(Ok(()));
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            _ => {
+                state.writer = Some(cx.waker().clone());
+                Poll::Pending
             }
         }
     }

@@ -29,6 +29,7 @@ use crate::cap::Own;
 use crate::channels;
 use crate::config::Config;
 use crate::connection;
+use crate::net::Streams;
 use crate::session::Session;
 use crate::shared::Permit;
 use crate::wire;
@@ -306,7 +307,7 @@ fn look_after(
                 give_back(&process).await;
             };
             let serve = async {
-                connection::run(connection, &admitted, &at, &mut stop).await;
+                connection::run(Streams::one(connection), &admitted, &at, &mut stop).await;
                 process.exports_no_more();
                 drop(permit);
             };

@@ -187,6 +187,23 @@ impl Fabric {
         timeout_at(deadline, opened).await.unwrap_or(Err(silent))
     }
 
+    /// Opens a stream for calls, and one for much data beside it, as [`Fabric::open`] does.
+    ///
+    /// # Errors
+    /// As [`Fabric::open`].
+    pub(crate) async fn open_calls(
+        &self,
+        to: HostId,
+        at: SocketAddr,
+        limit: Duration,
+    ) -> Result<[HostStream; 2], LinkError> {
+        let deadline = Instant::now() + limit;
+        let calls = self.open(to, at, Service::Rpc, limit).await?;
+        let opened = timeout_at(deadline, stream::open_beside(&calls)).await;
+        let beside = opened.unwrap_or(Err(LinkError::Silent { at, limit }))?;
+        Ok([calls, beside])
+    }
+
     /// Who is at an address: a host of the cluster, which may be this one.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub(crate) enum Service {
     Rpc = 2,
     /// Asks the other side, whose part that is, for a stream of calls.
     Ring = 3,
-    /// Much data.
+    /// Much data, beside a stream of calls: which one, in eight bytes more.
     Bulk = 4,
 }
 
@@ -45,14 +45,33 @@ pub(crate) struct HostStream {
     receive: RecvStream,
     finished: bool,
     link: Arc<Link>,
+    /// The stream of calls that this is, or is beside.
+    calls: u64,
     /// While there is one, the connection is kept alive.
     _rpc: Option<Rpc>,
 }
 
+/// Of what goes over the same connection, small things go before much data.
+const BEHIND: i32 = -1;
+
 impl HostStream {
     fn new(link: &Arc<Link>, service: Service, send: SendStream, receive: RecvStream) -> Self {
         let rpc = (service == Service::Rpc).then(|| link.carry_rpc());
-        HostStream { send, receive, finished: false, link: link.clone(), _rpc: rpc }
+        let calls = u64::from(send.id());
+        HostStream { send, receive, finished: false, link: link.clone(), calls, _rpc: rpc }
+    }
+
+    /// The same, for much data beside a stream of calls.
+    fn beside(mut self, calls: u64) -> Self {
+        // An error says that it is at its end already.
+        let _ = self.send.set_priority(BEHIND);
+        self.calls = calls;
+        self
+    }
+
+    /// Whether one of the two is beside the other.
+    pub(crate) fn belongs_to(&self, other: &HostStream) -> bool {
+        Arc::ptr_eq(&self.link, &other.link) && self.calls == other.calls
     }
 }
 
@@ -127,6 +146,27 @@ pub(super) async fn open(link: &Arc<Link>, service: Service) -> Result<HostStrea
     Ok(stream)
 }
 
+/// Opens a stream for much data beside one for calls.
+pub(super) async fn open_beside(calls: &HostStream) -> Result<HostStream, LinkError> {
+    let mut stream = open(&calls.link, Service::Bulk).await?.beside(calls.calls);
+    let written = stream.send.write_all(&calls.calls.to_be_bytes()).await;
+    written.map_err(|error| LinkError::Lost { reason: error.to_string() })?;
+    Ok(stream)
+}
+
+/// What a stream is for, and which one it is beside if it says so.
+async fn first_words(receive: &mut RecvStream) -> Option<(Service, Option<u64>)> {
+    let mut first = [0];
+    receive.read_exact(&mut first).await.ok()?;
+    let service = Service::from_byte(first[0])?;
+    if service != Service::Bulk {
+        return Some((service, None));
+    }
+    let mut calls = [0; 8];
+    receive.read_exact(&mut calls).await.ok()?;
+    Some((service, Some(u64::from_be_bytes(calls))))
+}
+
 /// Tells of a stream that the other side has opened, as soon as it says what for.
 pub(super) async fn begin(
     inner: Arc<Inner>,
@@ -134,12 +174,14 @@ pub(super) async fn begin(
     mut send: SendStream,
     mut receive: RecvStream,
 ) {
-    let mut first = [0];
-    let read = timeout(inner.options.dial, receive.read_exact(&mut first)).await;
-    let service = matches!(read, Ok(Ok(()))).then(|| Service::from_byte(first[0])).flatten();
-    match service {
-        Some(service) => {
+    let said = timeout(inner.options.dial, first_words(&mut receive)).await;
+    match said.ok().flatten() {
+        Some((service, beside)) => {
             let stream = HostStream::new(&link, service, send, receive);
+            let stream = match beside {
+                Some(calls) => stream.beside(calls),
+                None => stream,
+            };
             inner.events.tell(Event::Stream(link.host(), service, stream));
         }
         None => {

@@ -192,7 +192,7 @@ async fn a_stream_is_opened_and_used_on_a_runtime_of_another_thread() {
     let elsewhere = thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let opened = fabric.open(to, at, Service::Bulk, PATIENCE).await;
+            let opened = fabric.open(to, at, Service::Sync, PATIENCE).await;
             let mut stream = opened.expect("a stream");
             stream.write_all(b"ping").await.expect("written");
             let mut answer = [0; 4];
@@ -201,7 +201,7 @@ async fn a_stream_is_opened_and_used_on_a_runtime_of_another_thread() {
         })
     });
     let (_, service, mut stream) = b.stream().await;
-    assert_eq!(service, Service::Bulk);
+    assert_eq!(service, Service::Sync);
     let mut asked = [0; 4];
     soon(stream.read_exact(&mut asked)).await.expect("read");
     soon(stream.write_all(b"pong")).await.expect("written");

@@ -19,6 +19,7 @@ use crate::access::{Admitted, Who};
 use crate::config::Config;
 use crate::connection;
 use crate::hosts::{Host, HostId, State, View};
+use crate::net::Streams;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -41,6 +42,8 @@ pub(super) struct Cluster {
     /// Hosts that answer nobody.
     silent: Rc<Cell<Option<HostId>>>,
     pub(super) connections: Rc<Cell<usize>>,
+    /// How long what goes over the lanes is on its way.
+    pub(super) lane: Rc<Cell<Duration>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,7 @@ impl Cluster {
             wires: Rc::default(),
             silent: Rc::default(),
             connections: Rc::default(),
+            lane: Rc::new(Cell::new(LATENCY)),
         };
         cluster.sites.iter().for_each(|site| cluster.tell(site, |_| State::Up));
         for number in 0..count {
@@ -119,13 +123,20 @@ impl Cluster {
     fn connect_for(&self, number: usize, mut wanted: mpsc::UnboundedReceiver<HostId>) {
         let (sites, wires) = (self.sites.clone(), self.wires.clone());
         let (silent, connections) = (self.silent.clone(), self.connections.clone());
+        let lane = self.lane.clone();
         spawn_local(async move {
             while let Some(host) = wanted.recv().await {
                 if silent.get() == Some(host) {
                     continue;
                 }
                 let other = sites.iter().find(|site| site.id == host).expect("a host").clone();
-                let (here, there) = wire(&wires);
+                let (here, there) = wire(&wires, || LATENCY);
+                let time = lane.clone();
+                let (near, far) = wire(&wires, move || time.get());
+                let [here, there] = [(here, near), (there, far)].map(|(main, lane)| Streams {
+                    main,
+                    lane: Some(Box::new(lane) as Box<_>),
+                });
                 connections.set(connections.get() + 1);
                 sites[number].serve_as(here, Who::Host(host), 0);
                 let me = sites[number].id;
@@ -152,13 +163,13 @@ impl Cluster {
 }
 
 impl Site {
-    fn serve_as(self: &Rc<Self>, stream: DuplexStream, who: Who, worker: usize) {
+    fn serve_as(self: &Rc<Self>, streams: Streams<DuplexStream>, who: Who, worker: usize) {
         let site = self.clone();
         spawn_local(async move {
             let Ok(grant) = who.grant(&site.shared.config()) else { return };
             let admitted = Admitted { who, grant, peer: format!("{who:?}"), child: None };
             let mut stop = site.stop.subscribe();
-            connection::run(stream, &admitted, &site.workers[worker], &mut stop).await;
+            connection::run(streams, &admitted, &site.workers[worker], &mut stop).await;
         });
     }
 
@@ -169,7 +180,7 @@ impl Site {
 
     pub(super) fn client_as(self: &Rc<Self>, who: Who) -> host::Client {
         let (client, server) = duplex(1 << 16);
-        self.serve_as(server, who, 1);
+        self.serve_as(Streams::one(server), who, 1);
         let (read, write) = split(client);
         let (read, write) = (read.compat(), write.compat_write());
         let network =
@@ -185,8 +196,11 @@ impl Site {
     }
 }
 
-/// Both ends of a wire.
-fn wire(wires: &Rc<RefCell<Vec<watch::Sender<Cut>>>>) -> (DuplexStream, DuplexStream) {
+/// Both ends of a wire, on which things are for as long as `latency` says.
+fn wire(
+    wires: &Rc<RefCell<Vec<watch::Sender<Cut>>>>,
+    latency: impl Fn() -> Duration + Clone + 'static,
+) -> (DuplexStream, DuplexStream) {
     let ((here, near), (there, far)) = (duplex(1 << 20), duplex(1 << 20));
     let cut = watch::Sender::new(Cut::No);
     let ((near_read, near_write), (far_read, far_write)) = (split(near), split(far));
@@ -208,7 +222,7 @@ fn wire(wires: &Rc<RefCell<Vec<watch::Sender<Cut>>>>) -> (DuplexStream, DuplexSt
             }
             let _ = write.shutdown().await;
         });
-        let mut stop = cut.subscribe();
+        let (mut stop, latency) = (cut.subscribe(), latency.clone());
         spawn_local(async move {
             let take = async {
                 let mut bytes = vec![0; 1 << 16];
@@ -216,7 +230,7 @@ fn wire(wires: &Rc<RefCell<Vec<watch::Sender<Cut>>>>) -> (DuplexStream, DuplexSt
                     match read.read(&mut bytes).await {
                         Ok(0) | Err(_) => break,
                         Ok(count) => {
-                            let when = tokio::time::Instant::now() + LATENCY;
+                            let when = tokio::time::Instant::now() + latency();
                             if sent.send((when, bytes[..count].to_vec())).is_err() {
                                 break;
                             }

@@ -1,6 +1,7 @@
 //! What other hosts have, reached through this one.
 
 mod cluster;
+mod large;
 
 use std::time::Duration;
 

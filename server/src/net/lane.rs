@@ -1,0 +1,183 @@
+//! The lane of large messages between two hosts: a second stream, so that they do not hold up small ones.
+//!
+//! A message of more than [`LARGE`] bytes goes over the lane, if its kind may be overtaken ([`order`](super::order)), and
+//! so does what has to follow it. The main stream has a [`Mark`] in its place. Each side has its messages in
+//! the order of their stream:
+//! - one of the lane not before its mark has come, and so after all that was sent before it;
+//! - one of the main stream after [`Mark::Await`] not before all of the lane that were sent before it.
+//!
+//! Who has taken a message of the lane says so ([`Mark::Taken`]): from then on there is nothing to overtake.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use capnp::message::{Builder, HeapAllocator};
+use capnp_rpc::rpc_capnp::message;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::framing::{Frame, Frames, Mark, Segments};
+use super::order::{Order, Way};
+use super::output::Output;
+
+/// A message of more bytes is large.
+pub(super) const LARGE: usize = 64 * 1024;
+
+/// What waits for the lane holds up others by this part of it: a large message alone holds up nobody.
+const SHARE: usize = 16;
+
+/// A stream to another host.
+pub(crate) trait HostStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> HostStream for S {}
+
+pub(super) struct Lane {
+    stream: Box<dyn HostStream>,
+    input: Frames,
+    pub(super) output: Output,
+    order: Order,
+    /// How many messages have their mark, and were not taken.
+    due: usize,
+    /// The main stream waits for them.
+    awaited: bool,
+    /// Nothing more comes.
+    ended: bool,
+    /// Since when nothing has come of a message that is waited for.
+    pub(super) partial: Option<Instant>,
+}
+
+impl Lane {
+    /// A lane for messages of up to `max_words` words.
+    pub(super) fn new(stream: Box<dyn HostStream>, max_words: usize) -> Self {
+        Lane {
+            stream,
+            input: Frames::new(max_words),
+            output: Output::default(),
+            order: Order::default(),
+            due: 0,
+            awaited: false,
+            ended: false,
+            partial: None,
+        }
+    }
+
+    /// Writes a message, or its mark, to what waits for the main stream.
+    pub(super) fn send(&mut self, main: &mut Vec<u8>, message: &Builder<HeapAllocator>) {
+        let large = message.size_in_words().saturating_mul(8) > LARGE;
+        let root = message.get_root_as_reader::<message::Reader<'_>>();
+        let to = match self.order.way(root, large) {
+            Way::Lane => {
+                main.extend(Mark::Due.bytes());
+                self.output.bytes()
+            }
+            Way::Behind => {
+                main.extend(Mark::Await.bytes());
+                main
+            }
+            Way::Ahead => main,
+        };
+        // A vector takes whatever is written.
+        let _: Result<(), capnp::Error> = capnp::serialize::write_message(to, message);
+    }
+
+    /// A message has come in, over either stream.
+    pub(super) fn received(&mut self, message: message::Reader<'_>) {
+        self.order.received(message);
+    }
+
+    /// A mark has come in.
+    pub(super) fn marked(&mut self, mark: Mark) -> io::Result<()> {
+        match mark {
+            Mark::Due => self.due += 1,
+            Mark::Await => self.awaited = true,
+            Mark::Taken => return self.order.taken(),
+        }
+        Ok(())
+    }
+
+    /// The next message, if it has come and may be taken. Who takes it says so with [`Mark::Taken`].
+    pub(super) fn next(&mut self) -> Option<Segments> {
+        if self.due == 0 {
+            return None;
+        }
+        let Some(Frame::Message(message)) = self.input.next() else { return None };
+        self.due -= 1;
+        Some(message)
+    }
+
+    /// Whether there is one.
+    pub(super) fn has_next(&self) -> bool {
+        self.due > 0 && self.input.has_next()
+    }
+
+    /// Whether nothing of the main stream may be taken.
+    pub(super) fn holds(&mut self) -> bool {
+        self.awaited &= self.due > 0;
+        self.awaited
+    }
+
+    /// Whether messages are to come that have their mark.
+    pub(super) fn is_due(&self) -> bool {
+        self.due > 0
+    }
+
+    /// Whether a message is to come, or the rest of one.
+    pub(super) fn waits(&self) -> bool {
+        self.due > 0 || self.input.is_partial()
+    }
+
+    /// Reads a part of a message: how many bytes.
+    ///
+    /// # Errors
+    /// The stream has failed, or ended before what was to come.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let broken = |why: &dyn std::fmt::Display| {
+            let words = format!("the stream of large messages has ended before one was there: {why}");
+            io::Error::other(words)
+        };
+        // One that may not be taken yet is kept, and no more.
+        if self.ended || self.input.has_next() {
+            return match self.ended && self.due > 0 && !self.input.has_next() {
+                true => Poll::Ready(Err(broken(&"it was closed"))),
+                false => Poll::Pending,
+            };
+        }
+        let mut chunk = ReadBuf::new(chunk);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut chunk) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) => {}
+            // The main stream knows how the connection has ended.
+            Poll::Ready(Err(error)) if self.due == 0 => {
+                self.ended = true;
+                tracing::debug!(%error, "no more large messages");
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
+        }
+        let bytes = chunk.filled();
+        if bytes.is_empty() {
+            self.ended = true;
+            return match self.due > 0 || self.input.is_partial() {
+                true => Poll::Ready(Err(broken(&"it was closed"))),
+                false => Poll::Pending,
+            };
+        }
+        self.input.take(bytes)?;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Writes what there is, all of it.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.output.poll_flush(&mut self.stream, cx)
+    }
+
+    /// How much what waits to be written counts for those who wait for that.
+    pub(super) fn weight(&self) -> usize {
+        self.output.waiting() / SHARE
+    }
+}
