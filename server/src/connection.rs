@@ -471,7 +471,7 @@ mod tests {
             let server = tokio::io::BufStream::new(server);
             let (_stop, mut stopped) = watch::channel(false);
             let admitted = admitted();
-            let session = run(server, &admitted, &worker, &mut stopped);
+            let session = run(Streams::one(server), &admitted, &worker, &mut stopped);
             let asks = async {
                 client.write_all(&question).await.expect("sent");
                 let answer = timeout(Duration::from_secs(5), client.read_exact(&mut [0; 8])).await;
@@ -491,7 +491,7 @@ mod tests {
             client.write_all(&question).await.expect("sent");
             let (_stop, mut stopped) = watch::channel(true);
             let admitted = admitted();
-            let session = run(server, &admitted, &worker, &mut stopped);
+            let session = run(Streams::one(server), &admitted, &worker, &mut stopped);
             timeout(worker.shared().config().drain_timeout, session).await.expect("it ends");
             let mut told = Vec::new();
             client.read_to_end(&mut told).await.expect("read");
