@@ -3,6 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "cluster")]
+use rustix::process::Signal;
+
+#[cfg(feature = "cluster")]
+use super::support::{eventually, serving, signal, wait};
 use super::support::{program, run};
 
 /// Checks that the steps come in this order.
@@ -104,9 +109,12 @@ fn demo_of_hosts_shows_one_fail_come_back_and_another_leave() {
     ];
     in_order(story, &steps);
     let of = |line: &str| {
-        story.lines().find_map(|found| found.split_once(line)).map(|(_, id)| id[..16].to_owned())
+        story
+            .lines()
+            .find_map(|found| found.split_once(line))
+            .map(|(_, rest)| rest[..16].to_owned())
     };
-    let (two, three) = (of("host 2  is /").expect("its id"), of("host 3  is /").expect("its id"));
+    let (two, three) = (id("host 2  is /").expect("its id"), id("host 3  is /").expect("its id"));
     in_order(
         story,
         &[
@@ -124,27 +132,22 @@ fn demo_of_hosts_shows_one_fail_come_back_and_another_leave() {
 fn a_demo_that_is_interrupted_ends_all_that_it_has_started() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = program();
-    command.env("TMPDIR", folder.path()).args(["demo", "--hosts", "3", "--json"]);
-    let (mut demo, first, _log) = super::support::serving(&mut command);
-    assert!(first.contains("share the secret"), "{first}");
-    // A host of it has its socket there.
-    let is_up = || {
-        let demos = std::fs::read_dir(folder.path()).expect("to list the folder").flatten();
-        demos.map(|demo| demo.path().join("2.sock")).any(|socket| socket.exists())
-    };
-    super::support::eventually("the second host listens", is_up);
-    let demos = std::fs::read_dir(folder.path()).expect("to list the folder").flatten();
-    let place = demos.map(|demo| demo.path()).next().expect("its folder");
-    super::support::signal(&demo, rustix::process::Signal::INT);
-    assert_eq!(super::support::wait(&mut demo).code(), Some(130));
+    command.env("TMPDIR", folder.path()).args(["demo", "--hosts", "9"]);
+    let (mut demo, first, _log) = serving(&mut command);
+    let (_, place) = first.trim_end().split_once("the secret in ").expect("its folder");
+    eventually("the second host listens", || Path::new(place).join("2.sock").exists());
+    assert!(running(place) > 0);
+    signal(&demo, Signal::INT);
+    assert_eq!(wait(&mut demo).code(), Some(130));
     assert!(is_empty(folder.path()), "something is left in the temporary folder");
-    let place = place.to_str().expect("text").to_owned();
-    super::support::eventually("no host of it is left", || {
-        let processes = std::fs::read_dir("/proc").expect("to list processes").flatten();
-        let commands =
-            processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
-        !commands
-            .map(|command| String::from_utf8_lossy(&command).into_owned())
-            .any(|command| command.contains(&place))
-    });
+    assert_eq!(running(place), 0, "hosts are left");
+}
+
+/// How many processes were started with something of `place` among their arguments.
+#[cfg(feature = "cluster")]
+fn running(place: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("to list processes").flatten();
+    let arguments =
+        processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    arguments.filter(|arguments| String::from_utf8_lossy(arguments).contains(place)).count()
 }

@@ -113,8 +113,8 @@ pub(super) async fn heidi(
     let deadline = Instant::now() + super::PATIENCE;
     let found = loop {
         match client.lookup(&note).await {
-            // A connection to the life before may be found to have ended by that.
-            Err(Error::Disconnected { .. }) if Instant::now() < deadline => {}
+            // The connection to the life before may be found to have ended by that.
+            Err(Error::HostGone { .. }) if Instant::now() < deadline => {}
             found => break found.map_err(failed)?,
         }
     };
