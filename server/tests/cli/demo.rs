@@ -1,13 +1,15 @@
 //! demo: what the README tells people to run first.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "cluster")]
 use rustix::process::Signal;
 
 #[cfg(feature = "cluster")]
-use super::support::{eventually, serving, signal, wait};
+use super::support::{eventually, signal, wait};
 use super::support::{program, run};
 
 /// Checks that the steps come in this order.
@@ -98,6 +100,7 @@ fn demo_of_hosts_shows_one_fail_come_back_and_another_leave() {
         "heidi   stores a note at /",
         "host 3  is killed (SIGKILL)",
         " go: it has failed",
+        "heidi   loads the note: ",
         " again, by the same key (process ",
         " come: the same host, generation ",
         "heidi   looks up the note: nothing there",
@@ -108,7 +111,7 @@ fn demo_of_hosts_shows_one_fail_come_back_and_another_leave() {
         "Next",
     ];
     in_order(story, &steps);
-    let of = |line: &str| {
+    let id = |line: &str| {
         story
             .lines()
             .find_map(|found| found.split_once(line))
@@ -133,7 +136,10 @@ fn a_demo_that_is_interrupted_ends_all_that_it_has_started() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = program();
     command.env("TMPDIR", folder.path()).args(["demo", "--hosts", "9"]);
-    let (mut demo, first, _log) = serving(&mut command);
+    let mut demo = command.stdout(Stdio::piped()).spawn().expect("to start");
+    let mut story = BufReader::new(demo.stdout.take().expect("a pipe"));
+    let mut first = String::new();
+    story.read_line(&mut first).expect("a line");
     let (_, place) = first.trim_end().split_once("the secret in ").expect("its folder");
     eventually("the second host listens", || Path::new(place).join("2.sock").exists());
     assert!(running(place) > 0);

@@ -152,8 +152,9 @@ impl Cluster<'_> {
         self.listen(Who::Heidi, "noted")?;
         let killed = self.company.kill(self.story, player)?;
         self.story.step(Who::Host(number), "is killed (SIGKILL): no goodbye")?;
-        self.listen(Who::Heidi, "failed")?;
+        self.listen(Who::Heidi, "missed")?;
         let failed_after = killed.elapsed();
+        self.listen(Who::Heidi, "failed")?;
         hosts.push(self.start(number, Some(seed))?);
         self.listen(Who::Heidi, "back")?;
         Ok(failed_after)

@@ -99,7 +99,11 @@ pub(super) async fn heidi(
     let before = member(&client, &id).await?.generation;
     mark("noted")?;
     gone(&mut watch, &id, Departure::Failed).await?;
+    mark("missed")?;
     tell(&format!("sees /{id} go: it has failed"))?;
+    let refused = client.load_at(&note).await.err();
+    let refused = refused.ok_or_else(|| wrong("a host that was killed has answered"))?;
+    tell(&format!("loads the note: {refused}"))?;
     mark("failed")?;
 
     come(&mut watch, &id).await?;
