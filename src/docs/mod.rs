@@ -2,6 +2,8 @@
 
 #[doc = include_str!("authority.md")]
 pub mod authority {}
+#[doc = include_str!("cluster.md")]
+pub mod cluster {}
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 #[doc = include_str!("limits.md")]
