@@ -27,13 +27,13 @@ const KEY: &str = "ca-key.pem";
 const REVOKED: &str = "crl.pem";
 
 const AFTER_HELP: &str = "\
-An authority is a key, ca-key.pem, and its certificate, ca.pem. Who has the key can make certificates
-that your servers and clients take: keep it where none of them runs. Every host and client has a copy
-of ca.pem.
+An authority is a key, ca-key.pem, and its certificate, ca.pem. Who has the key can make
+certificates that your servers and clients take: keep it where none of them runs. Every host and
+client has a copy of ca.pem.
 
-A certificate that is revoked stands in the authority's list, crl.pem. The hosts of a cluster that have a
-copy of it beside their ca.pem meet no host with such a certificate. Clients are let in, or not, by the
-authorized file alone.
+A certificate that is revoked stands in the authority's list, crl.pem. The hosts of a cluster that
+have a copy of it beside their ca.pem meet no host with such a certificate. Clients are let in, or
+not, by the authorized file alone.
 
 Examples:
   killick ca new --out ca

@@ -36,8 +36,8 @@ certificate; ca.pem, a copy of the authority's. A server takes it as --tls-ident
 --identity. To change from one authority to another, let ca.pem hold both for some time.
 
 With --cluster a host's certificate has two more names, <id>.host.CLUSTER.killick.internal and
-host.CLUSTER.killick.internal: by those the hosts of a cluster know each other. Its id is the first half
-of its key's fingerprint. One folder serves both.
+host.CLUSTER.killick.internal: by those the hosts of a cluster know each other. Its id is the
+first half of its key's fingerprint. One folder serves both.
 
 A key is known by its fingerprint: the SHA-256 of its public half as certificates hold it
 (SubjectPublicKeyInfo). A certificate that is renewed keeps it. The same by other means:

@@ -16,10 +16,10 @@ use super::value::{CLOSES, RECEIVES, SENDS};
 type Any = any_pointer::Owned;
 
 const AFTER_HELP: &str = "\
-'make' stores a channel, both of its ends, at the path, where it stays open until it is closed or the
-path cleared. With --send-end and --recv-end the two are stored apart: who finds one can do no more than
-that, and the channel ends when either is cleared and nobody has it. 'killick send' and 'killick recv'
-take values in and out; each goes to one receiver.
+'make' stores a channel, both of its ends, at the path, where it stays open until it is closed or
+the path cleared. With --send-end and --recv-end the two are stored apart: who finds one can do no
+more than that, and the channel ends when either is cleared and nobody has it. 'killick send' and
+'killick recv' take values in and out; each goes to one receiver.
 
 Examples:
   killick chan make inbox --capacity 16

@@ -11,11 +11,11 @@ use super::error::CliError;
 use super::text::{bytes, columns, duration, grouped, shown};
 
 const AFTER_HELP: &str = "\
-Columns: the number of the connection; who it is; how long it has been open; the server's thread that
-serves it; calls made, and those of them that are not done; bytes read from it and written to it;
-capabilities that it holds, and those that it hosts and others can reach; its watches, and calls that
-wait for a value, as they count to --max-watches; channels that it has made and that exist. This
-command is one of them.
+Columns: the number of the connection; who it is; how long it has been open; the server's thread
+that serves it; calls made, and those of them that are not done; bytes read from it and written to
+it; capabilities that it holds, and those that it hosts and others can reach; its watches, and
+calls that wait for a value, as they count to --max-watches; channels that it has made and that
+exist. This command is one of them.
 
 Examples:
   killick clients

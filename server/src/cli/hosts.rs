@@ -10,14 +10,15 @@ use super::error::CliError;
 use super::text::{columns, duration, shown};
 
 const AFTER_HELP: &str = "\
-Columns: the id, which paths begin with, and '*' after that of the server that answers; the name of its
-machine; whether it is up, suspect (it has not answered, and has some time to), left (it said that it goes)
-or failed (it has not been heard for long), and for how long; the version of its program; whether the server
-that answers has a connection to it for calls; where clients reach it; its tags. A '-' stands for what is
-not known yet. Hosts that left or failed are shown for some time, and are no longer in 'killick ls /'.
+Columns: the id, which paths begin with, and '*' after that of the server that answers; the name
+of its machine; whether it is up, suspect (it has not answered, and has some time to), left (it
+said that it goes) or failed (it has not been heard for long), and for how long; the version of
+its program; whether the server that answers has a connection to it for calls; where clients reach
+it; its tags. A '-' stands for what is not known yet. Hosts that left or failed are shown for some
+time, and are no longer in 'killick ls /'.
 
-This is what the server knows that was asked: another may know something else for some seconds. A server
-without a cluster is alone.
+This is what the server knows that was asked: another may know something else for some seconds. A
+server without a cluster is alone.
 
 Examples:
   killick hosts

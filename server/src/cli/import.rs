@@ -28,11 +28,11 @@ mod progress;
 use progress::Progress;
 
 const AFTER_HELP: &str = "\
-Each line is a path below --under: what is a file system's, '/usr/bin', goes to usr/bin there, and so a
-leading '/' names no host here as it does in other commands. Its text becomes the value at its anchor.
-Empty lines are skipped. What is no path, or exceeds a limit of the server, is counted, and the
-first few of them are shown with the reason. How large the server is in the end it tells those alone
-who have the whole host. Exit code 1 if the server refused any, or if nothing
+Each line is a path below --under: what is a file system's, '/usr/bin', goes to usr/bin there, and
+so a leading '/' names no host here as it does in other commands. Its text becomes the value at
+its anchor. Empty lines are skipped. What is no path, or exceeds a limit of the server, is
+counted, and the first few of them are shown with the reason. How large the server is in the end
+it tells those alone who have the whole host. Exit code 1 if the server refused any, or if nothing
 could be stored at all.
 
 Examples:

@@ -14,8 +14,9 @@ use super::error::CliError;
 use super::text::{bytes, duration, grouped, shown};
 
 const AFTER_HELP: &str = "\
-The id is what paths begin with; the full id is a longer part of the same fingerprint. The generation is
-when the server was started, in milliseconds since 1970: what it held before that is gone.
+The id is what paths begin with; the full id is a longer part of the same fingerprint. The
+generation is when the server was started, in milliseconds since 1970: what it held before that is
+gone.
 
 Examples:
   killick info

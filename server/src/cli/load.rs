@@ -18,9 +18,9 @@ Text is shown with a line end after it, data as it is to a pipe and in hexadecim
 a capability by the interface it answers to. On the wire text is a list of bytes that ends with a
 zero byte: whatever looks like that is shown as text, unless --data says otherwise.
 
-Nothing there: exit code 3. With --wait the anchor is created and held until it has a value, however long that
-takes, or as long as --timeout says if that is given. If the connection ends before, so does the waiting, with exit
-code 1: it does not connect again.
+Nothing there: exit code 3. With --wait the anchor is created and held until it has a value,
+however long that takes, or as long as --timeout says if that is given. If the connection ends
+before, so does the waiting, with exit code 1: it does not connect again.
 
 Examples:
   killick load greeting

@@ -12,9 +12,10 @@ use super::target::{Target, join};
 use super::{Context, hosts};
 
 const AFTER_HELP: &str = "\
-With -l a line is: the number of children, '*' if the cell holds a value or '-', the name. Of the hosts,
-which 'ls /' lists, these are told of the server that answers alone, and there follow: up or suspect, the name
-of the machine and the version, '-' while it is not known ('killick hosts' tells more).
+With -l a line is: the number of children, '*' if the cell holds a value or '-', the name. Of the
+hosts, which 'ls /' lists, these are told of the server that answers alone, and there follow: up
+or suspect, the name of the machine and the version, '-' while it is not known ('killick hosts'
+tells more).
 
 Examples:
   killick ls                 what the server's tree holds at the top

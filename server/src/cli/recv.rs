@@ -23,11 +23,12 @@ const AFTER_HELP: &str = "\
 Values are shown as 'killick load' shows them, and each is received by one alone. It waits for each
 no longer than --timeout, 0 for ever; with --follow always for ever.
 
-A value is received at most once. It takes none for a reader that has gone, and ends when that goes. But
-one that has come is no longer in the channel, and is lost if it cannot be written: the reader went in
-that moment, the disk is full, or this is interrupted. The first two are told, with exit code 1. To have
-no more than so many, say --count: 'head' goes only after it has read what it wants. A standard output that
-is closed from the beginning, as by '>&-', is as if it were /dev/null: what is received is lost.
+A value is received at most once. It takes none for a reader that has gone, and ends when that
+goes. But one that has come is no longer in the channel, and is lost if it cannot be written: the
+reader went in that moment, the disk is full, or this is interrupted. The first two are told, with
+exit code 1. To have no more than so many, say --count: 'head' goes only after it has read what it
+wants. A standard output that is closed from the beginning, as by '>&-', is as if it were
+/dev/null: what is received is lost.
 
 The channel is closed and empty: exit code 3; with --follow that is the end, and exit code 0.
 

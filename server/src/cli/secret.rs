@@ -11,9 +11,10 @@ use super::error::CliError;
 use super::output::Output;
 
 const AFTER_HELP: &str = "\
-Who has the secret is a host of the cluster, and can be each of its hosts and clients: copy it to the hosts
-by a way that nobody else can read, and keep its file for their user alone. A host that is to be kept out
-again takes a new secret for all others; with an authority, 'killick ca', its certificate is revoked.
+Who has the secret is a host of the cluster, as many as it likes, and hosts are trusted with each
+other's trees: copy it to the hosts by a way that nobody else can read, and keep its file for their
+user alone. A host that is to be kept out again takes a new secret for all others; with an
+authority, 'killick ca', its certificate is revoked.
 
 Examples:
   killick secret --out cluster.secret";

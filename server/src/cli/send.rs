@@ -18,8 +18,8 @@ use super::value::{Content, SENDS};
 
 const AFTER_HELP: &str = "\
 Waits while the channel is full, and without a capacity until a receiver has the value: no longer
-than --timeout for each, 0 for ever. What was not sent in time is withdrawn. A VALUE that begins with
-'-' goes after '--'.
+than --timeout for each, 0 for ever. What was not sent in time is withdrawn. A VALUE that begins
+with '-' goes after '--'.
 
 Examples:
   killick send inbox 'hello'

@@ -22,10 +22,11 @@ const AFTER_HELP: &str = "\
 Prints a line for each address as soon as it listens; the log goes to stderr. SIGINT (Ctrl-C) or
 SIGTERM ends it, and with it the tree, which is in memory only.
 
-What is not given as an option is taken from the environment (KILLICK_MAX_NODES for --max-nodes), and else
-from the file (max-nodes = 1000). SIGHUP has the file read again, and the certificate and the authorized
-keys: bounds of connections and values, times and the log change for connections from then on, and those
-that may not be here any more are closed; the addresses, the threads and the bounds of the tree stay.
+What is not given as an option is taken from the environment (KILLICK_MAX_NODES for --max-nodes),
+and else from the file (max-nodes = 1000). SIGHUP has the file read again, and the certificate and
+the authorized keys: bounds of connections and values, times and the log change for connections
+from then on, and those that may not be here any more are closed; the addresses, the threads and
+the bounds of the tree stay.
 
 Who may connect:
   unix:   you and root, and whom --allow-uid and --allow-gid name; they get the whole host
@@ -33,13 +34,13 @@ Who may connect:
   tls:    the keys in the file --authorized, whose certificates an authority in ca.pem has signed;
           each gets the anchor that its line names, and nothing outside of it
 
-Hosts that take part in one cluster are one tree: each sees the others below '/', and reaches what they
-have. They know each other by certificates, or by a secret that all of them have:
-  killick serve --cluster c1 --listen-cluster 192.0.2.7:7300 --join 192.0.2.8:7300 \
-      --cluster-secret cluster.secret --host-key host.key
+Hosts that take part in one cluster are one tree: each sees the others below '/', and reaches what
+they have. They know each other by certificates, or by a secret that all of them have:
+  killick serve --cluster c1 --cluster-secret cluster.secret --host-key host.key \\
+                --listen-cluster 192.0.2.7:7300 --join 192.0.2.8:7300
 
-A line of the file of authorized keys is a fingerprint, which 'killick cert client' and 'killick cert show' print, and a
-path in this host's tree, '/' for all of the host:
+A line of the file of authorized keys is a fingerprint, which 'killick cert client' and 'killick
+cert show' print, and a path in this host's tree, '/' for all of the host:
   3e5cc4d0a16be23ed2bf9d39bd2e4ccaed9ee5bd7dd77a9b9f14f14cb4a4f4a5  /apps/billing  # alice
 
 Examples:

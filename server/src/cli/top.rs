@@ -17,10 +17,11 @@ use super::text::{bytes, columns, duration, grouped, shown};
 use super::{Context, wait};
 
 const AFTER_HELP: &str = "\
-On a terminal the picture is drawn anew each time, as much of it as fits, and 'q' ends it; elsewhere one
-follows the other. The busiest connections come first. 'cpu' is processor time per second: 200% is two cores.
-If the connection ends, as with the server, it says so and ends with exit code 1: it does not connect again.
-Of a server in a cluster it tells how many hosts are there.
+On a terminal the picture is drawn anew each time, as much of it as fits, and 'q' ends it;
+elsewhere one follows the other. The busiest connections come first. 'cpu' is processor time per
+second: 200% is two cores. If the connection ends, as with the server, it says so and ends with
+exit code 1: it does not connect again. Of a server in a cluster it tells how many hosts are
+there.
 
 Examples:
   killick top

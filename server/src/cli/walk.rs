@@ -16,9 +16,9 @@ use super::target::Target;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
-Prints a line as soon as the anchor is held, and holds it until SIGINT (Ctrl-C) or SIGTERM. With the
-last holder, an anchor without children and value goes. One that is held --through a grant is lost when
-that is revoked: this ends within a second or so of it, with exit code 1.
+Prints a line as soon as the anchor is held, and holds it until SIGINT (Ctrl-C) or SIGTERM. With
+the last holder, an anchor without children and value goes. One that is held --through a grant is
+lost when that is revoked: this ends within a second or so of it, with exit code 1.
 
 Examples:
   killick walk jobs/7 &      others see jobs/7 as long as this runs

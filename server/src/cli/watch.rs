@@ -23,9 +23,10 @@ First what is there, then what is different, as it happens:
                      or left, or restarted, which is added at once
   filled a           a child holds a value now; 'emptied a' if it no longer does
 
-What is overtaken before it can be told is not told. With --json each change is a document on a line of
-its own. Ends with SIGINT (Ctrl-C) or SIGTERM, or when nobody reads what it tells. When the connection is lost it is made again, for as long
-as --timeout says, and what changed meanwhile is told.
+What is overtaken before it can be told is not told. With --json each change is a document on a
+line of its own. Ends with SIGINT (Ctrl-C) or SIGTERM, or when nobody reads what it tells. When
+the connection is lost it is made again, for as long as --timeout says, and what changed meanwhile
+is told.
 
 Examples:
   killick watch greeting

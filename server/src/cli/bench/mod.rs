@@ -20,11 +20,11 @@ use super::text::{columns, grouped};
 use super::{Context, wait};
 
 const AFTER_HELP: &str = "\
-Each connection sends the next operation when one is done, so that as many as --in-flight are always
-under way. An answer's time is from the moment when its question was ready to be sent. 'server cpu' is
-what the server's whole process took for one operation, other clients included: use a server of its own.
-It is told only to those who have the whole host.
-Messages are built once and sent many times: the client takes little of the machine.
+Each connection sends the next operation when one is done, so that as many as --in-flight are
+always under way. An answer's time is from the moment when its question was ready to be sent.
+'server cpu' is what the server's whole process took for one operation, other clients included:
+use a server of its own. It is told only to those who have the whole host. Messages are built once
+and sent many times: the client takes little of the machine.
 
 The anchors that it works on lie under one whose name begins with 'bench-' and go with it.
 
