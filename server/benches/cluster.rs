@@ -364,7 +364,8 @@ async fn beside(pair: &Pair, time: Duration, large: usize) -> Done {
             }
         }
         let count = crowd.as_ref().map_or(0, Crowd::count) - before;
-        let rate = (count * LARGE as u64) as f64 / f64::from(1 << 20) / begin.elapsed().as_secs_f64();
+        let rate =
+            (count * LARGE as u64) as f64 / f64::from(1 << 20) / begin.elapsed().as_secs_f64();
         while let Some(took) = running.next().await {
             times.add(took?);
         }
@@ -426,7 +427,12 @@ impl Crowd {
 fn show(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let millis = |time: Option<&Duration>| time.map_or(0, Duration::as_millis);
-    row(&[&what, &millis(times.first()), &millis(times.get(times.len() / 2)), &millis(times.last())]);
+    row(&[
+        &what,
+        &millis(times.first()),
+        &millis(times.get(times.len() / 2)),
+        &millis(times.last()),
+    ]);
 }
 
 async fn hosts(count: usize) -> Done {

@@ -101,7 +101,13 @@ impl Simulated {
         self.stops.borrow_mut().insert(served, stop);
         let client =
             Admitted { who: Who::Local, grant: Grant::host(), peer: peer.to_owned(), child: None };
-        connection::run(Streams::one(stream), &client, &self.workers[permit.worker()], &mut stopped).await;
+        connection::run(
+            Streams::one(stream),
+            &client,
+            &self.workers[permit.worker()],
+            &mut stopped,
+        )
+        .await;
         self.stops.borrow_mut().remove(&served);
         drop(permit);
     }

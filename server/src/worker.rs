@@ -359,7 +359,14 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
             }
             Socket::Tcp(socket) => {
                 let stream = TcpStream::from_std(socket).map_err(told)?;
-                Box::pin(admit_and_run(Streams::one(stream), Who::Local, peer.clone(), worker, stop)).await
+                Box::pin(admit_and_run(
+                    Streams::one(stream),
+                    Who::Local,
+                    peer.clone(),
+                    worker,
+                    stop,
+                ))
+                .await
             }
             Socket::Host(streams, host) => {
                 let who = Who::Host(host);
@@ -370,7 +377,8 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
                 let shaken = Box::pin(shake_hands(stream, place, worker, stop)).await?;
                 let Some((stream, key)) = shaken else { return Ok(()) };
                 let peer = format!("{peer}, key {}", key.short());
-                Box::pin(admit_and_run(Streams::one(stream), Who::Key(key), peer, worker, stop)).await
+                Box::pin(admit_and_run(Streams::one(stream), Who::Key(key), peer, worker, stop))
+                    .await
             }
         }
     };

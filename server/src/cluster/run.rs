@@ -236,7 +236,12 @@ const MAX_HALVES: usize = 4;
 
 impl Halves {
     /// A stream has come: both, that of calls first, if the other one is there.
-    fn join(&mut self, from: HostId, service: Service, stream: HostStream) -> Option<[HostStream; 2]> {
+    fn join(
+        &mut self,
+        from: HostId,
+        service: Service,
+        stream: HostStream,
+    ) -> Option<[HostStream; 2]> {
         let halves = self.0.entry(from).or_default();
         let other = |(is, half): &(Service, HostStream)| *is != service && half.belongs_to(&stream);
         if let Some(at) = halves.iter().position(other) {
@@ -367,7 +372,8 @@ fn serve(
     let permit = Permit::for_host(shared);
     let peer = format!("host {}", hosts::name(host.short()));
     let worker = permit.worker();
-    let streams = Streams { main: Box::new(calls) as Box<_>, lane: Some(Box::new(large) as Box<_>) };
+    let streams =
+        Streams { main: Box::new(calls) as Box<_>, lane: Some(Box::new(large) as Box<_>) };
     let socket = Socket::Host(streams, host);
     // An error means that the server stops.
     drop(workers[worker].send(Incoming { socket, peer, permit, place: None }));

@@ -162,7 +162,9 @@ impl World {
         let (worker, mut stopped) = (self.workers[worker].clone(), self.stop.subscribe());
         let opener = worker.clone();
         let admitted = Admitted { who, grant, peer: "fuzz".into(), child: None };
-        let serve = async move { connection::run(Streams::one(server), &admitted, &worker, &mut stopped).await };
+        let serve = async move {
+            connection::run(Streams::one(server), &admitted, &worker, &mut stopped).await
+        };
         let mut serve = Box::pin(serve);
         // Its session begins with the first poll.
         if serve.as_mut().now_or_never().is_none() {

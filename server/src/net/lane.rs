@@ -137,7 +137,8 @@ impl Lane {
         chunk: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let broken = |why: &dyn std::fmt::Display| {
-            let words = format!("the stream of large messages has ended before one was there: {why}");
+            let words =
+                format!("the stream of large messages has ended before one was there: {why}");
             io::Error::other(words)
         };
         // One that may not be taken yet is kept, and no more.

@@ -16,9 +16,7 @@ use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use futures::channel::oneshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{
-    Calls, Gate, MAKING_LIMIT, Received, Segments, SharedSegments, Stream, Streams, gate,
-};
+use super::{Calls, Gate, MAKING_LIMIT, Received, Segments, SharedSegments, Stream, Streams, gate};
 use crate::stats::{Limit, Stats};
 
 /// The most words that are allocated for a message before it is known how many it takes: the RPC

@@ -132,8 +132,10 @@ impl<S> State<S> {
             return Some((self.heard, Duration::ZERO, Failing::Overflowed));
         }
         let lane = self.lane.as_deref();
-        let stalled = |output: &Output| Some((output.blocked?, config.write_timeout, Failing::Stalled));
-        let trickled = |since: Option<Instant>| Some((since?, config.read_timeout, Failing::Trickled));
+        let stalled =
+            |output: &Output| Some((output.blocked?, config.write_timeout, Failing::Stalled));
+        let trickled =
+            |since: Option<Instant>| Some((since?, config.read_timeout, Failing::Trickled));
         let lasting = [
             stalled(&self.output),
             lane.and_then(|lane| stalled(&lane.output)),
@@ -265,7 +267,8 @@ impl<S: AsyncWrite + Unpin> Gate<S> {
     /// stream takes it at once.
     pub(crate) fn close_with(&self, message: &[u8]) {
         let mut state = self.0.state.borrow_mut();
-        let is_free = state.output.is_empty() && state.output.blocked.is_none() && !state.overflowed;
+        let is_free =
+            state.output.is_empty() && state.output.blocked.is_none() && !state.overflowed;
         if let Some(stream) = state.stream.as_mut().filter(|_| is_free) {
             let mut cx = Context::from_waker(Waker::noop());
             // What is not written the client does without.

@@ -175,7 +175,11 @@ impl Order {
     }
 
     /// What had to do with `thing` has to do with these.
-    fn become_known(&mut self, thing: Thing, names: impl Iterator<Item = capnp::Result<Option<u32>>>) {
+    fn become_known(
+        &mut self,
+        thing: Thing,
+        names: impl Iterator<Item = capnp::Result<Option<u32>>>,
+    ) {
         if !self.is_on_lane(thing) {
             return;
         }
@@ -226,7 +230,9 @@ fn way_of(answer: return_::Reader<'_>, fitting: Way) -> capnp::Result<Way> {
                 false => Way::Behind,
             }
         }
-        Answer::Exception(_) | Answer::Canceled(()) | Answer::ResultsSentElsewhere(()) => Way::Ahead,
+        Answer::Exception(_) | Answer::Canceled(()) | Answer::ResultsSentElsewhere(()) => {
+            Way::Ahead
+        }
         _ => Way::Behind,
     })
 }

@@ -35,7 +35,6 @@ pub(crate) struct Ca {
 /// The folder of a host or client.
 pub(crate) struct Issued {
     pub(crate) path: PathBuf,
-    pub(crate) key: Fingerprint,
 }
 
 fn write(path: &Path, files: &[(&str, &str)]) {
@@ -87,7 +86,7 @@ impl Ca {
         let certificate = pki::sign(wanted, key, &self.issuer).expect("signed").pem();
         let path = self.folder.path().join(name);
         write(&path, &[("cert.pem", &certificate), ("key.pem", &key.serialize_pem())]);
-        Issued { path, key: fingerprint }
+        Issued { path }
     }
 
     /// An identity of a new host.

@@ -133,10 +133,8 @@ impl Cluster {
                 let (here, there) = wire(&wires, || LATENCY);
                 let time = lane.clone();
                 let (near, far) = wire(&wires, move || time.get());
-                let [here, there] = [(here, near), (there, far)].map(|(main, lane)| Streams {
-                    main,
-                    lane: Some(Box::new(lane) as Box<_>),
-                });
+                let [here, there] = [(here, near), (there, far)]
+                    .map(|(main, lane)| Streams { main, lane: Some(Box::new(lane) as Box<_>) });
                 connections.set(connections.get() + 1);
                 sites[number].serve_as(here, Who::Host(host), 0);
                 let me = sites[number].id;
