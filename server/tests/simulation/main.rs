@@ -34,7 +34,8 @@
 //! no limit for silent clients · connections are not told to stop · a write goes on at the wrong byte after a
 //! part · whoever waits for the socket, to write or to read, is not woken · cells are emptied only when the last
 //! that was written to a client that has gone is given up · a value is received twice, or before one that was sent
-//! earlier · a buffer takes more than it holds · a send that was given up is not withdrawn · a channel is not counted
+//! earlier · a buffer takes more than it holds · a send that was given up is not withdrawn · of several values that
+//! are received at once one is lost · a receive that was given up takes a value nevertheless · a channel is not counted
 //! out · rights are not compared · `revoke` answers before it has revoked, does nothing, leaves handles alive, or does
 //! not say that it was done.
 //!
