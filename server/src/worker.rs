@@ -271,7 +271,11 @@ impl Worker {
                 }
             }
         };
-        let calls = self.home.run(home, |left| queues.calls.set(left as u64));
+        let calls = self.home.run(home, |left, kept| {
+            queues.calls.set(left as u64);
+            // What it lets go of may be of connections that have ended.
+            queues.slots.set(kept as u64);
+        });
         tokio::join!(calls, take_notes, reclaim, give_back, collect);
     }
 }

@@ -163,15 +163,15 @@ impl<P: Peer> Home<P> {
         }
     }
 
-    /// Does what is asked for in `inbox`, for ever. `left` is told how much is in it, each time that
-    /// something was taken.
-    pub(crate) async fn run(&self, mut inbox: Inbox<P::Own>, left: impl Fn(usize)) {
+    /// Does what is asked for in `inbox`, for ever. `left` is told how much is in it, and how much is kept,
+    /// each time that something was done.
+    pub(crate) async fn run(&self, mut inbox: Inbox<P::Own>, left: impl Fn(usize, usize)) {
         while let Some(message) = inbox.0.recv().await {
-            left(inbox.0.len());
             match message {
                 Message::Release(id) => self.let_go(id),
                 Message::Call(call) => self.call(call),
             }
+            left(inbox.0.len(), self.kept());
         }
     }
 

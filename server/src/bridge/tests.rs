@@ -161,7 +161,7 @@ fn on_thread<T>(number: usize, body: impl AsyncFnOnce(Rc<Side>) -> T) -> T {
             panicked: Cell::new(0),
         });
         let house = side.clone();
-        let house = spawn_local(async move { house.home.run(inbox, |_| ()).await });
+        let house = spawn_local(async move { house.home.run(inbox, |_, _| ()).await });
         let result = tokio::time::timeout(Duration::from_secs(20), body(side)).await;
         house.abort();
         result.expect("it ends in time")
