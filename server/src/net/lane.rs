@@ -182,3 +182,104 @@ impl Lane {
         self.output.waiting() / SHARE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::access::Who;
+    use crate::net::{Gate, Stream, Streams, gate};
+    use crate::stats::Clients;
+
+    /// One side of a connection to a host, which takes what the other one writes: over the main stream, and over
+    /// the lane.
+    struct Ends {
+        _gate: Gate<DuplexStream>,
+        stream: Stream<DuplexStream>,
+        main: DuplexStream,
+        lane: DuplexStream,
+    }
+
+    /// A message whose words are its number.
+    fn message(number: u8) -> Vec<u8> {
+        let words = 2 + number;
+        let table = [0, 0, 0, 0, words, 0, 0, 0];
+        [&table[..], &vec![number; 8 * usize::from(words)]].concat()
+    }
+
+    impl Ends {
+        fn new() -> Self {
+            let ((main, ours), (lane, large)) = (duplex(1 << 16), duplex(1 << 16));
+            let streams = Streams { main: ours, lane: Some(Box::new(large)) };
+            let stats = Clients::default().open(1, ("test".into(), Who::Local), 0);
+            let (_gate, stream) = gate(streams, 1 << 10, 1 << 20, stats);
+            Ends { _gate, stream, main, lane }
+        }
+
+        /// The numbers of the messages that may be taken.
+        async fn taken(&self) -> io::Result<Vec<u8>> {
+            let mut numbers = Vec::new();
+            let take = |cx: &mut Context<'_>| {
+                while let Poll::Ready(message) = self.stream.poll_message(cx)? {
+                    let Some(message) = message else { break };
+                    numbers.push((message.bytes() / 8 - 2) as u8);
+                }
+                Poll::Ready(Ok(()))
+            };
+            poll_fn(take).await.map(|()| numbers)
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_are_taken_in_the_order_that_their_marks_say() {
+        let mut ends = Ends::new();
+        let main = [
+            &message(1)[..],
+            &Mark::Due.bytes(),
+            &message(2),
+            &Mark::Due.bytes(),
+            &Mark::Await.bytes(),
+            &message(3),
+            &message(4),
+        ];
+        ends.lane.write_all(&message(10)).await.expect("written");
+        assert!(ends.taken().await.expect("nothing").is_empty());
+        ends.main.write_all(&main[..1].concat()).await.expect("written");
+        assert_eq!(ends.taken().await.expect("one"), [1]);
+        ends.main.write_all(&main[1..].concat()).await.expect("written");
+        assert_eq!(ends.taken().await.expect("three"), [10, 2]);
+        let (begin, end) = (&message(11)[..9], &message(11)[9..]);
+        ends.lane.write_all(begin).await.expect("written");
+        assert!(ends.taken().await.expect("nothing").is_empty());
+        ends.lane.write_all(end).await.expect("written");
+        assert_eq!(ends.taken().await.expect("three"), [11, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_ends_before_a_message_came_is_the_end_of_the_connection() {
+        let Ends { _gate, stream, mut main, lane } = Ends::new();
+        drop(lane);
+        let ends = Ends { _gate, stream, main: duplex(1).0, lane: duplex(1).0 };
+        main.write_all(&message(1)).await.expect("written");
+        assert_eq!(ends.taken().await.expect("it takes none"), [1]);
+        main.write_all(&Mark::Due.bytes()).await.expect("written");
+        let error = ends.taken().await.expect_err("it does not come");
+        assert!(error.to_string().contains("stream of large messages"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_before_the_end_is_taken() {
+        let mut ends = Ends::new();
+        ends.main.write_all(&Mark::Due.bytes()).await.expect("written");
+        ends.main.shutdown().await.expect("ended");
+        assert!(ends.taken().await.expect("nothing").is_empty());
+        ends.lane.write_all(&message(10)).await.expect("written");
+        assert_eq!(ends.taken().await.expect("one"), [10]);
+        let end = poll_fn(|cx| ends.stream.poll_message(cx)).await.expect("the end");
+        assert!(end.is_none());
+    }
+}

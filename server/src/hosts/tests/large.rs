@@ -95,6 +95,7 @@ fn stores_to_one_cell_keep_their_order_whatever_their_size() {
         let ((), (), loaded) = tokio::join!(biased; stored, small, loaded);
         assert_eq!(loaded.as_deref(), Some("z"));
         assert_eq!(far.shared.tree.root().load_at("a").expect("a path").revision, 5);
+        assert_eq!(load(&anchor).await.expect("loaded").as_deref(), Some("z"));
     });
 }
 
