@@ -129,7 +129,8 @@ pub(super) struct Settings {
     advertise_client: Option<Vec<Listen>>,
 
     /// What this host shows the others: a folder with its key.pem, its cert.pem, the authorities in ca.pem,
-    /// and what they have revoked in crl.pem. 'killick cert host --cluster NAME' makes one.
+    /// and what they have revoked in crl.pem. 'killick cert host --cluster NAME' makes one. What changes there
+    /// counts within seconds, without SIGHUP: a host that has been revoked loses its connections.
     #[arg(long, value_name = "FOLDER", env = "KILLICK_CLUSTER_IDENTITY", hide_env = true)]
     cluster_identity: Option<PathBuf>,
 

@@ -18,6 +18,8 @@ mod ident;
 mod members;
 mod metrics;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use crate::hosts::HostId;
 pub use config::ClusterConfig;

@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::error::Why;
 use super::fabric::{self, Event, Events, Fabric, HostStream, LinkError, PeerStats, Service};
+use super::ident::Lookout;
 use super::members::{self, Members, Params, Record, Transport};
 use super::{ClusterConfig, ClusterError, ClusterIdentity, HostId};
 use crate::hosts::{self, Host};
@@ -34,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// How often what may change without anybody's doing is looked at: certificates.
 const LOOK_PAUSE: Duration = Duration::from_secs(3600);
+
+/// How often the files of the identity are looked at: what changes in them counts after two looks.
+pub(super) const FILES_PAUSE: Duration = Duration::from_secs(1);
 
 impl Transport for Fabric {
     type Stream = HostStream;
@@ -72,30 +76,62 @@ impl Handle {
         }
     }
 
-    fn set_identity(&self, identity: &ClusterIdentity) {
-        let mut shown = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.fabric.set_identity(identity.clone()) {
-            Ok(()) => *shown = identity.clone(),
-            Err(error) => warn!(%error, "the cluster's certificate stays as it was"),
+    /// Shows and judges by `identity` from now on, if it is this host's: whether it does.
+    fn set_identity(&self, identity: &ClusterIdentity) -> bool {
+        let set = {
+            let mut shown = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            let set = self.fabric.set_identity(identity.clone());
+            if set.is_ok() {
+                *shown = identity.clone();
+            }
+            set
+        };
+        if let Err(error) = &set {
+            warn!(%error, "the cluster's certificate stays as it was");
         }
-        drop(shown);
         self.look();
+        set.is_ok()
+    }
+
+    fn identity(&self) -> ClusterIdentity {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the files of the identity again whenever they have changed: a host that has been revoked is out
+    /// without anybody's asking for it.
+    async fn keep_up(self) {
+        let mut lookout = Lookout::default();
+        loop {
+            tokio::time::sleep(FILES_PAUSE).await;
+            let identity = self.identity();
+            // A file may be on a disk that does not answer, and the others are to be answered meanwhile.
+            let looked = tokio::task::spawn_blocking(move || (lookout.look(&identity), lookout));
+            let Ok((found, seen)) = looked.await else { return };
+            lookout = seen;
+            match found {
+                Some(Ok(identity)) if self.set_identity(&identity) => {
+                    info!(
+                        "the cluster's certificate, authorities and list of the revoked have been read again"
+                    );
+                }
+                Some(Err(error)) => {
+                    warn!(%error, "the files of the cluster's certificate have changed, and are of no use: it stays as it was");
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Logs what whoever runs the server should know of the certificate.
     fn look(&self) {
-        let warning = {
-            let shown = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            shown.warning(std::time::SystemTime::now())
-        };
-        if let Some(warning) = warning {
+        if let Some(warning) = self.identity().warning(std::time::SystemTime::now()) {
             warn!("{warning}");
         }
     }
 
     /// When this host's certificate ends, if it does.
     pub(crate) fn ends(&self) -> Option<std::time::SystemTime> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).ends()
+        self.identity().ends()
     }
 
     /// Where this host listens for others.
@@ -196,6 +232,7 @@ impl Begun {
         let mut view = cluster.handle.members.view();
         let mut look = tokio::time::interval(LOOK_PAUSE);
         view.mark_changed();
+        tokio::spawn(cluster.handle.clone().keep_up());
         loop {
             tokio::select! {
                 event = events.recv() => match event {

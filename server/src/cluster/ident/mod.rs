@@ -12,6 +12,7 @@
 //! TLS 1.3 alone; sessions are not taken up again and nothing comes early.
 
 mod error;
+mod folder;
 mod key;
 mod revocation;
 mod secret;
@@ -42,6 +43,8 @@ use crate::pki;
 
 pub use error::ClusterIdentityError;
 pub(crate) use error::NotAHost;
+pub(crate) use folder::Lookout;
+use folder::Source;
 pub use secret::{ClusterSecret, ClusterSecretError};
 use tls::Tls;
 
@@ -70,6 +73,8 @@ struct Parts {
     ends: Option<SystemTime>,
     key: PrivateKeyDer<'static>,
     tls: Tls,
+    /// The folder that it was read from; a secret's has none.
+    source: Option<Source>,
 }
 
 /// What a host shows, and by what it judges what others show.
@@ -89,6 +94,7 @@ impl ClusterIdentity {
     /// hosts would not take. One that is not valid yet, or no longer, is no error.
     pub fn load(folder: &Path, cluster: &str) -> Result<Self, ClusterIdentityError> {
         pki::check_cluster(cluster)?;
+        let source = Source::of(folder);
         let identity = Identity::load(folder)?;
         let shown = Shown {
             chain: identity.chain().to_vec(),
@@ -98,7 +104,7 @@ impl ClusterIdentity {
         };
         let refused = |why: NotAHost| ClusterIdentityError::refused(folder, why);
         let ends = identity.chain().first().and_then(|certificate| pki::end_of(certificate));
-        let identity = Self::of(shown, cluster, identity.fingerprint(), ends)?;
+        let identity = Self::of(shown, cluster, identity.fingerprint(), ends, Some(source))?;
         let id = identity.host_in(identity.0.tls.chain()).map_err(refused)?;
         identity.0.tls.judge_own(&identity.name_of(id)).map_err(refused)?;
         Ok(identity)
@@ -135,7 +141,7 @@ impl ClusterIdentity {
             authorities: Arc::new(authorities),
             revoked: Vec::new(),
         };
-        Self::of(shown, cluster, fingerprint, None)
+        Self::of(shown, cluster, fingerprint, None, None)
     }
 
     fn of(
@@ -143,11 +149,12 @@ impl ClusterIdentity {
         cluster: &str,
         fingerprint: Fingerprint,
         ends: Option<SystemTime>,
+        source: Option<Source>,
     ) -> Result<Self, ClusterIdentityError> {
         let key = shown.key.clone_key();
         let (tls, id) = (Tls::new(shown)?, HostId::of(&fingerprint));
         let cluster = cluster.to_owned();
-        Ok(ClusterIdentity(Arc::new(Parts { cluster, id, fingerprint, ends, key, tls })))
+        Ok(ClusterIdentity(Arc::new(Parts { cluster, id, fingerprint, ends, key, tls, source })))
     }
 
     /// The fingerprint of its key: the first half of it is the host's id.

@@ -165,3 +165,56 @@ fn a_certificate_near_its_end_is_told() {
     // It is let start all the same: its certificate can be renewed then.
     assert!(told(ca.issue("expired", For::ExpiredHost)).ends_with("no host will take it"));
 }
+
+#[test]
+fn what_changes_in_the_folder_is_read_once_it_is_steady_and_what_is_broken_is_told_once() {
+    let mut ca = Ca::new("ca");
+    let (a, b) = (ca.issue("a", For::Host), ca.issue("b", For::Host));
+    let (shown, mut lookout) = (a.load(), Lookout::default());
+    // How often there is something, and the last of it.
+    let mut looks = |identity: &ClusterIdentity| {
+        let told: Vec<_> = (0..5).filter_map(|_| lookout.look(identity)).collect();
+        (told.len(), told.into_iter().next_back())
+    };
+    assert!(matches!(looks(&shown), (0, None)));
+
+    a.write("crl.pem", "no list");
+    let (count, told) = looks(&shown);
+    assert!(matches!((count, told), (1, Some(Err(ClusterIdentityError::List { .. })))));
+    assert!(matches!(looks(&shown), (0, None)), "it has been told");
+    a.write("crl.pem", "none either");
+    assert!(matches!(looks(&shown), (1, Some(Err(_)))), "it is another one");
+
+    a.write("crl.pem", &ca.revoke(&b));
+    let (count, told) = looks(&shown);
+    assert_eq!(count, 1);
+    let newer = told.expect("told").expect("an identity");
+    assert!(matches!(newer.judge(&shown_by(&b)), Err(NotAHost::Refused(_))));
+    assert_eq!(shown.judge(&shown_by(&b)), Ok(b.load().id()));
+    assert!(matches!(looks(&newer), (0, None)), "it is what is there");
+
+    // A file of the same size at the same place, and one that is gone.
+    let list = fs::read(a.path.join("crl.pem")).expect("read");
+    fs::write(a.path.join("crl.pem"), &list).expect("written");
+    let (count, again) = looks(&newer);
+    assert_eq!(count, 1);
+    let again = again.expect("told").expect("an identity");
+    fs::remove_file(a.path.join("crl.pem")).expect("removed");
+    let (count, told) = looks(&again);
+    let free = told.expect("told").expect("an identity");
+    assert_eq!((count, free.judge(&shown_by(&b))), (1, Ok(b.load().id())));
+}
+
+#[test]
+fn what_is_still_being_written_is_not_read() {
+    let ca = Ca::new("ca");
+    let a = ca.issue("a", For::Host);
+    let (shown, mut lookout) = (a.load(), Lookout::default());
+    for text in ["one", "three", "fifteen"] {
+        a.write("crl.pem", text);
+        assert!(lookout.look(&shown).is_none());
+    }
+    assert!(lookout.look(&shown).is_some());
+    let secret = ClusterIdentity::from_secret(&ClusterSecret::fresh(), CLUSTER, None);
+    assert!(lookout.look(&secret.expect("an identity")).is_none(), "it has no folder");
+}
