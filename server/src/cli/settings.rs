@@ -106,7 +106,8 @@ pub(super) struct Settings {
     listen_cluster: Option<SocketAddr>,
 
     /// Where to look for the other hosts: IP:PORT, NAME:PORT, or file:PATH with such lines; may be given
-    /// several times. Names are looked up and files read again each time.
+    /// several times. Names are looked up and files read again each time. With mdns, if the program was built
+    /// with it, hosts on one network say to each other where they are.
     #[arg(long, value_name = "SEED", env = "KILLICK_JOIN", hide_env = true, value_delimiter = ',')]
     #[serde(default, deserialize_with = "written::list")]
     join: Option<Vec<Join>>,

@@ -16,6 +16,9 @@ pub(super) enum Why {
     /// The others could not reach it there.
     Unspecified(SocketAddr),
     Record(RecordTooLarge),
+    /// There is no multicast DNS.
+    #[cfg(feature = "mdns")]
+    Lan(mdns_sd::Error),
 }
 
 impl From<Why> for ClusterError {
@@ -34,6 +37,8 @@ impl fmt::Display for ClusterError {
                  (--advertise)"
             ),
             Why::Record(error) => error.fmt(f),
+            #[cfg(feature = "mdns")]
+            Why::Lan(error) => write!(f, "multicast DNS (--join mdns): {error}"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //!  ident    what a host shows the others, and whom it takes for one: keys, certificates, the secret
 //!  fabric   connections between hosts, and what goes over them: packets and streams (QUIC)
 //!  members  who is there (SWIM)
+//!  lan      where others may be, by multicast DNS (feature `mdns`)
 //!  run      the thread of both: what members know becomes the server's view of the hosts, streams of calls
 //!           become connections of its workers, and who wants to reach a host gets one
 //!  metrics  what is counted of all that
@@ -15,6 +16,8 @@ mod config;
 mod error;
 mod fabric;
 mod ident;
+#[cfg(feature = "mdns")]
+mod lan;
 mod members;
 mod metrics;
 mod run;

@@ -17,10 +17,14 @@ use tokio::sync::watch;
 use tokio_util::bytes::Bytes;
 use tracing::{debug, error, info, warn};
 
+#[cfg(feature = "mdns")]
+use super::Seed;
 use super::error::Why;
 use super::fabric::{self, Event, Events, Fabric, HostStream, LinkError, PeerStats, Service};
 use super::ident::Lookout;
-use super::members::{self, Members, Params, Record, Transport};
+#[cfg(feature = "mdns")]
+use super::lan::Lan;
+use super::members::{self, Members, Params, Record, Seeds, Transport};
 use super::{ClusterConfig, ClusterError, ClusterIdentity, HostId};
 use crate::hosts::{self, Host};
 use crate::listen::{Incoming, Socket};
@@ -174,11 +178,24 @@ pub(crate) fn begin(
     let this = this.this();
     let me = members::Me { id: this.id, generation: this.generation, at };
     let record = record(config, this, addresses, at);
-    let (seeds, params) = (config.join.clone(), Params::default());
-    let members = Members::start(me, record, seeds, params, fabric.clone()).map_err(Why::Record)?;
+    let seeds = seeds(config, this.id, at)?;
+    let members = Members::start(me, record, seeds, Params::default(), fabric.clone());
+    let members = members.map_err(Why::Record)?;
     let handle = Handle { fabric, members, identity: Arc::new(Mutex::new(identity)), at };
     info!(cluster = config.identity.cluster(), host = %this.id, %at, "takes part in a cluster");
     Ok(Begun { handle, events, shared, workers })
+}
+
+/// Where a host looks for the others that these reach at `at`.
+#[cfg_attr(not(feature = "mdns"), expect(unused_variables, reason = "it says so to nobody"))]
+fn seeds(config: &ClusterConfig, host: HostId, at: SocketAddr) -> Result<Seeds, Why> {
+    let seeds = Seeds::from(config.join.clone());
+    #[cfg(feature = "mdns")]
+    if config.join.contains(&Seed::Lan) {
+        let lan = Lan::start(config.identity.cluster(), host, at).map_err(Why::Lan)?;
+        return Ok(seeds.with(lan));
+    }
+    Ok(seeds)
 }
 
 /// What a host tells of itself that the others reach at `at`.

@@ -66,3 +66,28 @@ fn a_host_that_is_in_a_later_list_of_the_revoked_is_out_without_a_reload() {
         client.load_at(&path).await.expect_err("it does not come back");
     });
 }
+
+#[cfg(feature = "mdns")]
+#[test]
+fn hosts_on_one_network_find_each_other_by_mdns() {
+    let test = "hosts_on_one_network_find_each_other_by_mdns";
+    if !super::lan::tests::multicast_works(test) {
+        return;
+    }
+    run(async {
+        let secret = super::ClusterSecret::fresh();
+        // Others may run this at the same time.
+        let name = format!("c{}", &secret.reveal()[15..23]);
+        let anywhere = "127.0.0.1:0".parse().expect("an address");
+        let host = || {
+            let identity = super::ClusterIdentity::from_secret(&secret, &name, None);
+            let join = vec![super::Seed::Lan];
+            let identity = identity.expect("an identity");
+            start(ClusterConfig { join, ..ClusterConfig::new(identity, anywhere) })
+        };
+        let (one, other) = (host(), host());
+        let client = client(&one).await;
+        let path = format!("/{:016x}/x", other.host_id());
+        eventually("the other one is reached", async || client.load_at(&path).await.is_ok()).await;
+    });
+}

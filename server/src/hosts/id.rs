@@ -11,7 +11,7 @@ pub(crate) struct HostId([u8; 16]);
 
 impl HostId {
     /// The host with these bytes.
-    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
         HostId(bytes)
     }
 

@@ -14,7 +14,7 @@ use tokio_util::bytes::Bytes;
 
 use super::core::{Core, Now, Output};
 use super::roster::Change;
-use super::seeds::{self, Seed};
+use super::seeds::Seeds;
 use super::sync::{MAX_MESSAGE, Message};
 use super::{Counts, HostId, Me, Params, Record, RecordTooLarge, Transport, View};
 
@@ -72,7 +72,7 @@ impl Members {
     pub(crate) fn start<T: Transport>(
         me: Me,
         record: Record,
-        seeds: Vec<Seed>,
+        seeds: Seeds,
         params: Params,
         transport: T,
     ) -> Result<Members, RecordTooLarge> {
@@ -292,7 +292,7 @@ async fn keep_time(shared: Weak<Shared>) {
 
 /// Asks the seeds until somebody else is up, and again when nobody is; and from time to time those that are
 /// not known, as they may be part of another cluster that should be this one.
-async fn seek<T: Transport>(shared: Weak<Shared>, transport: T, seeds: Vec<Seed>, params: Params) {
+async fn seek<T: Transport>(shared: Weak<Shared>, transport: T, seeds: Seeds, params: Params) {
     let (mut pause, mut rounds) = (params.seek, 0);
     loop {
         let mut changes = {
@@ -329,14 +329,14 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Meets who is at the seeds' addresses, but for those that are known to be up.
-async fn ask<T: Transport>(shared: &Arc<Shared>, transport: &T, seeds: &[Seed]) {
+async fn ask<T: Transport>(shared: &Arc<Shared>, transport: &T, seeds: &Seeds) {
     let view = shared.view.borrow().clone();
     let known = |at: &SocketAddr| {
         view.hosts
             .values()
             .any(|host| host.is_up() && host.at == super::identity::without_scope(*at))
     };
-    let mut addresses = seeds::addresses(seeds).await;
+    let mut addresses = seeds.addresses().await;
     addresses.retain(|at| !known(at));
     let mut rest = addresses.into_iter();
     let mut asked = tokio::task::JoinSet::new();

@@ -61,6 +61,7 @@ use identity::Identity;
 pub(crate) use driver::Members;
 pub(crate) use params::Params;
 pub(crate) use record::{Record, RecordTooLarge};
+pub(crate) use seeds::Seeds;
 pub use seeds::{BadSeed, Seed};
 
 /// This host, as it was started.

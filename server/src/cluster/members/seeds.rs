@@ -9,8 +9,15 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+#[cfg(feature = "mdns")]
+use crate::cluster::lan::Lan;
+
+/// What stands for the hosts on this network.
+const LAN: &str = "mdns";
+
 /// Where others may be found: looked up again each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Seed {
     /// An address.
     Address(SocketAddr),
@@ -18,6 +25,9 @@ pub enum Seed {
     Name(String),
     /// A file of such lines; `#` begins a comment.
     File(PathBuf),
+    /// Whoever on the same network says by multicast DNS to be of this cluster. This host says so, too.
+    #[cfg(feature = "mdns")]
+    Lan,
 }
 
 /// Why a text is no [`Seed`].
@@ -27,6 +37,9 @@ pub struct BadSeed(String);
 impl fmt::Display for BadSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = &self.0;
+        if text == LAN && cfg!(not(feature = "mdns")) {
+            return write!(f, "{LAN}: this program was built without it (the cargo feature mdns)");
+        }
         write!(f, "{text:?} says no place of a host: give ADDRESS:PORT, NAME:PORT or file:PATH")
     }
 }
@@ -37,6 +50,10 @@ impl FromStr for Seed {
     type Err = BadSeed;
 
     fn from_str(text: &str) -> Result<Self, BadSeed> {
+        #[cfg(feature = "mdns")]
+        if text == LAN {
+            return Ok(Seed::Lan);
+        }
         match text.strip_prefix("file:") {
             Some("") => Err(BadSeed(text.to_owned())),
             Some(path) => Ok(Seed::File(path.into())),
@@ -51,6 +68,8 @@ impl fmt::Display for Seed {
             Seed::Address(at) => write!(f, "{at}"),
             Seed::Name(name) => write!(f, "{name}"),
             Seed::File(path) => write!(f, "file:{}", path.display()),
+            #[cfg(feature = "mdns")]
+            Seed::Lan => f.write_str(LAN),
         }
     }
 }
@@ -77,30 +96,66 @@ const MAX_ADDRESSES: usize = 256;
 /// How long it may take to look up a name.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// The addresses that the seeds stand for at this moment. What cannot be found out is logged, and left out.
-pub(crate) async fn addresses(seeds: &[Seed]) -> Vec<SocketAddr> {
-    let mut found = Vec::new();
-    for seed in seeds {
-        match seed {
-            Seed::File(path) => {
-                let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || read(&path)).await;
-                match read.unwrap_or_else(|error| Err(error.into())) {
-                    Ok(places) => {
-                        for place in places {
-                            find(&place, &mut found).await;
-                        }
-                    }
-                    Err(error) => tracing::warn!(%seed, %error, "a seed cannot be read"),
-                }
-            }
-            place => find(place, &mut found).await,
+/// The seeds of a host, and what it takes to look them up.
+pub(crate) struct Seeds {
+    seeds: Vec<Seed>,
+    #[cfg(feature = "mdns")]
+    lan: Option<Lan>,
+}
+
+impl From<Vec<Seed>> for Seeds {
+    /// Without [`Seed::Lan`], which stands for nobody then.
+    fn from(seeds: Vec<Seed>) -> Self {
+        Seeds {
+            seeds,
+            #[cfg(feature = "mdns")]
+            lan: None,
         }
     }
-    found.sort_unstable();
-    found.dedup();
-    found.truncate(MAX_ADDRESSES);
-    found
+}
+
+impl Seeds {
+    /// What [`Seed::Lan`] stands for.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn with(self, lan: Lan) -> Self {
+        Seeds { lan: Some(lan), ..self }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seeds.is_empty()
+    }
+
+    /// The addresses that they stand for at this moment. What cannot be found out is logged, and left out.
+    pub(crate) async fn addresses(&self) -> Vec<SocketAddr> {
+        let mut found = Vec::new();
+        for seed in &self.seeds {
+            match seed {
+                Seed::File(path) => find_in(path, &mut found).await,
+                #[cfg(feature = "mdns")]
+                Seed::Lan => found.extend(self.lan.iter().flat_map(Lan::found)),
+                place => find(place, &mut found).await,
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(MAX_ADDRESSES);
+        found
+    }
+}
+
+async fn find_in(path: &Path, found: &mut Vec<SocketAddr>) {
+    let file = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read(&file)).await;
+    match read.unwrap_or_else(|error| Err(error.into())) {
+        Ok(places) => {
+            for place in places {
+                find(&place, found).await;
+            }
+        }
+        Err(error) => {
+            tracing::warn!(seed = %Seed::File(path.into()), %error, "a seed cannot be read");
+        }
+    }
 }
 
 async fn find(place: &Seed, found: &mut Vec<SocketAddr>) {
@@ -111,7 +166,8 @@ async fn find(place: &Seed, found: &mut Vec<SocketAddr>) {
             Ok(Err(error)) => tracing::warn!(seed = %name, %error, "a seed cannot be found"),
             Err(_) => tracing::warn!(seed = %name, "a seed cannot be found in {LOOKUP:?}"),
         },
-        Seed::File(_) => {}
+        // No place.
+        _ => {}
     }
 }
 

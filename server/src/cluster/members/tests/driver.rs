@@ -37,8 +37,8 @@ impl Network {
     fn start(&self, host: usize, generation: u64, seeds: &[&str]) -> Members {
         let me = Me { id: id(host), generation, at: at(host) };
         let end = End { network: self.clone(), me: me.id };
-        let seeds = seeds.iter().map(|seed| seed.parse().expect("a seed")).collect();
-        let members = Members::start(me, record(host), seeds, Params::default(), end);
+        let seeds: Vec<Seed> = seeds.iter().map(|seed| seed.parse().expect("a seed")).collect();
+        let members = Members::start(me, record(host), seeds.into(), Params::default(), end);
         let members = members.expect("a record that fits");
         self.put(host, at(host), &members);
         members
@@ -225,6 +225,10 @@ fn a_seed_is_an_address_a_name_or_a_file() {
         let error = text.parse::<Seed>().expect_err(text).to_string();
         assert!(error.contains("ADDRESS:PORT"), "{error}");
     }
+    match "mdns".parse::<Seed>() {
+        Ok(seed) => assert!(cfg!(feature = "mdns") && seed.to_string() == "mdns"),
+        Err(error) => assert!(error.to_string().contains("built without it")),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +248,7 @@ async fn a_changed_record_is_seen_and_one_that_is_too_large_refused() {
     assert!(seen(&second.view().borrow()), "what was told before stays");
     let me = Me { id: id(2), generation: 1, at: at(2) };
     let end = End { network, me: me.id };
-    assert!(Members::start(me, large, Vec::new(), Params::default(), end).is_err());
+    assert!(Members::start(me, large, Vec::new().into(), Params::default(), end).is_err());
 }
 
 #[tokio::test(start_paused = true)]
