@@ -329,12 +329,13 @@ impl Core {
             }
             Job::Pull => self.pull(),
             Job::Reconnect => {
-                if let Some(lost) = self.some(|state| state == State::Failed) {
+                if self.random.random_bool(self.params.reconnect_among(self.foca.num_members() + 1))
+                    && let Some(lost) = self.some(|state| state == State::Failed)
+                {
                     let sent = self.foca.announce(lost, &mut self.out);
                     self.count_error(sent);
                 }
-                let among = self.params.reconnect_among(self.foca.num_members() + 1);
-                let pause = self.about(among);
+                let pause = self.about(self.params.reconnect);
                 self.out.after(pause, Job::Reconnect);
             }
         }
@@ -482,6 +483,10 @@ impl Core {
                     self.has_rejoined(now, teller);
                     continue;
                 }
+                OwnedNotification::Idle if !self.left => {
+                    self.begin_again();
+                    continue;
+                }
                 OwnedNotification::Active => {
                     self.sync_soon();
                     continue;
@@ -504,6 +509,18 @@ impl Core {
             let set = self.foca.set_config(self.params.config(up));
             self.count_error(set);
         }
+    }
+
+    /// All the others are taken for dead: more likely it is this host that was lost. It keeps nothing of what
+    /// it thinks of them, nor tells them when it finds them again.
+    fn begin_again(&mut self) {
+        self.out.timers.retain(
+            |job| !matches!(job, Job::Foca(timer) if !matches!(timer, foca::Timer::RemoveDown(_))),
+        );
+        self.out.incarnation = 0;
+        self.set_for = 1;
+        let random = SmallRng::from_rng(&mut self.random);
+        self.foca = Foca::new(*self.me(), self.params.config(1), random, Packets);
     }
 
     /// Foca has taken another identity, as this host was taken for dead.
@@ -573,10 +590,11 @@ impl Core {
             member,
         });
         let tell = self.params.tell;
+        let alone = self.is_alone();
         let gone = self
             .roster
             .iter()
-            .filter(move |(_, entry)| !entry.is_up() && entry.since + tell > now)
+            .filter(move |(_, entry)| !alone && !entry.is_up() && entry.since + tell > now)
             .map(|(_, entry)| Known { member: Update::down(entry.identity), told: false });
         [Known { member: myself, told: true }].into_iter().chain(up).chain(gone)
     }
@@ -599,6 +617,7 @@ impl Core {
     fn learn(&mut self, now: Now, from: HostId, known: Vec<Known>) {
         let mut updates: Vec<_> = known.into_iter().map(|known| known.member).collect();
         let claim = self.screen(now, from, &mut updates);
+        self.doubt(&mut updates);
         self.out.suspected |= updates.iter().any(|update| update.state() == Claim::Suspect);
         // What a host learns that knew nobody, the others know.
         let pass_on = !self.is_alone();
@@ -606,6 +625,30 @@ impl Core {
         self.count_error(applied);
         self.outbid(claim);
         self.settle(now, Some(from));
+    }
+
+    /// Whom others take for dead is suspected here, if it is up here: both may have been cut apart, and what
+    /// each thinks of the others is old. One that is not known here is of no interest any more.
+    fn doubt(&self, updates: &mut Vec<Update<Identity>>) {
+        let me = self.me().host;
+        let doubted = |update: &Update<Identity>| {
+            update.state() == Claim::Down && !update.id().leaving && update.id().host != me
+        };
+        if !updates.iter().any(doubted) {
+            return;
+        }
+        let members = self.foca.iter_membership_state();
+        let known: BTreeMap<HostId, &Update<Identity>> =
+            members.map(|member| (member.id().host, member)).collect();
+        updates.retain_mut(|update| {
+            if !doubted(update) {
+                return true;
+            }
+            let Some(known) = known.get(&update.id().host) else { return false };
+            let incarnation = if known.id() == update.id() { known.incarnation() } else { 0 };
+            *update = Update::new(*update.id(), incarnation, Claim::Suspect);
+            known.state() != Claim::Down
+        });
     }
 
     /// The record of a host, for others.

@@ -25,9 +25,8 @@ pub(crate) struct Params {
     pub(crate) gossip: Duration,
     /// to so many.
     pub(crate) gossip_to: NonZeroUsize,
-    /// Each host that is alone with up to 3 others tries one that it takes for dead so often, and the more
-    /// there are the less often each: so that what was cut apart finds itself again, at the same cost for
-    /// any size.
+    /// Each of up to 4 hosts tries one that it takes for dead so often; the more there are, the less often each:
+    /// so that what was cut apart finds itself again, at the same cost for any size.
     pub(crate) reconnect: Duration,
     /// How often all that is known is compared with a random host. A quarter more or less.
     pub(crate) sync: Duration,
@@ -89,9 +88,9 @@ impl Params {
         self.probe
     }
 
-    /// The pause between two tries of reaching one that is taken for dead, with so many hosts up.
-    pub(crate) fn reconnect_among(&self, hosts: usize) -> Duration {
-        self.reconnect.mul_f64((hosts as f64 / 4.0).max(1.0))
+    /// How likely each of so many hosts that are up tries, when it may, to reach one that is taken for dead.
+    pub(crate) fn reconnect_among(&self, hosts: usize) -> f64 {
+        (4.0 / hosts as f64).min(1.0)
     }
 
     /// What foca goes by, with so many hosts up.

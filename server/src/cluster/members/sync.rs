@@ -11,6 +11,8 @@
 //! Want: hosts                   →
 //!                               ←      Rest: their records
 //! ```
+//! That a host is dead is told as what the sender thinks: the other suspects it, and finds out.
+//!
 //! Who answers keeps nothing between two messages: each says all that its answer needs. That also is what
 //! ends it: no answer is of an earlier kind than what it answers.
 

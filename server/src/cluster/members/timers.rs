@@ -40,6 +40,10 @@ impl Timers {
         self.heap.push(Reverse(Entry { at, serial, job }));
     }
 
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
+        self.heap.retain(|Reverse(entry)| keep(&entry.job));
+    }
+
     /// When the first is due.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.heap.peek().map(|Reverse(first)| first.at)
