@@ -62,7 +62,7 @@ fn bootstrap(session: &Rc<Session>, client: &Admitted) -> Result<Client, Error> 
         session.belongs_to(&child.process);
         return session.client(&Cap::Own(child.anchor.clone()));
     }
-    if let Who::Host(host) = client.who {
+    if let Who::Host(host, _) = client.who {
         return session.client(&Cap::Own(Own::Peer(host)));
     }
     let (shared, grant) = (session.shared(), &client.grant);
@@ -114,7 +114,7 @@ where
         };
         let end = end.unwrap_or(End::Panicked);
         Box::pin(session.close()).await;
-        if let Who::Host(host) = client.who {
+        if let Who::Host(host, _) = client.who {
             session.shared().hosts.router.gone(host, session.id());
         }
         tell(&session, &client.peer, &end);
@@ -275,16 +275,16 @@ where
     let bounds = (words, max_output(session.config()));
     let (gate, network) =
         net::Network::new(streams, bounds, calls.clone(), stats, move || ending.ends());
-    let asking = matches!(client.who, Who::Child | Who::Host(_));
+    let asking = matches!(client.who, Who::Child | Who::Host(..));
     let network = if asking { network.asking() } else { network };
     let mut rpc = RpcSystem::new(Box::new(network), Some(root));
     if let Some(child) = &client.child {
         process::ask(&child.process, rpc.bootstrap(Side::Client), session);
     }
-    if let Who::Host(host) = client.who {
+    if let Who::Host(host, generation) = client.who {
         let peer: Client = rpc.bootstrap(Side::Client);
         let peer = session.worker().home().keep_as_is(session, session.origin(), peer.hook);
-        session.shared().hosts.router.connected(host, peer);
+        session.shared().hosts.router.connected(host, generation, peer);
     }
     let disconnector = rpc.get_disconnector();
     (gate, calls, tokio::task::spawn_local(rpc), disconnector)

@@ -140,7 +140,7 @@ pub(crate) enum Socket {
     Tcp(std::net::TcpStream),
     /// Those of another host.
     #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there is none"))]
-    Host(Streams<Box<dyn HostStream>>, HostId),
+    Host(Streams<Box<dyn HostStream>>, HostId, u64),
     /// Before the handshake, and where it comes from.
     Tls(std::net::TcpStream, IpAddr),
 }

@@ -138,7 +138,7 @@ impl Session {
     /// A connection of `worker` to `peer`, with nothing held yet.
     pub(crate) fn open(worker: &Rc<Worker>, peer: &str, who: Who) -> Rc<Self> {
         let (shared, id) = (worker.shared(), worker.shared().next_connection());
-        let host = matches!(who, Who::Host(_));
+        let host = matches!(who, Who::Host(..));
         let config = shared.config();
         let session = Rc::new(Session {
             origin: worker.home().origin(id, host),

@@ -372,8 +372,8 @@ async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver
                 ))
                 .await
             }
-            Socket::Host(streams, host) => {
-                let who = Who::Host(host);
+            Socket::Host(streams, host, generation) => {
+                let who = Who::Host(host, generation);
                 Box::pin(admit_and_run(streams, who, peer.clone(), worker, stop)).await
             }
             Socket::Tls(socket, _) => {

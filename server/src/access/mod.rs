@@ -53,8 +53,8 @@ pub(crate) enum Who {
     Key(Fingerprint),
     /// A process that the server has started, over the connection that it got.
     Child,
-    /// Another host of the cluster.
-    Host(HostId),
+    /// Another host of the cluster, in its life that began with this generation.
+    Host(HostId, u64),
 }
 
 /// Why a client gets nothing.
@@ -67,7 +67,7 @@ impl fmt::Display for Refused {
             Who::Process(Credentials { user, group }) => {
                 write!(f, "neither user {user} nor group {group} is allowed")
             }
-            Who::Local | Who::Child | Who::Host(_) => f.write_str("not allowed"),
+            Who::Local | Who::Child | Who::Host(..) => f.write_str("not allowed"),
             Who::Key(key) => write!(f, "no line for {key} in the authorized file"),
         }
     }
@@ -84,7 +84,7 @@ impl Who {
                     .then(Grant::host)
             }
             // What a process, or another host, gets is decided elsewhere.
-            Who::Local | Who::Child | Who::Host(_) => Some(Grant::host()),
+            Who::Local | Who::Child | Who::Host(..) => Some(Grant::host()),
             Who::Key(key) => config.authorized.grant(key),
         };
         granted.ok_or(Refused(*self))

@@ -69,7 +69,7 @@ pub(crate) fn encode(shared: &Shared, encoder: &mut DescriptorEncoder<'_>) -> fm
         (
             "cluster_connected_hosts",
             "Other hosts that there is a connection to for calls",
-            view.hosts.keys().filter(|host| shared.hosts.router.is_connected(**host)).count()
+            view.hosts.keys().filter(|host| shared.hosts.router.is_connected(**host, &view)).count()
                 as u64,
         ),
     ] {

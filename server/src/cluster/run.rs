@@ -6,21 +6,23 @@
 //! dial at once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use killick_client::Address;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 use tracing::{debug, error, info, warn};
 
 #[cfg(feature = "mdns")]
 use super::Seed;
 use super::error::Why;
-use super::fabric::{self, Event, Events, Fabric, HostStream, LinkError, PeerStats, Service};
+use super::fabric::{self, Event, Events, Fabric, HostStream, PeerStats, Service};
 use super::ident::Lookout;
 #[cfg(feature = "mdns")]
 use super::lan::Lan;
@@ -269,7 +271,7 @@ impl Begun {
         let Handle { members, fabric, .. } = &cluster.handle;
         members.leave().await;
         // Its clients may still have answers to come from other hosts.
-        let _ = tokio::time::timeout(drain, cluster.drained()).await;
+        let _ = timeout(drain, cluster.drained()).await;
         fabric.shut_down().await;
     }
 }
@@ -328,7 +330,12 @@ impl Cluster {
                 if from < self.me() =>
             {
                 if let Some(streams) = self.halves.join(from, service, stream) {
-                    serve(&self.shared, &self.workers, from, streams);
+                    let (shared, workers) = (self.shared.clone(), self.workers.clone());
+                    tokio::spawn(async move {
+                        if let Err(error) = serve(&shared, &workers, from, streams).await {
+                            debug!(host = %from, %error, "no connection for calls");
+                        }
+                    });
                 }
             }
             Event::Stream(from, Service::Ring, _) if from > self.me() => {
@@ -358,13 +365,13 @@ impl Cluster {
             let made = async {
                 if opens {
                     let streams = fabric.open_calls(host, at, OPEN_TIMEOUT).await?;
-                    serve(&shared, &workers, host, streams);
+                    serve(&shared, &workers, host, streams).await?;
                 } else {
                     let mut stream = fabric.open(host, at, Service::Ring, OPEN_TIMEOUT).await?;
                     // The other side learns of it with the first byte, and has nothing to answer.
                     let _ = stream.shutdown().await;
                 }
-                Ok::<_, LinkError>(())
+                Ok::<_, io::Error>(())
             };
             if let Err(error) = made.await {
                 shared.hosts.router.failed(host, &error.to_string());
@@ -416,21 +423,30 @@ impl Cluster {
     }
 }
 
-/// Has a worker serve the streams of calls to a host.
-fn serve(
+/// Has a worker serve the streams of calls to a host. Each side says first in which of its lives it is.
+async fn serve(
     shared: &Arc<Shared>,
     workers: &[UnboundedSender<Incoming>],
     host: HostId,
-    [calls, large]: [HostStream; 2],
-) {
+    [mut calls, large]: [HostStream; 2],
+) -> io::Result<()> {
+    let mine = shared.hosts.view().this().generation;
+    let introduced = async {
+        calls.write_u64(mine).await?;
+        calls.flush().await?;
+        calls.read_u64().await
+    };
+    let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not say who it is");
+    let generation = timeout(OPEN_TIMEOUT, introduced).await.map_err(silent)??;
     let permit = Permit::for_host(shared);
     let peer = format!("host {}", hosts::name(host.short()));
     let worker = permit.worker();
     let streams =
         Streams { main: Box::new(calls) as Box<_>, lane: Some(Box::new(large) as Box<_>) };
-    let socket = Socket::Host(streams, host);
+    let socket = Socket::Host(streams, host, generation);
     // An error means that the server stops.
     drop(workers[worker].send(Incoming { socket, peer, permit, place: None }));
+    Ok(())
 }
 
 /// What the server knows of a member.

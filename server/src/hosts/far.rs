@@ -228,6 +228,6 @@ fn introduce(session: &Session, mut behalf: peer::principal::Builder<'_>) {
         Who::Process(credentials) => behalf.set_user(credentials.user),
         Who::Key(key) => behalf.set_key(key.as_bytes()),
         Who::Child => behalf.set_process(()),
-        Who::Local | Who::Host(_) => behalf.set_local(()),
+        Who::Local | Who::Host(..) => behalf.set_local(()),
     }
 }

@@ -18,14 +18,32 @@ use crate::cap::Token;
 /// How long a connection to a host is waited for.
 const REACH_TIMEOUT: Duration = Duration::from_millis(2800);
 
+/// A connection to a host.
+#[derive(Clone)]
+struct There {
+    /// Its `Peer`.
+    peer: Token,
+    /// The life of the host that it is to.
+    generation: u64,
+    /// When the other side has last asked for a connection though there is this one.
+    asked: Option<Instant>,
+}
+
+impl There {
+    /// Whether it is to the life of the host that is known in `view`.
+    fn is_live(&self, host: HostId, view: &View) -> bool {
+        let known = view.hosts.get(&host).map_or(0, |known| known.generation);
+        self.peer.origin().is_open() && self.generation >= known
+    }
+}
+
 /// The way to one host.
 #[derive(Clone)]
 enum Way {
     /// Nobody has asked for one.
     None,
     Awaited,
-    /// Its `Peer`, and when the other side has last asked for a connection though there is this one.
-    There(Token, Option<Instant>),
+    There(There),
     /// There is none, and why.
     Failed(String),
 }
@@ -66,7 +84,7 @@ impl Router {
             let way = ways.entry(host).or_insert_with(|| watch::Sender::new(Way::None));
             let now = way.borrow().clone();
             match now {
-                Way::There(token, _) if token.origin().is_open() => return Ok(token),
+                Way::There(there) if there.is_live(host, view) => return Ok(there.peer),
                 Way::Awaited => {}
                 _ => {
                     if let Some(gone) = gone(host, view) {
@@ -85,7 +103,7 @@ impl Router {
         let settled = changes.wait_for(|way| !matches!(way, Way::Awaited));
         let why = match timeout(REACH_TIMEOUT, settled).await {
             Ok(Ok(way)) => match &*way {
-                Way::There(token, _) => return Ok(token.clone()),
+                Way::There(there) => return Ok(there.peer.clone()),
                 Way::Failed(why) => why.clone(),
                 Way::None | Way::Awaited => "the connection has ended".into(),
             },
@@ -108,8 +126,8 @@ impl Router {
         let way = ways.entry(host).or_insert_with(|| watch::Sender::new(Way::None));
         way.send_if_modified(|way| match way {
             Way::Awaited => false,
-            Way::There(peer, asked) if peer.origin().is_open() => {
-                *asked = Some(Instant::now());
+            Way::There(there) if there.peer.origin().is_open() => {
+                there.asked = Some(Instant::now());
                 false
             }
             _ => {
@@ -119,12 +137,12 @@ impl Router {
         })
     }
 
-    /// A connection to `host` has begun: calls to it go to `peer`.
-    pub(crate) fn connected(&self, host: HostId, peer: Token) {
+    /// A connection to this life of `host` has begun: calls to it go to `peer`.
+    pub(crate) fn connected(&self, host: HostId, generation: u64, peer: Token) {
         let mut ways = self.ways();
         ways.entry(host)
             .or_insert_with(|| watch::Sender::new(Way::None))
-            .send_replace(Way::There(peer, None));
+            .send_replace(Way::There(There { peer, generation, asked: None }));
     }
 
     /// The connection `id` to `host` has ended.
@@ -132,8 +150,8 @@ impl Router {
         let ways = self.ways();
         let Some(way) = ways.get(&host) else { return };
         way.send_if_modified(|way| match way {
-            Way::There(peer, asked) if peer.origin().id() == id => {
-                let waits = asked.is_some_and(|asked| asked.elapsed() < REACH_TIMEOUT);
+            Way::There(there) if there.peer.origin().id() == id => {
+                let waits = there.asked.is_some_and(|asked| asked.elapsed() < REACH_TIMEOUT);
                 *way = if waits && self.want(host) { Way::Awaited } else { Way::None };
                 true
             }
@@ -154,10 +172,10 @@ impl Router {
         });
     }
 
-    /// Whether there is a connection to `host`.
-    pub(crate) fn is_connected(&self, host: HostId) -> bool {
+    /// Whether there is a connection to the life of `host` that is known in `view`.
+    pub(crate) fn is_connected(&self, host: HostId, view: &View) -> bool {
         let ways = self.ways();
-        let there = |way: &Way| matches!(way, Way::There(peer, _) if peer.origin().is_open());
+        let there = |way: &Way| matches!(way, Way::There(there) if there.is_live(host, view));
         ways.get(&host).is_some_and(|way| there(&way.borrow()))
     }
 }

@@ -128,7 +128,7 @@ impl Server for HostService {
         let mut list = results.get().init_hosts(count);
         for (index, host) in (0..).zip(view.hosts.values()) {
             let mut member = list.reborrow().get(index);
-            member.set_connected(hosts.router.is_connected(host.id));
+            member.set_connected(hosts.router.is_connected(host.id, &view));
             member.set_self(host.id == view.me);
             describe(host, member);
         }

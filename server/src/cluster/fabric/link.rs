@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use quinn::{Connection, ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::error::reason;
 use super::{Inner, MAX_PACKET, stream};
@@ -136,6 +136,24 @@ impl Link {
         }
     }
 
+    /// Ends the connection if nothing has come over it for `limit` and more while something went.
+    async fn end_if_silent(&self, limit: Duration) -> Infallible {
+        let gone = || {
+            let stats = self.connection.stats();
+            (stats.udp_rx.datagrams, stats.udp_tx.datagrams)
+        };
+        let (mut last, mut heard) = (gone(), Instant::now());
+        loop {
+            sleep(limit / 4).await;
+            let now = gone();
+            if now.0 != last.0 || now.1 == last.1 {
+                (last, heard) = (now, Instant::now());
+            } else if heard.elapsed() >= limit {
+                self.close(Code::Ended, &format!("nothing has come over it for {limit:?}"));
+            }
+        }
+    }
+
     /// Why it has ended.
     pub(super) fn reason(&self, error: &ConnectionError) -> String {
         match (error, self.closed.get()) {
@@ -151,6 +169,7 @@ pub(super) async fn attend(inner: Arc<Inner>, link: Arc<Link>) {
         error = take_packets(&inner, &link) => error,
         error = take_streams(&inner, &link) => error,
         never = link.keep_alive(inner.options.keepalive) => match never {},
+        never = link.end_if_silent(inner.options.silence) => match never {},
     };
     inner.table().remove(&link, &link.reason(&error), &inner.events);
 }

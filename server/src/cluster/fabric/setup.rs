@@ -29,8 +29,11 @@ const WAITING: usize = 1024;
 pub(crate) struct Options {
     /// How long a handshake may take, with all that it needs.
     pub(crate) dial: Duration,
-    /// After how long without a word the other side is taken for gone.
+    /// For how long a connection lasts over which nothing goes. Others are asked in turn: with fewer hosts than are
+    /// asked in that time, none has to be dialed again.
     pub(crate) idle: Duration,
+    /// For how long nothing may come over one over which something goes: the other side is taken for gone then.
+    pub(crate) silence: Duration,
     /// How often something is sent over a connection that carries RPC.
     pub(crate) keepalive: Duration,
     /// The most handshakes of others under way at a time.
@@ -48,12 +51,13 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             dial: Duration::from_secs(3),
-            idle: Duration::from_secs(10),
+            idle: Duration::from_secs(300),
+            silence: Duration::from_secs(10),
             keepalive: Duration::from_secs(3),
             handshakes: 64,
             links: 4096,
             streams: 256,
-            rest: [Duration::from_millis(200), Duration::from_secs(5)],
+            rest: [Duration::from_millis(200), Duration::from_secs(2)],
         }
     }
 }

@@ -32,7 +32,7 @@ struct Node {
 /// Nothing happens here by itself.
 fn options() -> Options {
     let never = PATIENCE * 2;
-    Options { idle: never, keepalive: never, dial: PATIENCE, ..Options::default() }
+    Options { idle: never, silence: never, keepalive: never, dial: PATIENCE, ..Options::default() }
 }
 
 fn bind(at: &str, identity: ClusterIdentity, options: Options) -> Node {

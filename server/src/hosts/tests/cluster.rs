@@ -136,11 +136,11 @@ impl Cluster {
                 let [here, there] = [(here, near), (there, far)]
                     .map(|(main, lane)| Streams { main, lane: Some(Box::new(lane) as Box<_>) });
                 connections.set(connections.get() + 1);
-                sites[number].serve_as(here, Who::Host(host), 0);
+                sites[number].serve_as(here, Who::Host(host, generation(&sites[number], host)), 0);
                 let me = sites[number].id;
                 spawn_local(async move {
                     tokio::time::sleep(LATENCY).await;
-                    other.serve_as(there, Who::Host(me), 1);
+                    other.serve_as(there, Who::Host(me, generation(&other, me)), 1);
                 });
             }
         });
@@ -244,4 +244,9 @@ fn wire(
     }
     wires.borrow_mut().push(cut);
     (here, there)
+}
+
+/// The life of a host that `site` knows.
+fn generation(site: &Site, host: HostId) -> u64 {
+    site.shared.hosts.view().hosts[&host].generation
 }

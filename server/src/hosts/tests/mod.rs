@@ -226,6 +226,22 @@ fn after_a_connection_has_ended_there_is_another_and_nothing_is_left_of_the_firs
     });
 }
 
+#[test]
+fn no_call_goes_to_the_former_life_of_a_host_that_is_known_to_have_restarted() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let path = format!("/{}/x", far.name());
+        assert_eq!(load(&walk(&client, &path)).await.expect("loaded"), None);
+        cluster.tell_generation(near, |_| State::Up, 2);
+        // The connection that there was is as good as ever, for whoever has something of it.
+        let other = near.client();
+        assert_eq!(load(&walk(&other, &path)).await.expect("loaded"), None);
+        assert_eq!(cluster.connections.get(), 2);
+    });
+}
+
 /// The cluster's anchor with these rights alone, and what takes it back.
 async fn narrowed(
     host: &host::Client,
