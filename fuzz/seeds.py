@@ -616,9 +616,43 @@ AUTHORITY = {
     "no-path": narrow((BEGIN, 1, ALL_RIGHTS, 0x10), (WALK_TO, 0, 6), (LOOK, 0, 7), (WALK_TO, 0, 1), (LOOK, 0, 0)),
 }
 
+# ---- members: steps, as server/src/cluster/members/fuzzing.rs reads them; files named after a number of hosts are what ----
+# ---- these really say: KILLICK_REGENERATE=1 cargo test -p killick-server --lib really_say ----
+
+MADE_PACKET, OFFER, TIME, ACT = 3, 3, 5, 7
+ALIVE, SUSPECT, DOWN = 0, 1, 2
+SECONDS = [TIME, 5]
+
+
+def life(number, shape=0, renewal=0):
+    return [number, shape] + ([0] if shape % 8 > 2 else []) + [renewal, 0]
+
+
+def claim(who, state):
+    return who + [0, state]
+
+
+def offer(teller, *claims):
+    return [4, teller, OFFER, len(claims)] + sum((list(claim) + [1] for claim in claims), []) + [0]
+
+
+def gossip(sender, *claims):
+    return [MADE_PACKET] + life(sender) + [9, 0] + life(1) + [0, len(claims)] + sum(claims, [])
+
+
+MEMBERS = {
+    "crowd": offer(1, *[claim(life(number), ALIVE) for number in range(1, 16)]) + SECONDS * 4,
+    "crowd-of-a-stranger": gossip(15, *[claim(life(number), ALIVE) for number in range(1, 15)]) + SECONDS * 4,
+    "down-and-up": sum((offer(1, claim(life(2, 0, up), ALIVE), claim(life(2, 0, up), DOWN)) for up in range(1, 7)), []) + SECONDS,
+    "said-to-be-dead": offer(1, claim(life(1), ALIVE), claim(life(0, 0x80), DOWN)) + gossip(1, claim(life(0, 0x80), SUSPECT)) * 3 + SECONDS,
+    "at-the-end-of-time": sum((offer(1, claim(life(0, shape, up), ALIVE)) for shape in (5, 6, 4) for up in (0, 5, 6)), []) + SECONDS,
+    "clocks": (gossip(1, claim(life(2, 3), ALIVE)) + [ACT, 5, 3] + SECONDS + [ACT, 4, 200] + gossip(2) + [ACT, 5, 2]) * 3,
+    "goes": offer(1, claim(life(1), ALIVE)) + [ACT, 3, 7] + SECONDS + [ACT, 0] + gossip(1) + [ACT, 1] + SECONDS + [ACT, 1],
+}
+
 if __name__ == "__main__":
     seeds = Path(__file__).resolve().parent / "seeds"
-    for target, files in ("path", PATHS), ("tree_ops", TREE_OPS), ("wire", WIRE), ("rpc", RPC), ("authority", AUTHORITY):
+    for target, files in ("path", PATHS), ("tree_ops", TREE_OPS), ("wire", WIRE), ("rpc", RPC), ("authority", AUTHORITY), ("members", MEMBERS):
         (seeds / target).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (seeds / target / name).write_bytes(bytes(content))

@@ -82,6 +82,9 @@ pub use cluster::{
     ClusterSecretError, Seed,
 };
 pub use config::Config;
+#[cfg(all(feature = "cluster", any(test, feature = "fuzzing")))]
+#[doc(hidden)]
+pub use fuzzing::fuzz_members;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use fuzzing::{fuzz_session, fuzz_two_sessions};

@@ -28,6 +28,8 @@ pub(crate) use crate::hosts::HostId;
 pub use config::ClusterConfig;
 pub use error::ClusterError;
 pub use ident::{ClusterIdentity, ClusterIdentityError, ClusterSecret, ClusterSecretError};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use members::fuzzing::run as fuzz_members;
 pub use members::{BadSeed, Seed};
 pub(crate) use metrics::encode as encode_metrics;
 pub(crate) use run::{Handle, begin};

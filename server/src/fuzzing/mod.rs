@@ -5,6 +5,7 @@
 //! - [`fuzz_two_sessions`]: messages of the RPC protocol that could mean something, over two connections
 //!   at a time whose clients may work together, and one of an honest client. In some the hostile clients
 //!   have a part of the tree, narrowed, and the honest client has something there and beside it.
+//! - [`fuzz_members`]: packets and messages of other hosts, into the rules of one.
 //!
 //! Time is tokio's own, stopped: it passes when there is nothing to do, so that time limits cost none.
 //!
@@ -127,6 +128,15 @@ pub fn fuzz_two_sessions(bytes: &[u8]) {
         all_ends(&mut world, &mut []).await;
         leaves_nothing(&world).await;
     });
+}
+
+/// Feeds what `bytes` say to a host, as what others say who are in its cluster.
+///
+/// # Panics
+/// Something in it did; or the host keeps more than it may, or says what others do not take.
+#[cfg(feature = "cluster")]
+pub fn fuzz_members(bytes: &[u8]) {
+    crate::cluster::fuzz_members(bytes);
 }
 
 /// A new connection of one hostile client.

@@ -40,6 +40,12 @@ fn every_seed_of_the_rpc_target_ends_its_sessions_and_leaves_nothing() {
     replay("rpc", 20, fuzz_two_sessions);
 }
 
+#[cfg(feature = "cluster")]
+#[test]
+fn every_seed_of_the_members_target_leaves_a_host_within_its_bounds() {
+    replay("members", 5, super::fuzz_members);
+}
+
 #[test]
 fn a_session_in_memory_ends_whatever_it_is_fed() {
     let mut message = capnp::message::Builder::new_default();

@@ -20,6 +20,10 @@ use super::timers::Job;
 use super::wire::{LAST_GENERATION, Malformed};
 use super::{Counts, HostId, Identity, Me, Member, Params, State};
 
+/// No clock says that it is later, in the year 6429: after a life of then there is place for as many as anybody
+/// makes a host have.
+const LATEST_LIFE: u64 = LAST_GENERATION / 2;
+
 /// The time, by two clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
@@ -181,14 +185,15 @@ impl Core {
             self.out.counts.forged += 1;
             return;
         }
-        if !self.may_be(now, from, &source) {
+        let mut newcomers = BTreeSet::new();
+        if !self.may_be(now, from, &source, &mut newcomers) {
             return;
         }
         if packet.header.message == foca::Message::TurnUndead && self.is_just_after(self.renewed) {
             return;
         }
         let length = packet.updates.len();
-        let claim = self.screen(now, from, &mut packet.updates);
+        let claim = self.screen(now, from, &mut packet.updates, &mut newcomers);
         let screened = (packet.updates.len() != length).then(|| packet.write());
         let handled = self.foca.handle_data(screened.as_deref().unwrap_or(bytes), &mut self.out);
         let suspects = packet.updates.iter().any(|update| update.state() == Claim::Suspect);
@@ -290,6 +295,32 @@ impl Core {
     }
 }
 
+/// How much a host keeps of others.
+#[cfg(any(test, feature = "fuzzing"))]
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// By foca, and here.
+    pub(crate) known: usize,
+    pub(crate) hosts: usize,
+    pub(crate) records: usize,
+    pub(crate) missing: usize,
+    pub(crate) timers: usize,
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Core {
+    pub(crate) fn kept(&self) -> Kept {
+        let [records, missing] = self.records.kept();
+        Kept {
+            known: self.foca.iter_membership_state().len(),
+            hosts: self.roster.iter().count(),
+            records,
+            missing,
+            timers: self.out.timers.len(),
+        }
+    }
+}
+
 /// Time, and what is done when.
 impl Core {
     /// From here on it is `now`. Time that the host stood still does not count.
@@ -376,8 +407,15 @@ impl Core {
 impl Core {
     /// Whether a host may go by this here: not when somebody else says that it was started in the future, as
     /// nobody could outdo that, and not when there is no place for it. What a host says of itself it may: so one
-    /// whose clock is far off comes to be known, by and by.
-    fn may_be(&mut self, now: Now, from: HostId, identity: &Identity) -> bool {
+    /// whose clock is far off comes to be known, by and by. `newcomers` are those that foca is to hear of at the
+    /// same time, who take places as well.
+    fn may_be(
+        &mut self,
+        now: Now,
+        from: HostId,
+        identity: &Identity,
+        newcomers: &mut BTreeSet<HostId>,
+    ) -> bool {
         let known = self.roster.get(identity.host);
         let generation = known.map_or(0, |known| known.identity.generation);
         let future = identity.generation > generation.max(self.horizon(now));
@@ -389,10 +427,14 @@ impl Core {
             self.out.counts.from_the_future += 1;
             return false;
         }
-        if known.is_none() && self.remembered() >= self.params.max_hosts {
+        if known.is_some() || newcomers.contains(&identity.host) {
+            return true;
+        }
+        if self.remembered() + newcomers.len() >= self.params.max_hosts {
             self.out.counts.no_place += 1;
             return false;
         }
+        newcomers.insert(identity.host);
         true
     }
 
@@ -411,8 +453,12 @@ impl Core {
         now: Now,
         from: HostId,
         updates: &mut Vec<Update<Identity>>,
+        newcomers: &mut BTreeSet<HostId>,
     ) -> Option<Identity> {
         let me = *self.me();
+        // Others believe nobody who says that this host is in a life that is later than it says itself, and than
+        // any clock.
+        let latest = me.generation.max(LATEST_LIFE);
         let mut claim = None;
         updates.retain(|update| {
             let identity = *update.id();
@@ -420,10 +466,11 @@ impl Core {
                 return update.state() != Claim::Down || !self.is_just_after(self.renewed);
             }
             if identity.host == me.host {
-                claim = claim.max((identity > me).then_some(identity));
+                let counts = identity > me && identity.generation <= latest;
+                claim = claim.max(counts.then_some(identity));
                 return false;
             }
-            self.may_be(now, from, &identity)
+            self.may_be(now, from, &identity, newcomers)
         });
         claim
     }
@@ -616,7 +663,7 @@ impl Core {
 
     fn learn(&mut self, now: Now, from: HostId, known: Vec<Known>) {
         let mut updates: Vec<_> = known.into_iter().map(|known| known.member).collect();
-        let claim = self.screen(now, from, &mut updates);
+        let claim = self.screen(now, from, &mut updates, &mut BTreeSet::new());
         self.doubt(&mut updates);
         self.out.suspected |= updates.iter().any(|update| update.state() == Claim::Suspect);
         // What a host learns that knew nobody, the others know.

@@ -32,6 +32,8 @@
 mod codec;
 mod core;
 mod driver;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod identity;
 mod outbox;
 mod params;

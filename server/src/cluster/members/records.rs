@@ -61,4 +61,10 @@ impl Records {
         let due = move |(_, missing): &(&HostId, &mut Missing)| missing.due <= now;
         self.missing.iter_mut().filter(due).map(|(host, missing)| (*host, missing))
     }
+
+    /// How many there are, and how many are missing.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn kept(&self) -> [usize; 2] {
+        [self.held.len(), self.missing.len()]
+    }
 }

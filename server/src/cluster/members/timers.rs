@@ -1,12 +1,11 @@
-//! What is to be done when: one heap, in one order.
+//! What is to be done when: all in one order.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use foca::Timer;
 
-use super::Identity;
+use super::{HostId, Identity};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -23,21 +22,25 @@ pub(crate) enum Job {
 /// What is to be done, by time; what was asked for first comes first.
 #[derive(Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<Entry>>,
+    jobs: BTreeMap<Key, Job>,
+    /// The job by which each host is forgotten that is down: the latest, as those before are of former identities.
+    removals: BTreeMap<HostId, Key>,
     asked: u64,
 }
 
-struct Entry {
-    at: Duration,
-    serial: u64,
-    job: Job,
-}
+/// When, and as which of all that was asked for.
+type Key = (Duration, u64);
 
 impl Timers {
     pub(crate) fn add(&mut self, at: Duration, job: Job) {
-        let serial = self.asked;
+        let key = (at, self.asked);
         self.asked += 1;
-        self.heap.push(Reverse(Entry { at, serial, job }));
+        if let Job::Foca(Timer::RemoveDown(gone)) = &job
+            && let Some(former) = self.removals.insert(gone.host, key)
+        {
+            self.jobs.remove(&former);
+        }
+        self.jobs.insert(key, job);
     }
 
     pub(crate) fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
@@ -46,40 +49,21 @@ impl Timers {
 
     /// When the first is due.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.heap.peek().map(|Reverse(first)| first.at)
+        self.jobs.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// The first, if it is due.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Job> {
-        if self.next()? > now {
-            return None;
+        let first = self.jobs.first_entry().filter(|first| first.key().0 <= now)?;
+        let job = first.remove();
+        if let Job::Foca(Timer::RemoveDown(gone)) = &job {
+            self.removals.remove(&gone.host);
         }
-        self.heap.pop().map(|Reverse(first)| first.job)
+        Some(job)
     }
-}
 
-impl Entry {
-    fn key(&self) -> (Duration, u64) {
-        (self.at, self.serial)
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
     }
 }

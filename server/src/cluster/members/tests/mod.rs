@@ -2,6 +2,7 @@
 //! follows from a seed. The driver has its own tests, over streams in memory.
 
 mod driver;
+mod fuzzed;
 mod hostile;
 mod simulation;
 mod world;
