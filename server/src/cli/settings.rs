@@ -129,6 +129,11 @@ pub(super) struct Settings {
     #[serde(default, deserialize_with = "written::list")]
     advertise_client: Option<Vec<Listen>>,
 
+    /// The longest datagram to other hosts, in bytes, where a network loses long ones; they are not given to the
+    /// system several at a time then. At least 1200.
+    #[arg(long, value_name = "BYTES", env = "KILLICK_CLUSTER_MTU", hide_env = true)]
+    cluster_mtu: Option<u16>,
+
     /// What this host shows the others: a folder with its key.pem, its cert.pem, the authorities in ca.pem,
     /// and what they have revoked in crl.pem. 'killick cert host --cluster NAME' makes one. What changes there
     /// counts within seconds, without SIGHUP: a host that has been revoked loses its connections.
@@ -359,7 +364,7 @@ impl Settings {
         }
         first! {
             listen, tls_identity, authorized, handshake_timeout, allow_uid, allow_gid, allow_exec, cluster, listen_cluster, join, advertise,
-            advertise_client, cluster_identity, cluster_secret, host_key, tag, metrics,
+            advertise_client, cluster_mtu, cluster_identity, cluster_secret, host_key, tag, metrics,
             threads, max_connections, max_handshakes, max_capabilities, max_connection_nodes,
             max_connection_values, max_watches, max_calls, max_call_bytes, max_value_bytes,
             max_message_bytes, max_stored_bytes, max_channels, max_connection_channels, max_channel_capacity, max_processes,
@@ -517,6 +522,7 @@ impl Settings {
             join: None,
             advertise: None,
             advertise_client: None,
+            cluster_mtu: None,
             cluster_identity: None,
             cluster_secret: None,
             host_key: None,

@@ -18,6 +18,10 @@ pub struct ClusterConfig {
     pub join: Vec<Seed>,
     /// Where clients reach it, as others tell them; those that it listens at with TLS, by default.
     pub client_addresses: Vec<String>,
+    /// The longest datagram that it sends to them, without what UDP and IP add; for networks that lose longer ones,
+    /// or several that the system is given at once. None: as long as come through. 1200 always do, and nothing less
+    /// is gone by.
+    pub mtu: Option<u16>,
     /// What it tells of itself besides: keys and values.
     pub tags: Vec<(String, String)>,
 }
@@ -31,6 +35,7 @@ impl ClusterConfig {
             advertise: None,
             join: Vec::new(),
             client_addresses: Vec::new(),
+            mtu: None,
             tags: Vec::new(),
         }
     }

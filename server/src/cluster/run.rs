@@ -173,7 +173,8 @@ pub(crate) fn begin(
     workers: Vec<UnboundedSender<Incoming>>,
 ) -> Result<Begun, ClusterError> {
     let identity = config.identity.clone();
-    let bound = Fabric::bind(config.listen, identity.clone(), fabric::Options::default());
+    let options = fabric::Options { mtu: config.mtu, ..fabric::Options::default() };
+    let bound = Fabric::bind(config.listen, identity.clone(), options);
     let (fabric, events) = bound.map_err(Why::Fabric)?;
     let at = advertised(config, fabric.local())?;
     let this = shared.hosts.view();

@@ -11,11 +11,14 @@ impl Settings {
     /// How the host takes part in a cluster, if it does. The files that say so are read.
     pub(super) fn takes_part(&self) -> Result<Option<ClusterConfig>, BadValue> {
         let Some(name) = &self.cluster else { return self.takes_no_part() };
-        let missing = |key, why: &str| BadValue { key, why: why.into(), is_usage: true };
+        let usage = |key, why: &str| BadValue { key, why: why.into(), is_usage: true };
         let Some(listen) = self.listen_cluster else {
             let why = "a cluster takes an address for the other hosts, as in 192.0.2.7:7300";
-            return Err(missing("listen-cluster", why));
+            return Err(usage("listen-cluster", why));
         };
+        if self.cluster_mtu.is_some_and(|bytes| bytes < 1200) {
+            return Err(usage("cluster-mtu", "at least 1200: QUIC takes no less"));
+        }
         let identity = self.identity(name)?;
         Ok(Some(ClusterConfig {
             advertise: self.advertise,
@@ -26,6 +29,7 @@ impl Settings {
                 .flatten()
                 .map(Listen::to_string)
                 .collect(),
+            mtu: self.cluster_mtu,
             tags: self
                 .tag
                 .iter()
@@ -43,6 +47,7 @@ impl Settings {
             "join",
             "advertise",
             "advertise-client",
+            "cluster-mtu",
             "cluster-identity",
             "cluster-secret",
             "host-key",

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// How long a host is not dialed after a dial has failed: twice as long each time, up to the second; a random
     /// part of the last half is left out.
     pub(crate) rest: [Duration; 2],
+    /// The longest datagram, one at a time; without a bound, as long as come through, and many at a time where the
+    /// system can.
+    pub(crate) mtu: Option<u16>,
 }
 
 impl Default for Options {
@@ -58,6 +61,7 @@ impl Default for Options {
             links: 4096,
             streams: 256,
             rest: [Duration::from_millis(200), Duration::from_secs(2)],
+            mtu: None,
         }
     }
 }
@@ -95,6 +99,11 @@ fn transport(options: &Options) -> Result<TransportConfig, FabricError> {
         .receive_window(VarInt::from_u32(16 << 20))
         .datagram_receive_buffer_size(Some(256 << 10))
         .datagram_send_buffer_size(256 << 10);
+    if let Some(mtu) = options.mtu {
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(mtu);
+        transport.mtu_discovery_config(Some(discovery)).enable_segmentation_offload(false);
+    }
     Ok(transport)
 }
 

@@ -550,3 +550,22 @@ async fn a_fabric_that_is_shut_down_says_so_and_does_no_more() {
     a.fabric.send(b.id, b.at, Bytes::from_static(b"dropped"));
     assert_eq!(a.fabric.counts().packets_dropped, 1);
 }
+
+#[tokio::test]
+async fn no_datagram_is_longer_than_it_may_be() {
+    let ca = Ca::new("ca");
+    for (name, mtu) in [("free", None), ("bound", Some(1200))] {
+        let a = bind("127.0.0.1:0", ca.host(name), Options { mtu, ..options() });
+        let mut b = node(ca.host(&format!("{name}-b")));
+        let mut stream = a.open(&b).await.expect("a stream");
+        let (_, _, mut far) = b.stream().await;
+        let bulk = vec![0; 4 << 20];
+        let mut taken = vec![0; bulk.len()];
+        let (sent, _) =
+            tokio::join!(soon(stream.write_all(&bulk)), soon(far.read_exact(&mut taken)));
+        sent.expect("sent");
+        let peers = a.fabric.peers();
+        let mean = peers[0].bytes_sent / peers[0].packets_sent;
+        assert_eq!(mean > 1200, mtu.is_none(), "{name}: {mean} bytes a datagram");
+    }
+}
