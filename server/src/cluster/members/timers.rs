@@ -43,8 +43,10 @@ impl Timers {
         self.jobs.insert(key, job);
     }
 
+    /// Drops what is not to be kept.
     pub(crate) fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
-        self.heap.retain(|Reverse(entry)| keep(&entry.job));
+        self.jobs.retain(|_, job| keep(job));
+        self.removals.retain(|_, key| self.jobs.contains_key(key));
     }
 
     /// When the first is due.
