@@ -154,10 +154,10 @@ fn a_host_that_is_said_to_go_and_come_back_again_and_again_takes_no_more_memory_
     let mut core = core(0);
     for renewal in 0..10_000 {
         let life = Identity { renewal, ..identity(2) };
-        let known = [Update::alive(life), Update::down(life)];
-        for member in known {
-            let message = Message::Offer(vec![Known { member, told: true }]).write();
-            core.sync(now(), host(1), &message).expect("a message");
+        for update in [Update::alive(life), Update::down(life)] {
+            let (src, dst) = (identity(1), *core.me());
+            let header = Header { src, src_incarnation: 0, dst, message: Said::Gossip };
+            core.packet(now(), host(1), &Packet { header, updates: vec![update] }.write());
         }
         while core.output().is_some() {}
     }
