@@ -213,10 +213,10 @@ mod tests {
 
     impl Ends {
         fn new() -> Self {
-            let ((main, ours), (lane, large)) = (duplex(1 << 16), duplex(1 << 16));
+            let ((main, ours), (lane, large)) = (duplex(1 << 16), duplex(1 << 20));
             let streams = Streams { main: ours, lane: Some(Box::new(large)) };
             let stats = Clients::default().open(1, ("test".into(), Who::Local), 0);
-            let (_gate, stream) = gate(streams, 1 << 10, 1 << 20, stats);
+            let (_gate, stream) = gate(streams, 1 << 16, 1 << 20, stats);
             Ends { _gate, stream, main, lane }
         }
 
@@ -257,6 +257,19 @@ mod tests {
         assert!(ends.taken().await.expect("nothing").is_empty());
         ends.lane.write_all(end).await.expect("written");
         assert_eq!(ends.taken().await.expect("three"), [11, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_over_the_main_stream_does_not_wait_for_what_comes_over_the_lane() {
+        let mut ends = Ends::new();
+        ends.main.write_all(&Mark::Due.bytes()).await.expect("written");
+        assert!(ends.taken().await.expect("nothing").is_empty());
+        // More than is read in one turn, and not all of it.
+        let part = [&[0, 0, 0, 0, 0, 0xf0, 0, 0][..], &vec![0; 400_000]].concat();
+        ends.lane.write_all(&part).await.expect("room");
+        ends.main.write_all(&message(1)).await.expect("written");
+        let first = poll_fn(|cx| Poll::Ready(ends.stream.poll_message(cx))).await;
+        assert!(matches!(first, Poll::Ready(Ok(Some(_)))), "not before all of a turn");
     }
 
     #[tokio::test]

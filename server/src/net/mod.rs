@@ -38,7 +38,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use capnp::any_pointer;
@@ -376,49 +376,64 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 state.turn += 1;
                 return Poll::Ready(Ok(Some(message)));
             }
-            if let Some(lane) = &mut state.lane {
-                if self.poll_lane(lane, cx)? {
-                    (state.turn, state.heard) = (state.turn + 1, Instant::now());
-                    continue;
-                }
-                if state.ended {
-                    return if lane.is_due() { Poll::Pending } else { Poll::Ready(Ok(None)) };
-                }
-                if lane.holds() && state.input.has_next() {
+            let main = self.poll_main(state, cx)?;
+            if main == Poll::Ready(0) && state.lane.is_none() {
+                return Poll::Ready(Ok(None));
+            }
+            // Large messages may be to come that have their place before the end.
+            state.ended |= main == Poll::Ready(0);
+            let Some(lane) = &mut state.lane else {
+                if main.is_pending() {
+                    state.turn = 0;
                     return Poll::Pending;
                 }
-            }
-            let Some(stream) = &mut state.stream else { return Poll::Ready(Ok(None)) };
-            let input = &mut state.input;
-            let read = CHUNK.with_borrow_mut(|chunk| {
-                let mut chunk = ReadBuf::new(chunk);
-                let read = Pin::new(stream).poll_read(cx, &mut chunk);
-                let bytes = chunk.filled();
-                read.map(|read| read.and_then(|()| Ok((bytes.len(), input.take(bytes)?))))
-            });
-            if read.is_pending() {
+                continue;
+            };
+            // One after the other, so that neither waits for the other's end.
+            if self.poll_lane(lane, cx)? {
+                (state.turn, state.heard) = (state.turn + 1, Instant::now());
+            } else if state.ended && !lane.is_due() {
+                return Poll::Ready(Ok(None));
+            } else if main.is_pending() || state.ended {
                 state.turn = 0;
-                if state.partial.is_none() && state.input.is_partial() {
-                    state.partial = Some(Instant::now());
-                    self.0.changes.notify_one();
-                }
-            }
-            let (count, whole) = ready!(read)?;
-            // A part of a large message takes as long as a small one does.
-            state.turn += u32::from(!whole);
-            self.0.stats.read.add(count as u64);
-            state.heard = Instant::now();
-            if whole {
-                state.partial = None;
-            }
-            if count == 0 {
-                // Large messages may be to come that have their place before the end.
-                state.ended = state.lane.is_some();
-                if !state.ended {
-                    return Poll::Ready(Ok(None));
-                }
+                return Poll::Pending;
             }
         }
+    }
+
+    /// Reads what has come over the stream: how many bytes, none at its end.
+    fn poll_main(&self, state: &mut State<S>, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
+        // What has come waits for the lane.
+        let holds = state.lane.as_mut().is_some_and(|lane| lane.holds());
+        let Some(stream) = state.stream.as_mut().filter(|_| !state.ended) else {
+            return Ok(Poll::Pending);
+        };
+        if holds && state.input.has_next() {
+            return Ok(Poll::Pending);
+        }
+        let input = &mut state.input;
+        let read = CHUNK.with_borrow_mut(|chunk| {
+            let mut chunk = ReadBuf::new(chunk);
+            let read = Pin::new(stream).poll_read(cx, &mut chunk);
+            let bytes = chunk.filled();
+            read.map(|read| read.and_then(|()| Ok((bytes.len(), input.take(bytes)?))))
+        });
+        let Poll::Ready(read) = read else {
+            if state.partial.is_none() && state.input.is_partial() {
+                state.partial = Some(Instant::now());
+                self.0.changes.notify_one();
+            }
+            return Ok(Poll::Pending);
+        };
+        let (count, whole) = read?;
+        // A part of a large message takes as long as a small one does.
+        state.turn += u32::from(!whole);
+        self.0.stats.read.add(count as u64);
+        state.heard = Instant::now();
+        if whole {
+            state.partial = None;
+        }
+        Ok(Poll::Ready(count))
     }
 
     /// Reads what has come over the lane: whether anything has.
