@@ -102,6 +102,9 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
+/// For how many clients that have all that they may another host has at most.
+const HOST_SHARE: usize = 4;
+
 /// The bounds of a server's tree.
 ///
 /// - A name may have 255 bytes, as in most file systems, a path 4,096, as in Linux.
@@ -172,17 +175,17 @@ const MIN_MESSAGE_BYTES: usize = 1024;
 const CALL_BYTES: usize = 8 * 1024;
 
 impl Config {
-    /// The bounds for what comes from another host of the cluster, which bounds its clients itself: those that
-    /// are each client's do not hold for all of them together.
+    /// The bounds for what comes from another host of the cluster, for all of its clients together: of what is kept
+    /// for them, a few times as much as for one client here, and of nodes as much, so that those of one host
+    /// cannot take a tree from all others; of calls under way, as much as all may have there.
     pub(crate) fn for_hosts(&self) -> Self {
         // As many as this one takes, the other may have, and each of them may ask for all that it may.
         let clients = self.max_connections.max(1);
         Config {
-            max_capabilities: usize::MAX,
-            max_connection_nodes: usize::MAX,
-            max_connection_values: usize::MAX,
-            max_connection_channels: usize::MAX,
-            max_watches: usize::MAX,
+            max_capabilities: self.max_capabilities.saturating_mul(HOST_SHARE),
+            max_connection_values: self.max_connection_values.saturating_mul(HOST_SHARE),
+            max_connection_channels: self.max_connection_channels.saturating_mul(HOST_SHARE),
+            max_watches: self.max_watches.saturating_mul(HOST_SHARE),
             max_calls: self.max_calls.saturating_mul(clients),
             max_call_bytes: self.max_call_bytes.saturating_mul(clients),
             idle_timeout: None,

@@ -268,6 +268,7 @@ impl Worker {
                 for _ in 0..COLLECT_ROUNDS {
                     tokio::time::sleep(COLLECT_PAUSE).await;
                     self.shared.channels.collect();
+                    self.shared.hosts.delegations.tidy();
                 }
             }
         };

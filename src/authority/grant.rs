@@ -82,6 +82,10 @@ impl Grant {
         self.0.above.as_ref()
     }
 
+    pub(super) fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// How much it allows to have at a time.
     pub fn allowance(&self) -> &Allowance {
         &self.0.allowance

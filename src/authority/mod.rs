@@ -151,6 +151,14 @@ impl Authority {
         &self.grants
     }
 
+    /// Whether nobody else has it, and nobody the grant that was made last of its: nothing can be reached by it any
+    /// more but by whoever asks.
+    pub fn is_unshared(&self) -> bool {
+        let made = |grant: &&Grant| grant.above().map_or(0, |above| above.grants.len());
+        let last = self.grants.iter().max_by_key(made);
+        Arc::strong_count(&self.grants) == 1 && last.is_some_and(Grant::is_unshared)
+    }
+
     /// Whether one of the grants has been revoked.
     ///
     /// # Progress

@@ -48,9 +48,14 @@ impl<O> Call<O> {
         let _ = self.reply.send(Err(error));
     }
 
+    /// Whether nobody waits for the answer, nor for what was asked of it.
+    fn is_given_up(&self) -> bool {
+        self.reply.is_closed() && !self.promised.iter().any(|(token, _)| token.is_shared())
+    }
+
     /// Sends it to what `token` claims instead.
     fn hand_on(self, token: Token<O>) {
-        if self.reply.is_closed() {
+        if self.is_given_up() {
             return;
         }
         match self.hops.checked_sub(1) {
@@ -196,7 +201,7 @@ impl<P: Peer> Kept<P> {
         if let Some(waiting) = &mut *self.waiting.borrow_mut() {
             if waiting.len() == waiting.capacity() {
                 // Each time that there are twice as many: those that are given up are none.
-                waiting.retain(|call| !call.reply.is_closed());
+                waiting.retain(|call| !call.is_given_up());
             }
             return waiting.push(call);
         }
@@ -235,7 +240,7 @@ impl<P: Peer> Kept<P> {
             let gone = call.token.origin().gone();
             return call.fail(gone);
         };
-        if call.reply.is_closed() {
+        if call.is_given_up() {
             return;
         }
         let limit = peer.bounds().backlog;

@@ -119,6 +119,11 @@ impl<O> Token<O> {
         self.0.id
     }
 
+    /// Whether there are other copies of it.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// The connection of the client that hosts it.
     pub(crate) fn origin(&self) -> &Origin<O> {
         &self.0.origin

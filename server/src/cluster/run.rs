@@ -36,8 +36,8 @@ use crate::shared::{Permit, Shared};
 /// How long a stream to another host may take to be opened.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// How long nothing may come over the connections to a host that the members take for dead.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long nothing may come over the connections to a host that the members suspect.
+const SILENCE: Duration = Duration::from_millis(1500);
 
 /// How often what may change without anybody's doing is looked at: certificates.
 const LOOK_PAUSE: Duration = Duration::from_secs(3600);
@@ -390,7 +390,8 @@ impl Cluster {
                 // Connections of its former life end with the next packet.
                 self.handle.fabric.probe(*id);
             }
-            if member.state == members::State::Failed && known.is_there() {
+            let doubted = matches!(member.state, members::State::Suspect | members::State::Failed);
+            if doubted && known.state == hosts::State::Up {
                 // That is an opinion, which breaks no connection that works.
                 self.handle.fabric.check(*id, SILENCE);
             }

@@ -73,7 +73,8 @@ pub(crate) struct Delegations {
     asking: Mutex<Vec<Asked>>,
 }
 
-/// How many of them there may be. One goes when its authority is revoked, or the connection to its host ends.
+/// How many of them there may be. One goes when nobody has its authority any more, or the connection to its host
+/// ends.
 const MAX_DELEGATIONS: usize = 1 << 14;
 
 /// How long a host may take to take back what it has granted.
@@ -94,7 +95,7 @@ impl Delegations {
             }
         }
         if all.len() >= MAX_DELEGATIONS {
-            all.retain(|_, slot| slot.get().is_none_or(|found| found.anchor.origin().is_open()));
+            drop(unused(&mut all));
         }
         if all.len() >= MAX_DELEGATIONS {
             let words = "what was narrowed here reaches other hosts in";
@@ -103,6 +104,17 @@ impl Delegations {
         let slot = Slot::default();
         all.insert((host, authority.clone()), slot.clone());
         Ok(slot)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Lets go of what is of no use any more: nobody has the authority, or the connection to the host has ended.
+    pub(crate) fn tidy(&self) {
+        // Until nothing goes: one authority is of another, which is of no use after it.
+        while !unused(&mut self.lock()).is_empty() {}
     }
 
     /// Has other hosts take back what they have granted for authorities that are revoked. When this has resolved,
@@ -122,6 +134,15 @@ impl Delegations {
         drop(asking);
         timeout_all(asked)
     }
+}
+
+/// Takes out what is of no use any more.
+fn unused(all: &mut HashMap<(HostId, Authority), Slot>) -> Vec<((HostId, Authority), Slot)> {
+    let is_unused = |(_, authority): &(HostId, Authority), slot: &mut Slot| {
+        let is_dead = |found: &Delegated| !found.anchor.origin().is_open();
+        slot.get().is_some_and(|found| authority.is_unshared() || is_dead(found))
+    };
+    all.extract_if(is_unused).collect()
 }
 
 /// The number of the method.

@@ -19,6 +19,12 @@ impl Settings {
         if self.cluster_mtu.is_some_and(|bytes| bytes < 1200) {
             return Err(usage("cluster-mtu", "at least 1200: QUIC takes no less"));
         }
+        let named = killick_server::pki::check_cluster(name);
+        named.map_err(|error| BadValue {
+            key: "cluster",
+            why: error.to_string(),
+            is_usage: true,
+        })?;
         let identity = self.identity(name)?;
         Ok(Some(ClusterConfig {
             advertise: self.advertise,

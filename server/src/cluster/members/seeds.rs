@@ -1,6 +1,7 @@
 //! Where the first others may be found.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,9 @@ impl Seeds {
         }
         found.sort_unstable();
         found.dedup();
+        // From another one on each time, so that none of many is left out for ever.
+        let first = RandomState::new().hash_one(found.len()) as usize % found.len().max(1);
+        found.rotate_left(first);
         found.truncate(MAX_ADDRESSES);
         found
     }

@@ -97,6 +97,25 @@ fn what_is_asked_of_answers_that_are_not_there_takes_one_way_there_and_back() {
 }
 
 #[test]
+fn what_was_asked_of_an_answer_is_done_though_nobody_waits_for_that_answer() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let path = format!("/{}/a", far.name());
+        assert_eq!(load(&walk(&client, &path)).await.expect("reached"), None);
+        let stored = {
+            let storer = walk(&client, &path).cell_request().send().pipeline.get_storer();
+            let mut request = storer.store_request();
+            request.get().init_value().set_as("mail").expect("text");
+            request.send().promise
+        };
+        stored.await.expect("stored");
+        assert_eq!(load(&walk(&client, &path)).await.expect("loaded").as_deref(), Some("mail"));
+    });
+}
+
+#[test]
 fn the_first_call_to_a_host_takes_a_way_for_the_connection_and_one_for_the_anchor() {
     run(|| async {
         let cluster = Cluster::of(2);
@@ -294,6 +313,27 @@ fn rights_and_limits_hold_at_other_hosts_until_they_are_revoked_there_as_well() 
             assert!(error.extra.contains("revoked"), "{error}");
         }
         assert_eq!(load(&walk(&client, &path("a"))).await.expect("untouched"), None);
+    });
+}
+
+#[test]
+fn what_another_host_has_granted_goes_when_nobody_has_what_it_was_for() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let (client, other) = (near.client(), near.client());
+        let path = format!("/{}/a", far.name());
+        assert_eq!(load(&walk(&other, &path)).await.expect("reached"), None);
+        let (root, grant) = narrowed(&client, Rights::ALL, 2).await;
+        let (part, more) = narrowed_from(&root, Rights::ALL, 1).await;
+        assert_eq!(load(&walk_from(&part, &path)).await.expect("reached"), None);
+        assert_eq!(near.shared.hosts.delegations.len(), 2);
+        drop((client, root, part, grant, more));
+        sleep(Duration::from_secs(1)).await;
+        // As a worker does after a connection's end.
+        near.shared.hosts.delegations.tidy();
+        assert_eq!(near.shared.hosts.delegations.len(), 0);
+        until_empty(far).await;
     });
 }
 
