@@ -459,11 +459,14 @@ impl Core {
         // Others believe nobody who says that this host is in a life that is later than it says itself, and than
         // any clock.
         let latest = me.generation.max(LATEST_LIFE);
-        let mut claim = None;
+        let (mut claim, mut heard) = (None, false);
         updates.retain(|update| {
             let identity = *update.id();
             if identity == me {
-                return update.state() != Claim::Down || !self.is_just_after(self.renewed);
+                // With the first of them foca may take another identity, and would take the next for somebody else's.
+                let is_first = !std::mem::replace(&mut heard, true);
+                let is_too_soon = update.state() == Claim::Down && self.is_just_after(self.renewed);
+                return is_first && !is_too_soon;
             }
             if identity.host == me.host {
                 let counts = identity > me && identity.generation <= latest;
