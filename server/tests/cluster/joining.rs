@@ -51,6 +51,23 @@ fn three_hosts_are_one_tree() {
 }
 
 #[test]
+fn what_the_command_line_asks_of_answers_that_it_does_not_wait_for_is_done() {
+    run(async {
+        let hosts = Hosts::start(2).await;
+        for number in 0..10 {
+            let path = hosts[1].path(&format!("box/{number}"));
+            hosts[0].run(&["chan", "make", &path]).expect("a channel there");
+            let ends = [0, 1].map(|at| hosts[at].path(&format!("end/{number}")));
+            let make = ["chan", "make", "--send-end", &ends[0], "--recv-end", &ends[1]];
+            hosts[1].run(&make).expect("a channel with ends at both");
+            let paths = [&path, &ends[0], &ends[1]];
+            paths.iter().for_each(|path| drop(hosts[0].run(&["clear", path]).expect("cleared")));
+        }
+        hosts.calm().await;
+    });
+}
+
+#[test]
 fn what_one_stores_at_another_all_load() {
     run(async {
         let hosts = Hosts::start(3).await;
