@@ -16,7 +16,8 @@ use killick_schema::api::anchor_capnp::anchor::{
     self, change, child, grant, limits, loader, rights, storer, watch,
 };
 use killick_schema::api::channel_capnp::{chan, closer, recver, send_closer, sender};
-use killick_schema::api::host_capnp::{client_info, host, host_info};
+use killick_schema::api::cluster_capnp::peer::principal;
+use killick_schema::api::host_capnp::{client_info, host, host_info, member};
 use killick_schema::api::process_capnp::{byte_sink, byte_source, process};
 
 const ANCHOR: u64 = 0xe412_37e4_098e_d922;
@@ -239,8 +240,9 @@ fn host_methods_are_called_by_their_numbers() {
         let _ = host.root_request().send().promise.await;
         let _ = host.info_request().send().promise.await;
         let _ = host.clients_request().send().promise.await;
+        let _ = host.hosts_request().send().promise.await;
     });
-    assert_eq!(calls, (0..3).map(|number| (host::Client::TYPE_ID, number)).collect::<Vec<_>>());
+    assert_eq!(calls, (0..4).map(|number| (host::Client::TYPE_ID, number)).collect::<Vec<_>>());
     assert_ne!(host::Client::TYPE_ID, ANCHOR);
 }
 
@@ -276,6 +278,11 @@ fn fields_of_host_info_keep_their_places() {
         ("calls", 7),
         ("storedBytes", 8),
         ("processes", 11),
+        ("generation", 9),
+        ("cluster", 2),
+        ("fullId", 3),
+        ("hosts", 20),
+        ("certificateEnds", 11),
     ];
     assert_eq!(fields::<host_info::Owned>(), owned(&info));
     let client = [
@@ -296,6 +303,29 @@ fn fields_of_host_info_keep_their_places() {
 }
 
 #[test]
+fn fields_of_a_clusters_hosts_and_of_who_asks_keep_their_places() {
+    let told = [
+        ("id", 0),
+        ("fullId", 0),
+        ("generation", 1),
+        ("state", 8),
+        ("sinceMillis", 3),
+        ("hostname", 1),
+        ("version", 2),
+        ("addresses", 3),
+        ("cluster", 4),
+        ("tags", 5),
+        ("connected", 144),
+        ("self", 145),
+    ];
+    assert_eq!(fields::<member::Owned>(), owned(&told));
+    assert_eq!(fields::<member::tag::Owned>(), owned(&[("key", 0), ("value", 1)]));
+    let asks =
+        [("name", 0), ("connection", 0), ("local", 0), ("user", 3), ("key", 1), ("process", 0)];
+    assert_eq!(fields::<principal::Owned>(), owned(&asks));
+}
+
+#[test]
 fn fields_of_changes_rights_and_limits_keep_their_places() {
     let told = [
         ("sequence", 0),
@@ -307,6 +337,7 @@ fn fields_of_changes_rights_and_limits_keep_their_places() {
         ("removed", 2),
         ("filled", 3),
         ("emptied", 4),
+        ("departures", 5),
     ];
     assert_eq!(fields::<change::Owned>(), owned(&told));
     assert_eq!(fields::<change::entry::Owned>(), owned(&[("name", 0), ("filled", 0)]));
