@@ -318,7 +318,7 @@ pub(super) struct BadValue {
 }
 
 /// The settings that have no default, or one that follows from others, with what they may be.
-const UNSET: [(&str, &str); 19] = [
+const UNSET: [(&str, &str); 20] = [
     ("listen", "[\"unix:/run/killick/killick.sock\"]"),
     ("tls-identity", "\"/etc/killick/host\""),
     ("authorized", "\"/etc/killick/authorized\""),
@@ -334,6 +334,7 @@ const UNSET: [(&str, &str); 19] = [
     ("cluster-secret", "\"/etc/killick/cluster.secret\""),
     ("host-key", "\"/var/lib/killick/host.key\""),
     ("tag", "[\"zone=a\"]"),
+    ("cluster-mtu", "1280"),
     ("metrics", "\"127.0.0.1:9102\""),
     ("max-handshakes", "512"),
     ("max-message-bytes", "4194304"),
