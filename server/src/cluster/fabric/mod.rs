@@ -321,18 +321,23 @@ impl Inner {
         deadline: Instant,
     ) -> Result<HostId, LinkError> {
         loop {
-            let next = {
+            let (next, begun) = {
                 let mut table = self.table();
                 match table.next(target, at) {
-                    Next::Dial => Next::Wait(dial::start(self, &mut table, target, at)),
-                    next => next,
+                    Next::Dial => (Next::Wait(dial::start(self, &mut table, target, at)), true),
+                    next => (next, false),
                 }
             };
             match next {
                 Next::Wait(mut outcome) => {
                     let done = outcome.wait_for(Option::is_some).await;
                     let done = done.map_err(|_| LinkError::Down)?;
-                    return done.clone().unwrap_or(Err(LinkError::Down));
+                    let done = done.clone().unwrap_or(Err(LinkError::Down));
+                    // A dial that was under way may have begun when nobody could be reached there.
+                    let is_old = !begun && Instant::now() < deadline;
+                    if !(is_old && matches!(done, Err(LinkError::Silent { .. }))) {
+                        return done;
+                    }
                 }
                 Next::Rest { until, .. } if until < deadline => sleep_until(until).await,
                 Next::Rest { error, .. } => return Err(error),
