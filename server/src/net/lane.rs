@@ -25,7 +25,7 @@ use super::output::Output;
 pub(super) const LARGE: usize = 64 * 1024;
 
 /// What waits for the lane holds up others by this part of it: a large message alone holds up nobody.
-const SHARE: usize = 16;
+const SHARE: usize = 64;
 
 /// A stream to another host.
 pub(crate) trait HostStream: AsyncRead + AsyncWrite + Unpin + Send {}
