@@ -10,7 +10,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use capnp::message::{Builder, HeapAllocator};
 use capnp_rpc::rpc_capnp::message;
@@ -41,8 +41,6 @@ pub(super) struct Lane {
     due: usize,
     /// The main stream waits for them.
     awaited: bool,
-    /// Nothing more comes.
-    ended: bool,
     /// Since when nothing has come of a message that is waited for.
     pub(super) partial: Option<Instant>,
 }
@@ -57,7 +55,6 @@ impl Lane {
             order: Order::default(),
             due: 0,
             awaited: false,
-            ended: false,
             partial: None,
         }
     }
@@ -122,51 +119,29 @@ impl Lane {
         self.due > 0
     }
 
-    /// Whether a message is to come, or the rest of one.
-    pub(super) fn waits(&self) -> bool {
-        self.due > 0 || self.input.is_partial()
-    }
-
-    /// Reads a part of a message: how many bytes.
+    /// Reads a part of a message that is due, if it is not there: how many bytes. What is not due may wait where it
+    /// is: nobody looks for it as long as there is nothing large.
     ///
     /// # Errors
-    /// The stream has failed, or ended before what was to come.
+    /// The stream has failed, or ended.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         chunk: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let broken = |why: &dyn std::fmt::Display| {
-            let words =
-                format!("the stream of large messages has ended before one was there: {why}");
-            io::Error::other(words)
+        if self.due == 0 || self.input.has_next() {
+            return Poll::Pending;
+        }
+        let ended = |why: &dyn std::fmt::Display| {
+            let words = "the stream of large messages has ended before one was there";
+            io::Error::other(format!("{words}: {why}"))
         };
-        // One that may not be taken yet is kept, and no more.
-        if self.ended || self.input.has_next() {
-            return match self.ended && self.due > 0 && !self.input.has_next() {
-                true => Poll::Ready(Err(broken(&"it was closed"))),
-                false => Poll::Pending,
-            };
-        }
         let mut chunk = ReadBuf::new(chunk);
-        match Pin::new(&mut self.stream).poll_read(cx, &mut chunk) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) => {}
-            // The main stream knows how the connection has ended.
-            Poll::Ready(Err(error)) if self.due == 0 => {
-                self.ended = true;
-                tracing::debug!(%error, "no more large messages");
-                return Poll::Pending;
-            }
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
-        }
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut chunk));
+        read.map_err(|error| ended(&error))?;
         let bytes = chunk.filled();
         if bytes.is_empty() {
-            self.ended = true;
-            return match self.due > 0 || self.input.is_partial() {
-                true => Poll::Ready(Err(broken(&"it was closed"))),
-                false => Poll::Pending,
-            };
+            return Poll::Ready(Err(ended(&"the other host has closed it")));
         }
         self.input.take(bytes)?;
         Poll::Ready(Ok(bytes.len()))
@@ -174,7 +149,10 @@ impl Lane {
 
     /// Writes what there is, all of it.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.output.poll_flush(&mut self.stream, cx)
+        match self.output.is_empty() {
+            true => Poll::Ready(Ok(())),
+            false => self.output.poll_flush(&mut self.stream, cx),
+        }
     }
 
     /// How much what waits to be written counts for those who wait for that.
@@ -251,7 +229,7 @@ mod tests {
         ends.main.write_all(&main[..1].concat()).await.expect("written");
         assert_eq!(ends.taken().await.expect("one"), [1]);
         ends.main.write_all(&main[1..].concat()).await.expect("written");
-        assert_eq!(ends.taken().await.expect("three"), [10, 2]);
+        assert_eq!(ends.taken().await.expect("two"), [2, 10]);
         let (begin, end) = (&message(11)[..9], &message(11)[9..]);
         ends.lane.write_all(begin).await.expect("written");
         assert!(ends.taken().await.expect("nothing").is_empty());

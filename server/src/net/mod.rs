@@ -445,7 +445,7 @@ impl<S: AsyncRead + Unpin> Stream<S> {
                 Ok(true)
             }
             Poll::Pending => {
-                if lane.partial.is_none() && lane.waits() {
+                if lane.partial.is_none() && lane.is_due() {
                     lane.partial = Some(Instant::now());
                     self.0.changes.notify_one();
                 }

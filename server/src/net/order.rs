@@ -74,7 +74,13 @@ pub(super) struct Order {
 impl Order {
     /// The way of a message that is sent, which is the next on it.
     pub(super) fn way(&mut self, message: capnp::Result<message::Reader<'_>>, large: bool) -> Way {
-        let kind = message.and_then(|message| self.kind(message.which()?, large));
+        let is_free = self.sent == self.passed;
+        // An error is for who reads the message.
+        let noted = message.and_then(|message| self.note(message).map(|()| message));
+        if is_free && !large {
+            return Way::Ahead;
+        }
+        let kind = noted.and_then(|message| self.kind(message, large));
         let (way, things) = kind.unwrap_or((Way::Behind, Things::default()));
         let things = things.into_iter().flatten();
         let way = match way {
@@ -84,7 +90,7 @@ impl Order {
         };
         match way {
             Way::Ahead => {}
-            Way::Behind if self.sent == self.passed => return Way::Ahead,
+            Way::Behind if is_free => return Way::Ahead,
             Way::Behind => self.pass(self.sent),
             Way::Lane => {
                 self.sent += 1;
@@ -94,28 +100,35 @@ impl Order {
         way
     }
 
-    /// The way of a message if it has to do with nothing that is on the lane, and what it has to do with.
-    fn kind(
-        &mut self,
-        message: message::WhichReader<'_>,
-        large: bool,
-    ) -> capnp::Result<(Way, Things)> {
-        let fitting = if large { Way::Lane } else { Way::Ahead };
-        let things = match message {
+    /// Keeps what may have to be known of a message later.
+    fn note(&mut self, message: message::Reader<'_>) -> capnp::Result<()> {
+        match message.which()? {
             Which::Call(call) => {
                 let call = call?;
-                let things = self.things(call)?;
+                let asks = (call.get_interface_id(), call.get_method_id());
+                if asks == (anchor::Client::TYPE_ID, CELL) {
+                    self.anchors.insert(call.get_question_id(), target(call)?);
+                }
+            }
+            Which::Finish(finish) => drop(self.anchors.remove(&finish?.get_question_id())),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The way of a message if it has to do with nothing that is on the lane, and what it has to do with.
+    fn kind(&self, message: message::Reader<'_>, large: bool) -> capnp::Result<(Way, Things)> {
+        let fitting = if large { Way::Lane } else { Way::Ahead };
+        let things = match message.which()? {
+            Which::Call(call) => {
+                let call = call?;
                 let alone = call.get_params()?.get_cap_table()?.is_empty();
                 let to = call.get_send_results_to().which()?;
                 let fits = alone && matches!(to, call::send_results_to::Caller(()));
-                return Ok((if fits { fitting } else { Way::Behind }, things));
+                return Ok((if fits { fitting } else { Way::Behind }, self.things(call)?));
             }
             Which::Return(answer) => return Ok((way_of(answer?, fitting)?, Things::default())),
-            Which::Finish(finish) => {
-                let question = finish?.get_question_id();
-                self.anchors.remove(&question);
-                [Some(Thing::Answer(question)), None, None]
-            }
+            Which::Finish(finish) => [Some(Thing::Answer(finish?.get_question_id())), None, None],
             Which::Release(release) => [Some(Thing::Capability(release?.get_id())), None, None],
             Which::Abort(_) => Things::default(),
             _ => return Ok((Way::Behind, Things::default())),
@@ -124,20 +137,13 @@ impl Order {
     }
 
     /// What a call has to do with.
-    fn things(&mut self, call: call::Reader<'_>) -> capnp::Result<Things> {
-        let question = call.get_question_id();
-        let target = match call.get_target()?.which()? {
-            message_target::ImportedCap(id) => Thing::Capability(id),
-            message_target::PromisedAnswer(answer) => Thing::Answer(answer?.get_question_id()),
-        };
-        if (call.get_interface_id(), call.get_method_id()) == (anchor::Client::TYPE_ID, CELL) {
-            self.anchors.insert(question, target);
-        }
+    fn things(&self, call: call::Reader<'_>) -> capnp::Result<Things> {
+        let target = target(call)?;
         let anchor = match target {
             Thing::Answer(asked) => self.anchors.get(&asked).copied(),
             Thing::Capability(_) => None,
         };
-        Ok([Some(Thing::Answer(question)), Some(target), anchor])
+        Ok([Some(Thing::Answer(call.get_question_id())), Some(target), anchor])
     }
 
     fn is_on_lane(&self, thing: Thing) -> bool {
@@ -146,12 +152,15 @@ impl Order {
 
     /// A message comes in: what is known by another name from here on.
     pub(super) fn received(&mut self, message: message::Reader<'_>) {
+        let is_free = self.sent == self.passed;
         match message.which() {
             Ok(Which::Return(Ok(answer))) => {
                 if answer.get_no_finish_needed() {
                     self.anchors.remove(&answer.get_answer_id());
                 }
-                self.answered(answer);
+                if !is_free {
+                    self.answered(answer);
+                }
             }
             Ok(Which::Resolve(Ok(resolve))) => {
                 let resolved = match resolve.which() {
@@ -217,6 +226,14 @@ impl Order {
             self.last.retain(|_, last| *last > self.passed);
         }
     }
+}
+
+/// What a call is made on.
+fn target(call: call::Reader<'_>) -> capnp::Result<Thing> {
+    Ok(match call.get_target()?.which()? {
+        message_target::ImportedCap(id) => Thing::Capability(id),
+        message_target::PromisedAnswer(answer) => Thing::Answer(answer?.get_question_id()),
+    })
 }
 
 /// The way of an answer, if it has to do with nothing that is on the lane. One without capabilities may be large.
