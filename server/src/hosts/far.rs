@@ -137,6 +137,7 @@ impl Delegations {
 }
 
 /// Takes out what is of no use any more.
+#[allow(clippy::mutable_key_type, reason = "an authority's identity, its key, never changes")]
 fn unused(all: &mut HashMap<(HostId, Authority), Slot>) -> Vec<((HostId, Authority), Slot)> {
     let is_unused = |(_, authority): &(HostId, Authority), slot: &mut Slot| {
         let is_dead = |found: &Delegated| !found.anchor.origin().is_open();
