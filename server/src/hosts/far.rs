@@ -141,7 +141,11 @@ impl Delegations {
 fn unused(all: &mut HashMap<(HostId, Authority), Slot>) -> Vec<((HostId, Authority), Slot)> {
     let is_unused = |(_, authority): &(HostId, Authority), slot: &mut Slot| {
         let is_dead = |found: &Delegated| !found.anchor.origin().is_open();
-        slot.get().is_some_and(|found| authority.is_unshared() || is_dead(found))
+        match slot.get() {
+            Some(found) => authority.is_unshared() || is_dead(found),
+            // Nobody asks for it at this moment.
+            None => Arc::strong_count(slot) == 1,
+        }
     };
     all.extract_if(is_unused).collect()
 }

@@ -97,25 +97,6 @@ fn what_is_asked_of_answers_that_are_not_there_takes_one_way_there_and_back() {
 }
 
 #[test]
-fn what_was_asked_of_an_answer_is_done_though_nobody_waits_for_that_answer() {
-    run(|| async {
-        let cluster = Cluster::of(2);
-        let [near, far] = &cluster.sites[..] else { panic!("two") };
-        let client = near.client();
-        let path = format!("/{}/a", far.name());
-        assert_eq!(load(&walk(&client, &path)).await.expect("reached"), None);
-        let stored = {
-            let storer = walk(&client, &path).cell_request().send().pipeline.get_storer();
-            let mut request = storer.store_request();
-            request.get().init_value().set_as("mail").expect("text");
-            request.send().promise
-        };
-        stored.await.expect("stored");
-        assert_eq!(load(&walk(&client, &path)).await.expect("loaded").as_deref(), Some("mail"));
-    });
-}
-
-#[test]
 fn the_first_call_to_a_host_takes_a_way_for_the_connection_and_one_for_the_anchor() {
     run(|| async {
         let cluster = Cluster::of(2);
@@ -334,6 +315,20 @@ fn what_another_host_has_granted_goes_when_nobody_has_what_it_was_for() {
         near.shared.hosts.delegations.tidy();
         assert_eq!(near.shared.hosts.delegations.len(), 0);
         until_empty(far).await;
+    });
+}
+
+#[test]
+fn nothing_is_kept_for_what_a_host_that_is_not_reached_did_not_grant() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, silent] = &cluster.sites[..] else { panic!("two") };
+        cluster.silence(silent.id);
+        let (root, _grant) = narrowed(&near.client(), Rights::ALL, 2).await;
+        let error = error_of(load(&walk_from(&root, &format!("/{}/a", silent.name()))).await);
+        assert_eq!(error.kind, ErrorKind::Disconnected, "{error}");
+        near.shared.hosts.delegations.tidy();
+        assert_eq!(near.shared.hosts.delegations.len(), 0);
     });
 }
 
