@@ -14,7 +14,6 @@ use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
 use futures::FutureExt;
 use futures::future::{Either, LocalBoxFuture, select};
-use killick::NarrowError;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -29,7 +28,6 @@ use crate::process;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::stats::Limit;
-use crate::wire;
 use crate::worker::Worker;
 
 /// How a connection ended, if not by its client closing it.
@@ -65,21 +63,12 @@ fn bootstrap(session: &Rc<Session>, client: &Admitted) -> Result<Client, Error> 
     if let Who::Host(host, _) = client.who {
         return session.client(&Cap::Own(Own::Peer(host)));
     }
-    let (shared, grant) = (session.shared(), &client.grant);
-    let given = match client.who {
-        Who::Key(key) => shared.granted.give(&shared.tree, key, grant),
-        _ => Ok(None),
+    let key = match client.who {
+        Who::Key(key) => Some(key),
+        _ => None,
     };
-    let failed = |error| wire::walk_error(session, NarrowError::Failed(error));
-    let own = match (given.map_err(failed)?, grant.anchor()) {
-        (Some(place), _) => Own::Anchor(place),
-        (None, None) => Own::Host,
-        (None, Some(path)) => {
-            let walked = session.root().walk(path.as_bytes());
-            Own::Anchor(walked.map_err(|error| wire::walk_error(session, error))?)
-        }
-    };
-    session.client(&Cap::Own(own))
+    let given = session.granted(key, &client.grant)?;
+    session.client(&Cap::Own(given.map_or(Own::Host, Own::Anchor)))
 }
 
 /// Serves one connection over `streams` until it ends or the server stops. It has begun when this returns. What is

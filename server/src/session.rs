@@ -22,11 +22,12 @@ use std::time::Instant;
 use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind, any_pointer};
-use killick::ChildrenChange;
+use killick::{ChildrenChange, NarrowError};
+use killick_client::Fingerprint;
 use tokio::sync::{Notify, Semaphore};
 use tracing::error;
 
-use crate::access::Who;
+use crate::access::{Grant, Who};
 use crate::bridge::{Bound, Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
 use crate::channels;
@@ -199,6 +200,25 @@ impl Session {
     /// The host's own anchor.
     pub(crate) fn root(&self) -> Place {
         Place::Whole(self.shared().tree.root())
+    }
+
+    /// What `grant` gives, which is that of the holder of `key`, or of somebody without one; none is the host.
+    ///
+    /// # Errors
+    /// The anchor that it names cannot be had.
+    pub(crate) fn granted(
+        &self,
+        key: Option<Fingerprint>,
+        grant: &Grant,
+    ) -> Result<Option<Place>, Error> {
+        let shared = self.shared();
+        let narrowed = key.map_or(Ok(None), |key| shared.granted.give(&shared.tree, key, grant));
+        let failed = |error| wire::walk_error(self, error);
+        match (narrowed.map_err(NarrowError::Failed).map_err(failed)?, grant.anchor()) {
+            (Some(place), _) => Ok(Some(place)),
+            (None, Some(path)) => self.root().walk(path.as_bytes()).map(Some).map_err(failed),
+            (None, None) => Ok(None),
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -7,13 +7,11 @@ use killick_client::Fingerprint;
 use killick_schema::api::cluster_capnp::peer::{AnchorParams, AnchorResults, Server, principal};
 use tracing::debug;
 
-use crate::access::{Authorized, Who};
+use crate::access::{Refused, Who};
 use crate::cap::Own;
 use crate::hosts::HostId;
 use crate::place::Place;
 use crate::session::Session;
-use crate::wire;
-use killick::NarrowError;
 
 pub(crate) struct PeerService {
     pub(crate) session: Rc<Session>,
@@ -24,23 +22,14 @@ impl PeerService {
     /// What a client of that host gets here who has `key`: what that key would get at this host's own door,
     /// if there is one.
     fn anchor_for(&self, key: Fingerprint) -> Result<Place, Error> {
-        let (shared, session) = (self.session.shared(), &self.session);
-        let config = shared.config();
-        if config.authorized == Authorized::default() {
-            return Ok(session.root());
+        let config = self.session.shared().config();
+        if config.authorized.is_empty() {
+            return Ok(self.session.root());
         }
-        let refused = |error: &dyn std::fmt::Display| Error::failed(error.to_string());
-        let grant = Who::Key(key).grant(&config).map_err(|error| refused(&error))?;
-        let failed = |error| wire::walk_error(session, NarrowError::Failed(error));
-        let given = shared.granted.give(&shared.tree, key, &grant).map_err(failed)?;
-        match (given, grant.anchor()) {
-            (Some(place), _) => Ok(place),
-            (None, None) => Ok(session.root()),
-            (None, Some(path)) => {
-                let walked = session.root().walk(path.as_bytes());
-                walked.map_err(|error| wire::walk_error(session, error))
-            }
-        }
+        let refused = |error: Refused| Error::failed(error.to_string());
+        let grant = Who::Key(key).grant(&config).map_err(refused)?;
+        let given = self.session.granted(Some(key), &grant)?;
+        Ok(given.unwrap_or_else(|| self.session.root()))
     }
 }
 
