@@ -28,7 +28,7 @@ use super::ident::Lookout;
 use super::lan::Lan;
 use super::members::{self, Members, Params, Record, Seeds, Transport};
 use super::{ClusterConfig, ClusterError, ClusterIdentity, HostId};
-use crate::hosts::{self, Host};
+use crate::hosts::{self, Host, State};
 use crate::listen::{Incoming, Socket};
 use crate::net::Streams;
 use crate::shared::{Permit, Shared};
@@ -390,8 +390,8 @@ impl Cluster {
                 // Connections of its former life end with the next packet.
                 self.handle.fabric.probe(*id);
             }
-            let doubted = matches!(member.state, members::State::Suspect | members::State::Failed);
-            if doubted && known.state == hosts::State::Up {
+            let doubted = matches!(member.state, State::Suspect | State::Failed);
+            if doubted && known.state == State::Up {
                 // That is an opinion, which breaks no connection that works.
                 self.handle.fabric.check(*id, SILENCE);
             }
@@ -457,12 +457,7 @@ fn host(member: &members::Member) -> Host {
     Host {
         id: member.id,
         generation: member.generation,
-        state: match member.state {
-            members::State::Up => hosts::State::Up,
-            members::State::Suspect => hosts::State::Suspect,
-            members::State::Left => hosts::State::Left,
-            members::State::Failed => hosts::State::Failed,
-        },
+        state: member.state,
         since: member.since.into_std(),
         hostname: record.hostname,
         version: record.version,

@@ -24,11 +24,11 @@ pub(crate) use router::Router;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Up,
-    /// It is up, and has not answered.
+    /// It does not answer, and may contradict: still taken for up.
     Suspect,
     /// It said that it goes.
     Left,
-    /// It has not been heard for long.
+    /// It is taken for dead.
     Failed,
 }
 

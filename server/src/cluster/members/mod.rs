@@ -58,6 +58,7 @@ use tokio::time::Instant;
 use tokio_util::bytes::Bytes;
 
 use super::HostId;
+pub(crate) use crate::hosts::State;
 use identity::Identity;
 
 pub(crate) use driver::Members;
@@ -74,18 +75,6 @@ pub(crate) struct Me {
     pub(crate) generation: u64,
     /// Where the others reach it.
     pub(crate) at: SocketAddr,
-}
-
-/// Whether a host is there, as far as is known here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Up,
-    /// It does not answer, and may contradict: still taken for up.
-    Suspect,
-    /// It has said that it goes.
-    Left,
-    /// It is taken for dead.
-    Failed,
 }
 
 /// A host, as far as is known here.
