@@ -19,6 +19,7 @@
 //!  bridge      capabilities that clients host: kept by their worker, called from any other through a
 //!              proxy of ours; knows nothing of anchors, which `cap` tells it of
 //!  hosts       who else is in the cluster, and the one connection to each: `router`; `far`: its anchor
+//!  cluster     what connects hosts: certificates, QUIC, membership; with the feature of that name
 //!  stats       what is counted of connections and calls; `metrics` tells it by HTTP; `refusals`: of those
 //!              that are not served
 //!  pki         keys, certificates and lists of those revoked, as `killick ca` and `killick cert` make them
