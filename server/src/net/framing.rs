@@ -1,9 +1,9 @@
 //! Where a message ends, told before anything is allocated for it.
 //!
 //! A message begins with a table: the number of its segments less one, then the length of each in
-//! words, four bytes each, filled up to a whole word. [`Frames`] allocates a message when all of it
-//! has come, so that what is allocated is never more than some times what was sent, and refuses a
-//! table over the limits. Between messages it takes no memory.
+//! words, four bytes each, filled up to a whole word. What has come of a message is copied once, to where
+//! it stays: [`Frames`] allocates as it comes, so that what is allocated is never more than some times what was
+//! sent, and refuses a table over the limits. Between messages it takes no memory.
 
 use std::collections::VecDeque;
 use std::io;
@@ -53,7 +53,10 @@ impl Mark {
 /// Messages that have come in, and the beginning of one.
 pub(super) struct Frames {
     whole: VecDeque<Frame>,
-    partial: Vec<u8>,
+    /// The beginning of a table, or of a mark.
+    start: Vec<u8>,
+    /// That of a message whose table is there.
+    partial: Option<Partial>,
     max_words: usize,
     /// Whether there may be marks.
     marked: bool,
@@ -62,7 +65,13 @@ pub(super) struct Frames {
 impl Frames {
     /// Nothing yet; a message may have `max_words` words.
     pub(super) fn new(max_words: usize) -> Self {
-        Frames { whole: VecDeque::new(), partial: Vec::new(), max_words, marked: false }
+        Frames {
+            whole: VecDeque::new(),
+            start: Vec::new(),
+            partial: None,
+            max_words,
+            marked: false,
+        }
     }
 
     /// From here on there may be marks.
@@ -86,33 +95,34 @@ impl Frames {
 
     /// Whether the last bytes begin a message that has not all come.
     pub(super) fn is_partial(&self) -> bool {
-        !self.partial.is_empty()
+        self.partial.is_some() || !self.start.is_empty()
     }
 
     /// Takes `bytes`, which came in; none are the end. Whether a message is whole now that was not.
     pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if bytes.is_empty() && self.is_partial() {
-            let left = self.partial.len();
+            let left = self.partial.as_ref().map_or(self.start.len(), Partial::bytes);
             let error = format!("the connection ended {left} bytes into a message");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
         }
         let before = self.whole.len();
-        if self.partial.is_empty() {
-            let used = self.cut(bytes)?;
-            self.partial.extend_from_slice(&bytes[used..]);
+        let rest = &bytes[self.partial.as_mut().map_or(0, |partial| partial.fill(bytes))..];
+        if let Some(whole) = self.partial.take_if(|partial| partial.is_whole()) {
+            self.whole.push_back(Frame::Message(whole.message));
+        }
+        if self.start.is_empty() {
+            let used = self.cut(rest)?;
+            self.start.extend_from_slice(&rest[used..]);
         } else {
-            // It grows by doubling: what was sent decides, not what was announced.
-            let mut partial = std::mem::take(&mut self.partial);
-            partial.extend_from_slice(bytes);
-            match self.cut(&partial)? {
-                0 => self.partial = partial,
-                used => self.partial.extend_from_slice(&partial[used..]),
-            }
+            let mut start = std::mem::take(&mut self.start);
+            start.extend_from_slice(rest);
+            let used = self.cut(&start)?;
+            self.start.extend_from_slice(&start[used..]);
         }
         Ok(self.whole.len() > before)
     }
 
-    /// Copies the messages out that `bytes` begin with: how many bytes they take.
+    /// Copies the messages out that `bytes` begin with, the last of them in part: how many bytes they take.
     fn cut(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut used = 0;
         loop {
@@ -126,12 +136,56 @@ impl Frames {
                 continue;
             }
             let Some((table, len)) = frame_len(rest, self.max_words)? else { break };
-            let Some(message) = rest.get(..len) else { break };
-            let message = Segments::new(&message[..table], &message[table..]);
-            self.whole.push_back(Frame::Message(message));
-            used += len;
+            let mut message = Partial::new(&rest[..table], len - table);
+            used += table + message.fill(&rest[table..]);
+            if !message.is_whole() {
+                self.partial = Some(message);
+                break;
+            }
+            self.whole.push_back(Frame::Message(message.message));
         }
         Ok(used)
+    }
+}
+
+/// A message of which all has come up to some byte.
+struct Partial {
+    message: Segments,
+    /// How many bytes have come, and how many come in all, without the table's.
+    filled: usize,
+    len: usize,
+}
+
+impl Partial {
+    /// Nothing yet of a message with this table, of `len` bytes.
+    fn new(table: &[u8], len: usize) -> Self {
+        Partial { message: Segments::new(table), filled: 0, len }
+    }
+
+    /// Takes what belongs to the message: how many bytes.
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        const ZERO: Word = capnp::word(0, 0, 0, 0, 0, 0, 0, 0);
+        let words = &mut self.message.words;
+        let (start, end) = (self.filled, self.len.min(self.filled + bytes.len()));
+        if end > 8 * words.capacity() {
+            // By doubling, up to what was announced: what was sent decides.
+            let capacity = (2 * words.capacity()).max(end.div_ceil(8)).min(self.len / 8);
+            words.reserve_exact(capacity - words.len());
+        }
+        words.resize(end.div_ceil(8), ZERO);
+        let count = end - start;
+        Word::words_to_bytes_mut(words)[start..end].copy_from_slice(&bytes[..count]);
+        self.filled = end;
+        count
+    }
+
+    fn is_whole(&self) -> bool {
+        self.filled == self.len
+    }
+
+    /// How many bytes have come, those of the table too.
+    fn bytes(&self) -> usize {
+        table_len(self.message.len()) + self.filled
     }
 }
 
@@ -143,9 +197,8 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    fn new(table: &[u8], content: &[u8]) -> Self {
-        let mut words = Word::allocate_zeroed_vec(content.len() / 8);
-        Word::words_to_bytes_mut(&mut words).copy_from_slice(content);
+    /// No content yet of a message with this table.
+    fn new(table: &[u8]) -> Self {
         let mut ends = Vec::new();
         let (count, lengths) = table.split_at(4);
         if count != [0; 4] {
@@ -156,7 +209,7 @@ impl Segments {
                 ends.push(end);
             }
         }
-        Segments { words, ends }
+        Segments { words: Vec::new(), ends }
     }
 
     /// The size of all of them.
@@ -210,7 +263,7 @@ fn frame_len(bytes: &[u8], max_words: usize) -> io::Result<Option<(usize, usize)
         )));
     }
     let segments = last + 1;
-    let table_bytes = (4 + 4 * segments).next_multiple_of(8);
+    let table_bytes = table_len(segments);
     if bytes.len() < table_bytes {
         return Ok(None);
     }
@@ -225,6 +278,11 @@ fn frame_len(bytes: &[u8], max_words: usize) -> io::Result<Option<(usize, usize)
         return Err(refused("not a Cap'n Proto message: it is empty".to_owned()));
     }
     Ok(Some((table_bytes, table_bytes + 8 * words)))
+}
+
+/// The length in bytes of the table of so many segments.
+fn table_len(segments: usize) -> usize {
+    (4 + 4 * segments).next_multiple_of(8)
 }
 
 fn refused(reason: String) -> io::Error {
@@ -287,7 +345,8 @@ mod tests {
             }
             assert!(out == all, "cut into pieces of {step}");
             frames.take(&[]).expect("ends between messages");
-            assert_eq!((frames.partial.capacity(), frames.whole.capacity()), (0, 0));
+            assert!(!frames.is_partial());
+            assert_eq!((frames.start.capacity(), frames.whole.capacity()), (0, 0));
         }
     }
 
@@ -320,7 +379,18 @@ mod tests {
     fn an_announced_message_is_not_allocated() {
         let mut frames = Frames::new(1 << 20);
         feed(&mut frames, &[0, 0, 0, 0, 0, 0, 8, 0, 1, 2, 3]).expect("within the limit");
-        assert!(frames.partial.capacity() < 100);
+        let allocated = |frames: &Frames| {
+            frames.partial.as_ref().map(|partial| 8 * partial.message.words.capacity())
+        };
+        assert!(allocated(&frames).expect("its table is there") < 100);
+        let mut sent = 3;
+        while sent < 1 << 20 {
+            feed(&mut frames, &[0; 4000]).expect("within the limit");
+            sent += 4000;
+            assert!(allocated(&frames).expect("not whole") <= 2 * sent + 8);
+        }
+        let mut frames = Frames::new(1 << 20);
+        feed(&mut frames, &[0, 0, 0, 0, 0, 0, 8, 0, 1, 2, 3]).expect("within the limit");
         let error = frames.take(&[]).expect_err("cut off");
         assert!(error.to_string().contains("11 bytes into a message"), "{error}");
     }
