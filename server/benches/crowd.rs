@@ -9,10 +9,12 @@ mod support;
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::iter;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,7 +32,7 @@ Meanwhile others come, stay and go:
   unread    one client asks 20,000 times for a value of 1 KB, and never reads
   idle      5,000 connections that have asked for their anchor, and for nothing since
   children  one client holds 1,000,000 children of one node
-  paths     one client walks to paths of 1,000,000 components, each of which is refused
+  paths     one client walks 1,000 times to a path of 1,000,000 components, and is refused
 
 Shown are the times of the witness's calls, in microseconds, and the server's resident memory; '× quiet' is
 the 99th percentile beside that of the time before anybody came.
@@ -179,6 +181,8 @@ fn measure(options: &Options, name: &str) {
     let (server, state) = (Server::start(), AtomicUsize::new(0));
     let span = Duration::from_secs_f64(options.seconds);
     let mut memory = Vec::new();
+    let count = count(name, options.scale);
+    let traffic = traffic(name, count);
     let times = thread::scope(|scope| {
         let watching = scope.spawn(|| witness(&server.address(), &state));
         let mut next = |at: usize| {
@@ -187,7 +191,7 @@ fn measure(options: &Options, name: &str) {
         };
         thread::sleep(span);
         next(1);
-        let others = come(name, &server, options);
+        let others = come(name, &server, count, &traffic);
         next(2);
         thread::sleep(span);
         next(3);
@@ -210,7 +214,6 @@ fn measure(options: &Options, name: &str) {
             memory / f64::from(1 << 20),
         );
     }
-    let count = count(name, options.scale);
     let each = (memory[1] - memory[0]) / f64::from(count);
     println!("{name:>9}  {count} of them: {each:.0} bytes each");
 }
@@ -221,7 +224,7 @@ fn count(name: &str, scale: f64) -> u32 {
         "unread" => 20_000,
         "idle" => 5_000,
         "children" => 1_000_000,
-        _ => 100,
+        _ => 1_000,
     };
     ((f64::from(all) * scale) as u32).max(1)
 }
@@ -247,66 +250,82 @@ fn keep(question: u32) -> Vec<u8> {
     capnp::serialize::write_message_to_words(&message)
 }
 
-/// Brings the others in, until they have what they want.
-fn come(name: &str, server: &Server, options: &Options) -> Vec<UnixStream> {
-    let count = count(name, options.scale);
-    let mut others = Vec::new();
+/// What one of the others sends, in parts, and for how many answers it waits after each.
+type Traffic = Vec<(Rc<[u8]>, u32)>;
+
+/// What the others send that are one: made before they come, so that they take no more of the processor than
+/// they must.
+fn traffic(name: &str, count: u32) -> Traffic {
     match name {
-        "unread" => {
-            let mut stream = connect(&server.socket);
-            let messages = support::load_messages("value/of/the/witness", count);
-            // The server stops to read.
-            stream.set_write_timeout(Some(Duration::from_millis(200))).expect("an option");
-            let _ = stream.write_all(&messages);
-            others.push(stream);
-        }
-        "idle" => {
-            let question = support::bootstrap_messages(1);
-            for _ in 0..count {
-                let mut stream = connect(&server.socket);
-                stream.write_all(&question).expect("written");
-                let mut answer = [0; 64];
-                assert!(stream.read(&mut answer).expect("read") > 0);
-                stream.write_all(&keep(0)).expect("written");
-                others.push(stream);
-            }
-        }
+        "unread" => vec![(support::load_messages("value/of/the/witness", count).into(), 0)],
         "children" => {
-            let mut stream = connect(&server.socket);
-            let reading = stream.try_clone().expect("the same socket");
-            let mut reader = BufReader::with_capacity(1 << 16, reading);
-            let mut messages = support::bootstrap_messages(1);
-            messages.extend(walk(1, "crowd"));
-            let mut asked = 2;
-            for number in 0..count {
-                messages.extend(walk(number + 2, &format!("crowd/{number}")));
-                asked += 1;
-                if asked == 64 || number + 1 == count {
-                    stream.write_all(&messages).expect("written");
-                    messages.clear();
-                    for _ in 0..asked {
-                        let answer =
-                            capnp::serialize::read_message(&mut reader, Default::default());
-                        answer.expect("an answer");
-                    }
-                    // Only now: a call that is done with before it is answered is given up.
-                    messages
-                        .extend((number + 3 - asked.min(number + 1)..number + 3).flat_map(keep));
-                    asked = 0;
-                }
+            let first = [support::bootstrap_messages(1), walk(1, "crowd")].concat();
+            let mut traffic = vec![(first.into(), 2)];
+            let numbers: Vec<_> = (0..count).collect();
+            let mut before = 0..0;
+            for numbers in numbers.chunks(64) {
+                // Only here: a call that is done with before it is answered is given up.
+                let mut messages: Vec<u8> = before.flat_map(keep).collect();
+                let asks = |number: &u32| walk(number + 2, &format!("crowd/{number}"));
+                messages.extend(numbers.iter().flat_map(asks));
+                traffic.push((messages.into(), numbers.len() as u32));
+                before = numbers[0] + 2..numbers[0] + 2 + numbers.len() as u32;
             }
-            stream.write_all(&messages).expect("written");
-            others.push(stream);
+            traffic.push((before.flat_map(keep).collect(), 0));
+            traffic
         }
-        _ => {
-            let mut stream = connect(&server.socket);
+        "paths" => {
             let path = "a/".repeat(1_000_000);
-            stream.write_all(&support::bootstrap_messages(1)).expect("written");
-            for number in 0..count {
-                stream.write_all(&walk(number + 1, &path)).expect("written");
-            }
-            others.push(stream);
+            let first = [support::bootstrap_messages(1), walk(1, &path)].concat();
+            let next: Rc<[u8]> = [keep(1), walk(1, &path)].concat().into();
+            let rest = (1..count).map(|_| (next.clone(), 1));
+            iter::once((first.into(), 2)).chain(rest).collect()
         }
+        _ => Vec::new(),
     }
-    others
+}
+
+/// Reads an answer, and does not look at it but for the lengths of its segments.
+fn pass(reader: &mut impl Read) {
+    let mut number = || {
+        let mut bytes = [0; 4];
+        reader.read_exact(&mut bytes).expect("an answer");
+        u32::from_le_bytes(bytes)
+    };
+    let segments = number() + 1;
+    let words: u32 = (0..segments).map(|_| number()).sum();
+    // The table ends with a word.
+    let rest = 8 * u64::from(words) + 4 * u64::from((segments + 1) % 2);
+    assert_eq!(io::copy(&mut reader.take(rest), &mut io::sink()).expect("an answer"), rest);
+}
+
+/// Brings the others in, until they have what they want.
+fn come(name: &str, server: &Server, count: u32, traffic: &Traffic) -> Vec<UnixStream> {
+    if name == "idle" {
+        return (0..count).map(|_| idle(&server.socket)).collect();
+    }
+    let mut stream = connect(&server.socket);
+    if name == "unread" {
+        // The server stops to read.
+        stream.set_write_timeout(Some(Duration::from_millis(200))).expect("an option");
+    }
+    let reading = stream.try_clone().expect("the same socket");
+    let mut reader = BufReader::with_capacity(1 << 16, reading);
+    for (messages, answers) in traffic {
+        if stream.write_all(messages).is_err() {
+            break;
+        }
+        (0..*answers).for_each(|_| pass(&mut reader));
+    }
+    vec![stream]
+}
+
+/// A connection that has asked for its anchor.
+fn idle(socket: &Path) -> UnixStream {
+    let mut stream = connect(socket);
+    stream.write_all(&support::bootstrap_messages(1)).expect("written");
+    let mut answer = [0; 64];
+    assert!(stream.read(&mut answer).expect("read") > 0);
+    stream.write_all(&keep(0)).expect("written");
+    stream
 }
