@@ -562,7 +562,7 @@ fn nodes(cap: &Cap) -> usize {
 }
 
 /// How much of what a connection held is let go of before others run.
-const CLOSE_BATCH: usize = 64;
+const CLOSE_BATCH: usize = 16;
 
 /// Lets go of all that a connection held, and lets others run in between.
 pub(crate) async fn in_turns<T>(all: impl IntoIterator<Item = T>, mut let_go: impl FnMut(T)) {

@@ -140,8 +140,11 @@ fn a_connection_that_leaves_many_answers_of_others_unread_ends_by_their_bytes() 
             messages.extend(support::pipelined_call(number, (3, Some(0)), load, |_| ()));
         }
         let mut deaf = raw(harness.unix()).await;
+        let start = Instant::now();
         deaf.write_all(&messages).await.expect("sent");
         let log = harness.logged(1).await;
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(4), "{took:?}, as long as a system that hangs is given");
         let why = "answers would exceed their limit of 4194304 bytes that wait to be written \
                    (max-call-bytes)";
         assert!(log[0].ends_with(why), "{log:#?}");
