@@ -52,6 +52,12 @@ pub enum StartError {
     /// The host cannot take part in its cluster.
     #[cfg(feature = "cluster")]
     Cluster(ClusterError),
+    /// Another host runs with the key of this one, as after a folder was copied: this one has stopped.
+    #[cfg(feature = "cluster")]
+    Twin {
+        /// Where the other one is.
+        address: SocketAddr,
+    },
     /// The system refused a thread or a runtime.
     Io(io::Error),
     /// One of the server's threads panicked while it ran.
@@ -72,6 +78,10 @@ impl fmt::Display for StartError {
             }
             #[cfg(feature = "cluster")]
             StartError::Cluster(error) => write!(f, "cannot take part in the cluster: {error}"),
+            #[cfg(feature = "cluster")]
+            StartError::Twin { address } => {
+                write!(f, "another host runs with this key, at {address}: each needs its own")
+            }
             StartError::Io(error) => write!(f, "cannot start a thread: {error}"),
             StartError::Panicked { thread } => {
                 write!(f, "the thread {thread} of the server panicked")
@@ -90,6 +100,8 @@ impl std::error::Error for StartError {
             StartError::Metrics { error, .. } | StartError::Io(error) => Some(error),
             #[cfg(feature = "cluster")]
             StartError::Cluster(error) => Some(error),
+            #[cfg(feature = "cluster")]
+            StartError::Twin { .. } => None,
         }
     }
 }
@@ -106,19 +118,52 @@ impl From<io::Error> for StartError {
     }
 }
 
+/// Why a server that runs serves nobody any more.
+#[derive(Clone)]
+enum Failure {
+    /// The thread of that name has panicked.
+    Panicked(String),
+    /// Another host with the same key is there.
+    #[cfg(feature = "cluster")]
+    Twin(SocketAddr),
+}
+
+impl From<Failure> for StartError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Panicked(thread) => StartError::Panicked { thread },
+            #[cfg(feature = "cluster")]
+            Failure::Twin(address) => StartError::Twin { address },
+        }
+    }
+}
+
+/// Ends a server that cannot go on.
+#[derive(Clone)]
+struct Ending {
+    stop: watch::Sender<bool>,
+    failure: watch::Sender<Option<Failure>>,
+}
+
+impl Ending {
+    /// Has all of the server stop, and says why.
+    fn fail(&self, failure: Failure) {
+        self.failure.send_replace(Some(failure));
+        self.stop.send_replace(true);
+    }
+}
+
 /// On a thread of a server: if it panics, the server stops as a whole and says so, as it would take
 /// connections that nobody serves, or none.
 struct Guard {
     thread: String,
-    stop: watch::Sender<bool>,
-    panicked: watch::Sender<Option<String>>,
+    ending: Ending,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.panicked.send_replace(Some(std::mem::take(&mut self.thread)));
-            self.stop.send_replace(true);
+            self.ending.fail(Failure::Panicked(std::mem::take(&mut self.thread)));
         }
     }
 }
@@ -128,9 +173,7 @@ pub struct Server {
     addresses: Vec<Address>,
     metrics: Option<SocketAddr>,
     shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-    /// The name of a thread that panicked.
-    panicked: watch::Sender<Option<String>>,
+    ending: Ending,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -162,11 +205,11 @@ impl Server {
         let count = config.threads.get();
         let (shared, notes) = Shared::new(config, count);
         let (stop, stopped) = watch::channel(false);
-        let (panicked, threads) = (watch::Sender::new(None), Vec::new());
+        let ending = Ending { stop, failure: watch::Sender::new(None) };
+        let threads = Vec::new();
         let at = metrics.as_ref().and_then(|listener| listener.local_addr().ok());
         let shared_too = shared.clone();
-        let mut server =
-            Server { addresses, metrics: at, shared: shared_too, stop, panicked, threads };
+        let mut server = Server { addresses, metrics: at, shared: shared_too, ending, threads };
         let mut workers = Vec::new();
         for (number, notes) in notes.into_iter().enumerate() {
             let (worker, incoming) = unbounded_channel();
@@ -238,7 +281,9 @@ impl Server {
         };
         // Set once, before anybody is served.
         let _ = shared.cluster.set(begun.handle.clone());
-        self.spawn("killick-cluster".into(), move || runtime.block_on(begun.run(stopped)))?;
+        let ending = self.ending.clone();
+        let twin = move |at| ending.fail(Failure::Twin(at));
+        self.spawn("killick-cluster".into(), move || runtime.block_on(begun.run(stopped, twin)))?;
         Ok(())
     }
 
@@ -250,8 +295,7 @@ impl Server {
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let (stop, panicked) = (self.stop.clone(), self.panicked.clone());
-        let guard = Guard { thread: name.clone(), stop, panicked };
+        let guard = Guard { thread: name.clone(), ending: self.ending.clone() };
         let log = dispatcher::get_default(Dispatch::clone);
         let guarded = move || {
             let _guard = guard;
@@ -315,17 +359,17 @@ impl Server {
         }
     }
 
-    /// Resolves if one of the server's threads panics, when the others have been told to stop: the
-    /// server serves nobody any more. Otherwise it never does.
+    /// Resolves if one of the server's threads panics, or another host with the key of this one is found, when the
+    /// others have been told to stop: the server serves nobody any more. Otherwise it never does.
     pub fn failed(&self) -> impl Future<Output = StartError> + use<> {
-        let mut panicked = self.panicked.subscribe();
+        let mut failure = self.ending.failure.subscribe();
         async move {
-            let thread = match panicked.wait_for(Option::is_some).await {
-                Ok(thread) => thread.clone().unwrap_or_default(),
+            let failure = failure.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+            match failure {
+                Some(failure) => failure.into(),
                 // The server was stopped.
-                Err(_) => std::future::pending().await,
-            };
-            StartError::Panicked { thread }
+                None => std::future::pending().await,
+            }
         }
     }
 
@@ -346,7 +390,7 @@ impl fmt::Debug for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // An error means that every thread has ended already.
-        let _ = self.stop.send(true);
+        let _ = self.ending.stop.send(true);
         for thread in self.threads.drain(..) {
             // A thread that panicked has nothing left to stop.
             let _ = thread.join();
@@ -405,7 +449,8 @@ fn runtime() -> io::Result<Runtime> {
 /// Runs a server until `shutdown` resolves. Calls `ready` when it can be connected to.
 ///
 /// # Errors
-/// The server did not start: `ready` was not called. Or one of its threads panicked.
+/// The server did not start: `ready` was not called. Or it could not go on: one of its threads panicked, or another
+/// host has its key.
 pub fn serve(
     config: Config,
     ready: impl FnOnce(&Server),

@@ -9,6 +9,7 @@
 //!           become connections of its workers, and who wants to reach a host gets one
 //!  metrics  what is counted of all that
 //!  config   what a host is told of its cluster
+//!  seldom   lines of the log that others can cause
 //! ```
 //! The rest of the server knows of other hosts by [`hosts`](crate::hosts) alone.
 
@@ -21,6 +22,7 @@ mod lan;
 mod members;
 mod metrics;
 mod run;
+mod seldom;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,10 @@ impl Transport for Fabric {
 
     async fn meet(&self, at: SocketAddr) -> std::io::Result<HostId> {
         Ok(Fabric::meet(self, at).await?)
+    }
+
+    async fn is_twin(&self, at: SocketAddr) -> bool {
+        Fabric::is_twin(self, at).await
     }
 }
 
@@ -243,8 +248,9 @@ fn client_addresses(config: &ClusterConfig, bound: &[Address], at: SocketAddr) -
 }
 
 impl Begun {
-    /// Takes part until the server stops, which the others are told.
-    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+    /// Takes part until the server stops, which the others are told; or until another process with this host's key
+    /// is found, which they are not, and `twin` is called with where that is.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>, twin: impl FnOnce(SocketAddr)) {
         let Begun { handle, mut events, shared, workers } = self;
         let halves = Halves::default();
         let mut cluster = Cluster { handle, shared, workers, halves };
@@ -253,8 +259,15 @@ impl Begun {
         let mut look = tokio::time::interval(LOOK_PAUSE);
         view.mark_changed();
         tokio::spawn(cluster.handle.clone().keep_up());
+        let members = cluster.handle.members.clone();
+        let mut found = pin!(members.twin());
         loop {
             tokio::select! {
+                at = &mut found => {
+                    error!(%at, "another host runs with this key: this one stops");
+                    twin(at);
+                    return cluster.handle.fabric.shut_down().await;
+                }
                 event = events.recv() => match event {
                     Some(event) => cluster.happened(event),
                     None => break,
@@ -269,7 +282,7 @@ impl Begun {
             }
         }
         let drain = cluster.shared.config().drain_timeout;
-        let Handle { members, fabric, .. } = &cluster.handle;
+        let fabric = &cluster.handle.fabric;
         members.leave().await;
         // Its clients may still have answers to come from other hosts.
         let _ = timeout(drain, cluster.drained()).await;

@@ -206,6 +206,11 @@ impl Host {
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("it runs");
         let mut status = None;
         eventually("its end", async || {

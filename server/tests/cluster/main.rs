@@ -9,3 +9,4 @@ mod joining;
 mod namespaces;
 mod proving;
 mod starting;
+mod twins;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quinn::Incoming;
+use quinn::{Connection, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::debug;
@@ -55,16 +55,21 @@ async fn shake_hands(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), Strin
             return Err(why.to_string());
         }
     };
-    // This host has met itself, and closes the connection when it knows.
+    // This host has met itself, or another process with its key: it is told which, and closes the connection.
     if host == inner.host {
+        let _ = say(&connection, &inner.life).await;
         connection.closed().await;
         return Ok(());
     }
     keep(inner, &standing, connection.clone(), host, chain).map_err(|Unkept(_, why)| why)?;
-    let welcome = async {
-        let mut stream = connection.open_uni().await?;
-        stream.write_all(&WELCOME).await?;
-        Ok::<_, quinn::WriteError>(stream.finish())
-    };
-    welcome.await.map(drop).map_err(|error| error.to_string())
+    say(&connection, &WELCOME).await.map_err(|error| error.to_string())
+}
+
+/// Says something on a stream of its own.
+async fn say(connection: &Connection, words: &[u8]) -> Result<(), quinn::WriteError> {
+    let mut stream = connection.open_uni().await?;
+    stream.write_all(words).await?;
+    // An error says that it has been stopped, and nobody wants the words.
+    let _ = stream.finish();
+    Ok(())
 }

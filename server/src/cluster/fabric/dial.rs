@@ -98,13 +98,13 @@ pub(super) fn start(
     told
 }
 
-/// Dials, and keeps the connection: whose it is.
-async fn dial(
+/// Connects to who shows to be a host of the cluster: which one it is.
+async fn connect(
     inner: &Arc<Inner>,
-    standing: &Arc<Standing>,
+    standing: &Standing,
     target: Target,
     at: SocketAddr,
-) -> Outcome {
+) -> Result<(Connection, HostId), LinkError> {
     let refused = |reason: String| LinkError::Refused { at, reason };
     let identity = &standing.identity;
     let name = match target {
@@ -113,16 +113,30 @@ async fn dial(
     };
     let connecting = inner.endpoint.connect_with(standing.client.clone(), at, &name);
     let connecting = connecting.map_err(|error| refused(error.to_string()))?;
-    let failed = |error: &ConnectionError| match error {
-        ConnectionError::TimedOut => LinkError::Silent { at, limit: inner.options.idle },
-        error => refused(reason(error)),
-    };
-    let connection = connecting.await.map_err(|error| failed(&error))?;
-    let chain = chain_of(&connection);
-    let host = identity.host_in(&chain).map_err(|why| {
+    let connection = connecting.await.map_err(|error| failed(&error, at, inner))?;
+    let host = identity.host_in(&chain_of(&connection)).map_err(|why| {
         connection.close(Code::NotAHost.into(), why.to_string().as_bytes());
         refused(why.to_string())
     })?;
+    Ok((connection, host))
+}
+
+fn failed(error: &ConnectionError, at: SocketAddr, inner: &Inner) -> LinkError {
+    match error {
+        ConnectionError::TimedOut => LinkError::Silent { at, limit: inner.options.idle },
+        error => LinkError::Refused { at, reason: reason(error) },
+    }
+}
+
+/// Dials, and keeps the connection: whose it is.
+async fn dial(
+    inner: &Arc<Inner>,
+    standing: &Arc<Standing>,
+    target: Target,
+    at: SocketAddr,
+) -> Outcome {
+    let refused = |reason: String| LinkError::Refused { at, reason };
+    let (connection, host) = connect(inner, standing, target, at).await?;
     if host == inner.host {
         connection.close(Code::Ended.into(), b"that is this host");
         return Ok(host);
@@ -132,10 +146,26 @@ async fn dial(
         connection.close(Code::Ended.into(), b"another host was dialed");
         return Err(refused(format!("the host {host} is there")));
     }
-    welcomed(&connection).await.map_err(|error| failed(&error))?;
+    welcomed(&connection).await.map_err(|error| failed(&error, at, inner))?;
+    let chain = chain_of(&connection);
     keep(inner, standing, connection, host, chain)
         .map_err(|Unkept(_, why)| refused(why))
         .map(|()| host)
+}
+
+/// Whether another process is at an address that has this host's key: not this one, as it may reach itself there.
+pub(super) async fn is_twin(inner: &Arc<Inner>, at: SocketAddr) -> Result<bool, LinkError> {
+    let standing = inner.table().standing().clone();
+    let (connection, host) = connect(inner, &standing, Target::Host(inner.host), at).await?;
+    let mut life = inner.life;
+    if host == inner.host {
+        let mut stream =
+            connection.accept_uni().await.map_err(|error| failed(&error, at, inner))?;
+        let read = stream.read_exact(&mut life).await;
+        read.map_err(|error| LinkError::Lost { reason: error.to_string() })?;
+    }
+    connection.close(Code::Ended.into(), b"that is all");
+    Ok(life != inner.life)
 }
 
 /// Waits until the other side has taken this one for a host.

@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use quinn::Endpoint;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -73,6 +74,8 @@ struct Inner {
     endpoint: Endpoint,
     at: SocketAddr,
     host: HostId,
+    /// By this it knows itself from another process that has its key.
+    life: [u8; 16],
     /// Where everything runs.
     runtime: Handle,
     options: Options,
@@ -126,10 +129,14 @@ impl Fabric {
         let endpoint = setup::endpoint(at, &standing)?;
         let at = endpoint.local_addr().map_err(|error| FabricError::Bind { at, error })?;
         let (events, received) = event::channel();
+        let mut life = [0; 16];
+        // Without random numbers it takes others with its key for itself.
+        let _ = SystemRandom::new().fill(&mut life);
         let fabric = Fabric(Arc::new(Inner {
             endpoint,
             at,
             host,
+            life,
             runtime: Handle::current(),
             options,
             events,
@@ -211,6 +218,13 @@ impl Fabric {
     pub(crate) async fn meet(&self, at: SocketAddr) -> Result<HostId, LinkError> {
         let deadline = Instant::now() + self.0.options.dial;
         self.0.dialed(Target::Seed(at), at, deadline).await
+    }
+
+    /// Whether another process is at an address that has this host's key, as far as can be found out: who is there
+    /// must have shown that.
+    pub(crate) async fn is_twin(&self, at: SocketAddr) -> bool {
+        let asked = timeout(self.0.options.dial, dial::is_twin(&self.0, at)).await;
+        matches!(asked, Ok(Ok(true)))
     }
 
     /// Closes all connections to a host.

@@ -185,6 +185,22 @@ async fn a_seed_is_met_by_its_address_alone() {
 }
 
 #[tokio::test]
+async fn a_host_knows_itself_from_another_that_has_its_key() {
+    let ca = Ca::new("ca");
+    let issued = ca.issue("a", For::Host);
+    let (mut a, mut twin) = (node(issued.load()), node(issued.load()));
+    let mut b = node(ca.host("b"));
+    assert_eq!(a.id, twin.id);
+    assert!(soon(a.fabric.is_twin(twin.at)).await && soon(twin.fabric.is_twin(a.at)).await);
+    assert!(!soon(a.fabric.is_twin(a.at)).await, "that is itself");
+    assert!(!soon(a.fabric.is_twin(b.at)).await, "that is another host");
+    assert!(!soon(b.fabric.is_twin(a.at)).await, "that is another host");
+    for node in [&mut a, &mut b, &mut twin] {
+        node.quiet().await;
+    }
+}
+
+#[tokio::test]
 async fn a_stream_is_opened_and_used_on_a_runtime_of_another_thread() {
     let ca = Ca::new("ca");
     let (a, mut b) = (node(ca.host("a")), node(ca.host("b")));

@@ -17,6 +17,7 @@ use super::roster::Change;
 use super::seeds::Seeds;
 use super::sync::{MAX_MESSAGE, Message};
 use super::{Counts, HostId, Me, Params, Record, RecordTooLarge, Transport, View};
+use crate::cluster::seldom::Seldom;
 
 /// So many streams of others are answered at once: the others wait.
 const ANSWERED_AT_ONCE: usize = 16;
@@ -44,6 +45,10 @@ struct Shared {
     patience: Duration,
     /// Why nobody was met at the addresses of seeds, as it was told last.
     unmet: Mutex<HashMap<SocketAddr, String>>,
+    /// What was told of hosts that were restarted.
+    restarts: Mutex<Seldom<HostId>>,
+    /// Where another process is that has this host's key.
+    twin: watch::Sender<Option<SocketAddr>>,
     outlet: Box<dyn Outlet>,
 }
 
@@ -52,6 +57,8 @@ trait Outlet: Send + Sync {
     fn send(&self, to: HostId, at: SocketAddr, packet: Bytes);
     /// Opens a stream, says `opening`, and goes on until nothing is left to say.
     fn sync(&self, shared: &Arc<Shared>, with: HostId, at: SocketAddr, opening: Vec<u8>);
+    /// Finds out whether another process at an address has this host's key.
+    fn make_sure(&self, shared: &Arc<Shared>, at: SocketAddr);
 }
 
 impl<T: Transport> Outlet for T {
@@ -61,6 +68,10 @@ impl<T: Transport> Outlet for T {
 
     fn sync(&self, shared: &Arc<Shared>, with: HostId, at: SocketAddr, opening: Vec<u8>) {
         tokio::spawn(begin(self.clone(), shared.clone(), with, at, opening));
+    }
+
+    fn make_sure(&self, shared: &Arc<Shared>, at: SocketAddr) {
+        tokio::spawn(make_sure(self.clone(), shared.clone(), at));
     }
 }
 
@@ -87,6 +98,8 @@ impl Members {
             answered: Semaphore::new(ANSWERED_AT_ONCE),
             patience: params.patience,
             unmet: Mutex::default(),
+            restarts: Mutex::default(),
+            twin: watch::Sender::default(),
             outlet: Box::new(transport.clone()),
         });
         tokio::spawn(keep_time(Arc::downgrade(&shared)));
@@ -120,6 +133,16 @@ impl Members {
     /// All hosts that are known, and every change of that.
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.0.view.subscribe()
+    }
+
+    /// Resolves when this host has found another process with its key: where. It takes part in nothing more then.
+    pub(crate) async fn twin(&self) -> SocketAddr {
+        let mut found = self.0.twin.subscribe();
+        let found = found.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+        match found {
+            Some(at) => at,
+            None => std::future::pending().await,
+        }
     }
 
     /// What this host tells of itself from now on.
@@ -169,10 +192,11 @@ impl Shared {
                 Output::Packet(out) => self.outlet.send(out.to, out.at, out.packet),
                 Output::Sync { with, at, opening } => self.outlet.sync(self, with, at, opening),
                 Output::Changed(host, change) => {
-                    log(host, change);
+                    self.log(host, change);
                     changed = true;
                 }
                 Output::Told => changed = true,
+                Output::MakeSure(at) => self.outlet.make_sure(self, at),
             }
         }
         if changed {
@@ -205,6 +229,24 @@ impl Shared {
         self.core().counts_mut().broken += 1;
     }
 
+    fn log(&self, host: HostId, change: Change) {
+        match change {
+            Change::Joined => tracing::info!(%host, "a host is there"),
+            Change::Restarted => {
+                let lines = &mut self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(left_out) = lines.next(host, std::time::Instant::now()) {
+                    let left_out = (left_out > 0).then_some(left_out);
+                    tracing::info!(%host, left_out, "a host has been restarted");
+                }
+            }
+            Change::Left => tracing::info!(%host, "a host has left"),
+            Change::Failed => tracing::warn!(%host, "a host does not answer any more"),
+            Change::Updated | Change::Suspected | Change::Refuted | Change::Forgotten => {
+                tracing::debug!(%host, ?change, "a host");
+            }
+        }
+    }
+
     fn unmet(&self) -> MutexGuard<'_, HashMap<SocketAddr, String>> {
         self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,18 +274,6 @@ impl Shared {
                 %at, %error,
                 "no other host is found; if there is one, UDP has to get there and back"
             );
-        }
-    }
-}
-
-fn log(host: HostId, change: Change) {
-    match change {
-        Change::Joined => tracing::info!(%host, "a host is there"),
-        Change::Restarted => tracing::info!(%host, "a host has been restarted"),
-        Change::Left => tracing::info!(%host, "a host has left"),
-        Change::Failed => tracing::warn!(%host, "a host does not answer any more"),
-        Change::Updated | Change::Suspected | Change::Refuted | Change::Forgotten => {
-            tracing::debug!(%host, ?change, "a host");
         }
     }
 }
@@ -360,9 +390,23 @@ async fn meet<T: Transport>(shared: Arc<Shared>, transport: T, at: SocketAddr) {
         Err(_) => return shared.has_not_met(at, &io::ErrorKind::TimedOut.into()),
     };
     shared.unmet().remove(&at);
+    if who == shared.core().me().host {
+        let at = super::identity::without_scope(at);
+        return shared.with(|core, _| core.has_met_itself(at));
+    }
     let opening = shared.core().greeting(now(shared.started), who);
     if let Some(opening) = opening {
         begin(transport, shared, who, at, opening).await;
+    }
+}
+
+/// Finds out whether another process at an address has this host's key.
+async fn make_sure<T: Transport>(transport: T, shared: Arc<Shared>, at: SocketAddr) {
+    let asked = timeout(shared.patience, transport.is_twin(at)).await;
+    let found = asked.unwrap_or(false);
+    shared.with(|core, now| core.is_sure(now, found));
+    if found {
+        shared.twin.send_replace(Some(at));
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn core(number: u8) -> Core {
 /// # Panics
 /// See the module.
 pub(crate) fn run(bytes: &[u8]) {
-    run_on(&mut Subject { core: core(0), now: Duration::ZERO, off: 0 }, bytes);
+    run_on(&mut Subject { core: core(0), now: Duration::ZERO, off: 0, asked: false }, bytes);
 }
 
 /// A host, and its time.
@@ -68,6 +68,8 @@ pub(super) struct Subject {
     pub(super) now: Duration,
     /// By how much its clock on the wall is off, in milliseconds.
     pub(super) off: i64,
+    /// It wants to know whether another process has its key: none has, which it learns as time passes.
+    pub(super) asked: bool,
 }
 
 pub(super) fn run_on(subject: &mut Subject, bytes: &[u8]) {
@@ -145,6 +147,9 @@ impl Subject {
     /// Time passes, and what is planned happens.
     fn pass(&mut self, pause: Duration) {
         let end = self.now + pause;
+        if std::mem::take(&mut self.asked) {
+            self.core.is_sure(self.now(), false);
+        }
         while let Some(deadline) = self.core.deadline().filter(|deadline| *deadline <= end) {
             self.now = self.now.max(deadline);
             self.core.tick(self.now());
@@ -164,6 +169,7 @@ impl Subject {
                     assert!(with != host(0) && opening.len() <= MAX_MESSAGE);
                 }
                 Output::Changed(..) | Output::Told => {}
+                Output::MakeSure(_) => self.asked = true,
             }
         }
     }

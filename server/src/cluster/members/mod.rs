@@ -6,7 +6,8 @@
 //! for all.
 //!
 //! ```text
-//!  core      the rules, without clock or network: driven by `driver`, and by the simulation in `tests`
+//!  core      the rules, without clock or network: driven by `driver`, and by the simulation in `tests`;
+//!            of them, `twin` is about another process with this host's key
 //!  identity  one life of a host      roster   what has become of whom
 //!  codec     packets                 sync     what is told over streams      wire: the bytes of both
 //!  record(s) what hosts tell of themselves, and what of that is missing
@@ -20,6 +21,8 @@
 //!   restart is a greater generation. A host that is taken for dead and is not comes back as the same life,
 //!   renewed; one that is taken for a later life than it is (its clock was put back, or somebody lies) takes
 //!   a later one yet.
+//! * Of two processes that have one key, one stops, and tells nobody that the host goes: the one that comes to a
+//!   cluster in which the other is, or the one that finds out that the other has begun later.
 //! * Time in which the host stood still does not count: it does not take the others for dead on waking up.
 //!
 //! # What a member can do that lies
@@ -120,6 +123,9 @@ pub(crate) trait Transport: Clone + Send + Sync + 'static {
 
     /// Who is at an address.
     fn meet(&self, at: SocketAddr) -> impl Future<Output = io::Result<HostId>> + Send;
+
+    /// Whether another process is at an address that has shown to have this host's key.
+    fn is_twin(&self, at: SocketAddr) -> impl Future<Output = bool> + Send;
 }
 
 /// What was counted since the host was started.

@@ -82,6 +82,10 @@ impl Transport for End {
         let found = hosts.iter().find(|(_, (its, _))| *its == at).map(|(id, _)| *id);
         found.ok_or_else(|| io::ErrorKind::ConnectionRefused.into())
     }
+
+    async fn is_twin(&self, _at: SocketAddr) -> bool {
+        false
+    }
 }
 
 /// Waits until what a host sees is so.

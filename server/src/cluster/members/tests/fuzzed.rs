@@ -109,7 +109,7 @@ fn joining(hosts: u8) -> Vec<u8> {
 fn what_hosts_really_say_is_an_input_that_is_understood() {
     for hosts in [2, 4, 8] {
         let steps = joining(hosts);
-        let mut subject = Subject { core: core(0), now: Duration::ZERO, off: 0 };
+        let mut subject = Subject { core: core(0), now: Duration::ZERO, off: 0, asked: false };
         fuzzing::run_on(&mut subject, &steps);
         let counts = subject.core.counts();
         assert_eq!((counts.malformed, counts.forged), (0, 0));

@@ -5,4 +5,5 @@ mod driver;
 mod fuzzed;
 mod hostile;
 mod simulation;
+mod twins;
 mod world;

@@ -1,7 +1,7 @@
 //! Hosts, and a network between them, in one thread and in a time of their own.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) side: Vec<u8>,
     /// What each host has seen become of each.
     pub(super) seen: Vec<Seen>,
+    /// Those that have found another with their key.
+    pub(super) stopped: Vec<usize>,
     /// Bytes of messages over streams.
     pub(super) streamed: u64,
     random: SmallRng,
@@ -40,6 +42,8 @@ pub(super) struct World {
 /// A host, or none while it is not running.
 pub(super) struct Host {
     pub(super) core: Option<Core>,
+    /// Whose key it has.
+    whose: usize,
     /// When it is to be woken, if that has been asked for.
     wake: Option<Duration>,
     /// What comes for it while it stands still.
@@ -83,6 +87,15 @@ enum What {
     },
     /// Learns of all at once.
     Preload(usize),
+    /// A host finds out whether another one with its key is there.
+    Sure(usize, SocketAddr),
+}
+
+impl Host {
+    fn of(whose: usize) -> Self {
+        let (core, wake, frozen, off, began) = (None, None, None, 0, Duration::ZERO);
+        Host { core, whose, wake, frozen, off, began }
+    }
 }
 
 pub(super) fn id(host: usize) -> HostId {
@@ -109,16 +122,16 @@ pub(super) fn record(host: usize) -> Record {
 impl World {
     /// So many hosts, none of which runs.
     pub(super) fn new(hosts: usize, params: Params, seed: u64) -> Self {
-        let host = |_| Host { core: None, wake: None, frozen: None, off: 0, began: Duration::ZERO };
         World {
             now: Duration::ZERO,
             queue: BinaryHeap::new(),
             asked: 0,
-            hosts: (0..hosts).map(host).collect(),
+            hosts: (0..hosts).map(Host::of).collect(),
             params,
             loss: 0.0,
             side: vec![0; hosts],
             seen: Vec::new(),
+            stopped: Vec::new(),
             streamed: 0,
             random: SmallRng::seed_from_u64(seed),
         }
@@ -144,11 +157,17 @@ impl World {
     }
 
     pub(super) fn start_as(&mut self, host: usize, generation: u64) {
+        self.start_at(host, generation, at(host));
+    }
+
+    /// Starts a host that tells the others this address.
+    pub(super) fn start_at(&mut self, host: usize, generation: u64, at: SocketAddr) {
         self.hosts[host].began = self.now;
-        let me = Me { id: id(host), generation, at: at(host) };
+        let whose = self.hosts[host].whose;
+        let me = Me { id: id(whose), generation, at };
         let now = self.now_of(host);
         let seed = self.random.random();
-        let core = Core::new(&me, record(host), self.params.clone(), now, seed);
+        let core = Core::new(&me, record(whose), self.params.clone(), now, seed);
         self.hosts[host].core = Some(core);
         self.hosts[host].wake = None;
         self.settle(host);
@@ -158,6 +177,13 @@ impl World {
     pub(super) fn join(&mut self, host: usize, seed: usize) {
         self.start(host);
         self.seek(host, seed);
+    }
+
+    /// A place for another host with the key of this one, which does not run.
+    pub(super) fn twin(&mut self, whose: usize) -> usize {
+        self.hosts.push(Host::of(whose));
+        self.side.push(self.side[whose]);
+        self.hosts.len() - 1
     }
 
     pub(super) fn seek(&mut self, host: usize, seed: usize) {
@@ -185,6 +211,19 @@ impl World {
         let result = act(self.hosts[host].core.as_mut().expect("runs"), now);
         self.settle(host);
         result
+    }
+
+    /// Who is reached that has this key: of several that run, the one at the address.
+    fn reached(&self, by: usize, to: HostId, place: SocketAddr) -> usize {
+        let there = |host: &usize| {
+            id(self.hosts[*host].whose) == to
+                && self.hosts[*host].core.is_some()
+                && !self.cut(by, *host)
+        };
+        let mut there = (0..self.hosts.len()).filter(there);
+        let first = there.next();
+        let others = first.into_iter().chain(there);
+        others.into_iter().find(|host| at(*host) == place).or(first).unwrap_or(index(to))
     }
 
     /// A packet on its way, whoever sends it.
@@ -240,8 +279,8 @@ impl World {
 
     /// Every host that runs sees every one that runs as up, as what it is.
     pub(super) fn is_whole(&self) -> bool {
-        let running: Vec<(HostId, u64)> =
-            self.running().map(|host| (id(host), self.generation(host))).collect();
+        let running: BTreeSet<(HostId, u64)> =
+            self.running().map(|host| (self.id(host), self.generation(host))).collect();
         self.running().all(|by| {
             let up = self.members(by).into_iter().filter(|member| member.state == State::Up);
             up.map(|member| (member.id, member.generation)).eq(running.iter().copied())
@@ -256,6 +295,10 @@ impl World {
                 .filter(|member| member.is_up())
                 .all(|member| member.record.is_some_and(|told| *told == record(index(member.id))))
         })
+    }
+
+    fn id(&self, host: usize) -> HostId {
+        id(self.hosts[host].whose)
     }
 
     pub(super) fn generation(&self, host: usize) -> u64 {
@@ -332,18 +375,22 @@ impl World {
     fn happen(&mut self, what: What) {
         let host = match &what {
             What::Packet { to, .. } | What::Message { to, .. } => *to,
-            What::Wake(host) | What::Preload(host) | What::Seek { host, .. } => *host,
+            What::Wake(host)
+            | What::Preload(host)
+            | What::Seek { host, .. }
+            | What::Sure(host, _) => *host,
         };
         if let Some(missed) = &mut self.hosts[host].frozen {
             missed.push(what);
             return;
         }
         let now = self.now_of(host);
+        let whose: Vec<_> = self.hosts.iter().map(|host| host.whose).collect();
         let Some(core) = self.hosts[host].core.as_mut() else { return };
         match what {
-            What::Packet { from, bytes, .. } => core.packet(now, id(from), &bytes),
+            What::Packet { from, bytes, .. } => core.packet(now, id(whose[from]), &bytes),
             What::Message { from, bytes, .. } => {
-                let answer = core.sync(now, id(from), &bytes).expect("is well-formed");
+                let answer = core.sync(now, id(whose[from]), &bytes).expect("is well-formed");
                 if let Some(answer) = answer {
                     self.say(host, from, answer, false);
                 }
@@ -357,14 +404,28 @@ impl World {
             }
             What::Seek { seed, .. } => {
                 if core.is_alone() {
-                    let greeting = core.greeting(now, id(seed)).expect("to another");
-                    self.say(host, seed, greeting, true);
+                    if let Some(greeting) = core.greeting(now, id(whose[seed])) {
+                        self.say(host, seed, greeting, true);
+                    }
                     self.schedule(self.now + Duration::from_secs(1), What::Seek { host, seed });
                 }
             }
             What::Preload(_) => self.preload(host),
+            What::Sure(_, there) => self.find_out(host, there),
         }
         self.settle(host);
+    }
+
+    fn find_out(&mut self, host: usize, place: SocketAddr) {
+        let is_other = |other: &usize| {
+            self.id(*other) == self.id(host) && at(*other) == place && !self.cut(*other, host)
+        };
+        let twin = self.running().filter(|other| *other != host).any(|other| is_other(&other));
+        self.with(host, |core, now| core.is_sure(now, twin));
+        if twin {
+            self.kill(host);
+            self.stopped.push(host);
+        }
     }
 
     fn preload(&mut self, host: usize) {
@@ -385,9 +446,19 @@ impl World {
         loop {
             let Some(core) = self.hosts[host].core.as_mut() else { return };
             match core.output() {
-                Some(Output::Packet(out)) => self.send(host, index(out.to), out.packet),
-                Some(Output::Sync { with, opening, .. }) => {
-                    self.say(host, index(with), opening, true);
+                Some(Output::Packet(out)) => {
+                    let to = self.reached(host, out.to, out.at);
+                    self.send(host, to, out.packet);
+                }
+                Some(Output::Sync { with, at, opening }) => {
+                    let to = self.reached(host, with, at);
+                    self.say(host, to, opening, true);
+                }
+                Some(Output::MakeSure(there)) => {
+                    // If nobody is there, that takes as long as a dial may.
+                    let empty = !self.running().any(|other| at(other) == there);
+                    let pause = if empty { Duration::from_secs(3) } else { self.latency() * 4 };
+                    self.schedule(self.now + pause, What::Sure(host, there));
                 }
                 Some(Output::Changed(of, change)) => {
                     let (at, of) = (self.now, index(of));

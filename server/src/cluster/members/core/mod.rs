@@ -1,6 +1,8 @@
 //! The rules of membership, without a clock and without a network: the driver, and the simulation, give time,
 //! packets and messages, and do what comes out.
 
+mod twin;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use super::sync::{self, Known, Message, Told};
 use super::timers::Job;
 use super::wire::{LAST_GENERATION, Malformed};
 use super::{Counts, HostId, Identity, Me, Member, Params, State};
+use twin::{Doubt, says_up};
 
 /// No clock says that it is later, in the year 6429: after a life of then there is place for as many as anybody
 /// makes a host have.
@@ -47,6 +50,8 @@ pub(crate) enum Output {
     Changed(HostId, Change),
     /// A record has come.
     Told,
+    /// Find out whether another process with this host's key is there, and [tell](Core::is_sure).
+    MakeSure(SocketAddr),
 }
 
 /// One host's part in the cluster.
@@ -66,6 +71,7 @@ pub(crate) struct Core {
     /// When this host last came back from being taken for dead, and from being taken for a later life.
     renewed: Option<Duration>,
     outbid: Option<Duration>,
+    doubt: Doubt,
     /// When all that is known is to be compared next, and how long after that again.
     sync_at: Duration,
     sync_pause: Duration,
@@ -93,6 +99,7 @@ impl Core {
             stood_still: Duration::ZERO,
             renewed: None,
             outbid: None,
+            doubt: Doubt::fresh(),
             sync_at: Duration::ZERO,
             sync_pause: Duration::ZERO,
             set_for: 1,
@@ -172,7 +179,7 @@ impl Core {
     pub(crate) fn packet(&mut self, now: Now, from: HostId, bytes: &[u8]) {
         self.out.counts.packets_in += 1;
         self.out.counts.bytes_in += bytes.len() as u64;
-        if self.left {
+        if self.left || self.keeps_quiet() {
             return;
         }
         self.enter(now);
@@ -183,6 +190,10 @@ impl Core {
         let source = packet.header.src;
         if source.host != from || from == self.me().host {
             self.out.counts.forged += 1;
+            return;
+        }
+        let up = packet.updates.iter().filter(|update| says_up(update)).map(|update| *update.id());
+        if self.hesitates(up.chain([packet.header.dst])) {
             return;
         }
         let mut newcomers = BTreeSet::new();
@@ -199,7 +210,7 @@ impl Core {
         let suspects = packet.updates.iter().any(|update| update.state() == Claim::Suspect);
         self.out.suspected |= suspects;
         self.count_error(handled);
-        self.outbid(claim);
+        self.contradict(claim);
         self.settle(now, Some(from));
     }
 
@@ -217,7 +228,7 @@ impl Core {
 
     /// What is to be said first to a host, so that all that both know is compared: nothing to oneself.
     pub(crate) fn greeting(&mut self, now: Now, with: HostId) -> Option<Vec<u8>> {
-        if with == self.me().host || self.left {
+        if with == self.me().host || self.left || self.keeps_quiet() {
             return None;
         }
         self.out.counts.syncs += 1;
@@ -232,11 +243,17 @@ impl Core {
         from: HostId,
         message: &[u8],
     ) -> Result<Option<Vec<u8>>, Malformed> {
-        if self.left || from == self.me().host {
+        if self.left || from == self.me().host || self.keeps_quiet() {
             return Ok(None);
         }
         self.enter(now);
         let read = Message::read(message).inspect_err(|_| self.out.counts.malformed += 1)?;
+        if let Message::Offer(known) | Message::Exchange(known, _) = &read {
+            let up = known.iter().map(|known| &known.member).filter(|member| says_up(member));
+            if self.hesitates(up.map(|member| *member.id())) {
+                return Ok(None);
+            }
+        }
         let answer = match read {
             Message::Digest(digest) if digest == self.digest(now) => Some(Message::Same),
             Message::Digest(_) => Some(Message::Offer(self.known_for(now, from))),
@@ -447,14 +464,14 @@ impl Core {
     }
 
     /// Takes out of `updates` what foca is not to see. If somebody takes this host for a later life of itself,
-    /// that is what is returned.
+    /// that is what is returned, and whether it is up in that.
     fn screen(
         &mut self,
         now: Now,
         from: HostId,
         updates: &mut Vec<Update<Identity>>,
         newcomers: &mut BTreeSet<HostId>,
-    ) -> Option<Identity> {
+    ) -> Option<(Identity, bool)> {
         let me = *self.me();
         // Others believe nobody who says that this host is in a life that is later than it says itself, and than
         // any clock.
@@ -470,7 +487,7 @@ impl Core {
             }
             if identity.host == me.host {
                 let counts = identity > me && identity.generation <= latest;
-                claim = claim.max(counts.then_some(identity));
+                claim = claim.max(counts.then_some((identity, says_up(update))));
                 return false;
             }
             self.may_be(now, from, &identity, newcomers)
@@ -673,7 +690,7 @@ impl Core {
         let pass_on = !self.is_alone();
         let applied = self.foca.apply_many(updates.into_iter(), pass_on, &mut self.out);
         self.count_error(applied);
-        self.outbid(claim);
+        self.contradict(claim);
         self.settle(now, Some(from));
     }
 
