@@ -7,6 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::fabric::Kind;
 use crate::hosts::State;
 use crate::shared::Shared;
 
@@ -38,20 +39,19 @@ pub(crate) fn encode(shared: &Shared, encoder: &mut DescriptorEncoder<'_>) -> fm
     }
     members(cluster.members(), encoder)?;
     let (fabric, peers) = cluster.fabric();
-    let counters = [
-        (
-            "cluster_dropped_packets",
-            "Packets between hosts that were not sent, or not taken",
-            fabric.packets_dropped,
-        ),
-        (
-            "cluster_refused_handshakes",
-            "Connections of others that came to nothing",
-            fabric.handshakes_refused,
-        ),
-    ];
-    for (name, help, value) in counters {
-        count(name, help, value, encoder)?;
+    let help = "Packets between hosts that were not sent, or not taken";
+    let counter = ConstCounter::new(fabric.packets_dropped);
+    counter.encode(encoder.encode_descriptor(
+        "cluster_dropped_packets",
+        help,
+        None,
+        counter.metric_type(),
+    )?)?;
+    let help = "Connections of others that were not let into the cluster, and why";
+    let mut refused =
+        encoder.encode_descriptor("cluster_refused_handshakes", help, None, MetricType::Counter)?;
+    for (kind, count) in Kind::ALL.into_iter().zip(fabric.refused) {
+        ConstCounter::new(count).encode(refused.encode_family(&[("reason", kind.name())])?)?;
     }
     let help = "How long an answer of another host takes, by its connection";
     let mut times =
@@ -123,9 +123,4 @@ fn members(counts: super::members::Counts, encoder: &mut DescriptorEncoder<'_>) 
         ConstCounter::new(value).encode(events.encode_family(&[("what", what)])?)?;
     }
     Ok(())
-}
-
-fn count(name: &str, help: &str, value: u64, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let counter = ConstCounter::new(value);
-    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
 }

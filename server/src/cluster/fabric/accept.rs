@@ -1,17 +1,15 @@
 //! Those who dial this host.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use quinn::{Connection, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use tracing::debug;
 
 use super::Inner;
 use super::dial::{WELCOME, chain_of, keep};
-use super::error::reason;
 use super::link::Code;
+use super::refused::{Kind, Refused};
 use super::table::Unkept;
 
 /// Takes in who dials, until the fabric is shut down. Who comes while there are too many handshakes waits.
@@ -35,24 +33,23 @@ async fn receive(inner: Arc<Inner>, incoming: Incoming, place: OwnedSemaphorePer
     let limit = inner.options.dial;
     let received = timeout(limit, shake_hands(&inner, incoming)).await;
     drop(place);
-    if let Err(why) = received.unwrap_or_else(|_| Err(format!("no handshake within {limit:?}"))) {
-        inner.refused.fetch_add(1, Ordering::Relaxed);
-        debug!("{at} is not let into the cluster: {why}");
+    let broken = |why: String| Refused { kind: Kind::Broken, why };
+    let late = |_| Err(broken(format!("no handshake within {limit:?}")));
+    if let Err(refused) = received.unwrap_or_else(late) {
+        inner.refused.note(at, &refused);
     }
 }
 
 /// Lets in who shows to be a host of the cluster, and says so.
-async fn shake_hands(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), String> {
+async fn shake_hands(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), Refused> {
     let standing = inner.table().standing().clone();
-    let connecting = incoming.accept_with(standing.server.clone());
-    let connection = connecting.map_err(|error| reason(&error))?;
-    let connection = connection.await.map_err(|error| reason(&error))?;
+    let connection = incoming.accept_with(standing.server.clone())?.await?;
     let chain = chain_of(&connection);
     let host = match standing.identity.host_in(&chain) {
         Ok(host) => host,
         Err(why) => {
             connection.close(Code::NotAHost.into(), why.to_string().as_bytes());
-            return Err(why.to_string());
+            return Err(why.into());
         }
     };
     // This host has met itself, or another process with its key: it is told which, and closes the connection.
@@ -61,8 +58,18 @@ async fn shake_hands(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), Strin
         connection.closed().await;
         return Ok(());
     }
-    keep(inner, &standing, connection.clone(), host, chain).map_err(|Unkept(_, why)| why)?;
-    say(&connection, &WELCOME).await.map_err(|error| error.to_string())
+    keep(inner, &standing, connection.clone(), host, chain).map_err(unkept)?;
+    let said = say(&connection, &WELCOME).await;
+    said.map_err(|error| Refused { kind: Kind::Broken, why: error.to_string() })
+}
+
+fn unkept(Unkept(code, why): Unkept) -> Refused {
+    let kind = match code {
+        Code::NotAHost => Kind::Revoked,
+        Code::TooMany => Kind::TooMany,
+        Code::Ended | Code::Unknown => Kind::Broken,
+    };
+    Refused { kind, why }
 }
 
 /// Says something on a stream of its own.

@@ -112,7 +112,7 @@ pub(super) fn reason(error: &ConnectionError) -> String {
 }
 
 /// The alert of TLS that a code of QUIC stands for (RFC 9001, 4.8).
-fn alert(code: u64) -> Option<AlertDescription> {
+pub(super) fn alert(code: u64) -> Option<AlertDescription> {
     let code = code.checked_sub(0x100)?;
     u8::try_from(code).ok().map(AlertDescription::from)
 }

@@ -6,6 +6,7 @@
 //!  table    the connections that there are, and the dials under way: one lock, never held while waiting
 //!  dial     one dial at a time for each host, and rest after it has failed
 //!  accept   who comes in, and as whom
+//!  refused  who does not
 //!  link     one connection: what comes over it, and its end
 //!  stream   a stream, and the service that it is for
 //!  event    what is told of all that
@@ -28,6 +29,7 @@ mod dial;
 mod error;
 mod event;
 mod link;
+mod refused;
 mod setup;
 mod stream;
 mod table;
@@ -52,6 +54,8 @@ pub(crate) use error::{FabricError, LinkError};
 use event::EventSender;
 pub(crate) use event::{Event, Events};
 use link::{Code, Link};
+pub(crate) use refused::Kind;
+use refused::Refusals;
 pub(crate) use setup::Options;
 use setup::Standing;
 pub(crate) use stream::{HostStream, Service};
@@ -83,8 +87,7 @@ struct Inner {
     table: Mutex<Table>,
     /// Packets that were not sent, or not taken.
     dropped: AtomicU64,
-    /// Handshakes that came to nothing.
-    refused: AtomicU64,
+    refused: Refusals,
 }
 
 /// What is counted of the connections to one host.
@@ -109,8 +112,8 @@ pub(crate) struct PeerStats {
 pub(crate) struct Counts {
     /// Packets that were not sent, as there was no connection or no room, or came faster than they were taken.
     pub(crate) packets_dropped: u64,
-    /// Handshakes of others that came to nothing.
-    pub(crate) handshakes_refused: u64,
+    /// Handshakes of others that came to nothing, of each [`Kind`].
+    pub(crate) refused: [u64; Kind::ALL.len()],
 }
 
 impl Fabric {
@@ -142,7 +145,7 @@ impl Fabric {
             events,
             table: Mutex::new(Table::new(standing)),
             dropped: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            refused: Refusals::default(),
         }));
         fabric.0.runtime.spawn(accept::accept(fabric.0.clone()));
         Ok((fabric, received))
@@ -252,7 +255,7 @@ impl Fabric {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             packets_dropped: self.0.dropped.load(Ordering::Relaxed),
-            handshakes_refused: self.0.refused.load(Ordering::Relaxed),
+            refused: self.0.refused.counts(),
         }
     }
 

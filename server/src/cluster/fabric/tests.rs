@@ -97,6 +97,11 @@ impl Node {
         self.fabric.open(to.id, to.at, Service::Rpc, PATIENCE).await
     }
 
+    /// How many were not let in.
+    fn refused(&self) -> u64 {
+        self.fabric.counts().refused.iter().sum()
+    }
+
     /// That nothing has happened, after all that is under way has.
     async fn quiet(&mut self) {
         let event = timeout(Duration::from_millis(100), self.events.recv()).await;
@@ -260,11 +265,11 @@ async fn who_shows_no_hosts_certificate_gets_nothing_and_is_not_heard() {
     let mut a = node(ca.host("a"));
     let (client, foreign) = (ca.issue("client", For::Client), other.issue("foreign", For::Host));
     let expired = ca.issue("expired", For::ExpiredHost);
-    for (shown, why) in [
-        (None, "error 116"),
-        (Some(&foreign), "error"),
-        (Some(&expired), "error 45"),
-        (Some(&client), "none of a host of the cluster c1"),
+    for (shown, why, kind) in [
+        (None, "error 116", Kind::Nobody),
+        (Some(&foreign), "error", Kind::Authority),
+        (Some(&expired), "error 45", Kind::Invalid),
+        (Some(&client), "none of a host of the cluster c1", Kind::NotAHost),
     ] {
         let (_endpoint, connection) = stranger(a.at, &ca, shown).await;
         // It speaks at once, and may have been closed before.
@@ -274,9 +279,15 @@ async fn who_shows_no_hosts_certificate_gets_nothing_and_is_not_heard() {
         }
         let ended = soon(connection.accept_uni()).await.map(drop).expect_err("not a word");
         assert!(ended.to_string().contains(why), "{why}: {ended}");
+        let counted = async {
+            while a.fabric.counts().refused[kind as usize] != 1 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        soon(counted).await;
     }
     a.quiet().await;
-    assert_eq!((a.fabric.peers(), a.fabric.counts().handshakes_refused), (Vec::new(), 4));
+    assert_eq!((a.fabric.peers(), a.refused()), (Vec::new(), 4));
 }
 
 #[tokio::test]
