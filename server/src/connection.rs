@@ -26,7 +26,6 @@ use crate::config::Config;
 use crate::net::{self, Streams};
 use crate::process;
 use crate::session::Session;
-use crate::shared::Shared;
 use crate::stats::Limit;
 use crate::worker::Worker;
 
@@ -50,6 +49,8 @@ enum End {
     Revoked,
     /// The process whose connection it was has ended, and something that it left behind has not.
     Outlived,
+    /// The host at its other end has made another.
+    Replaced,
     /// The RPC system failed inside.
     Panicked,
 }
@@ -147,6 +148,10 @@ fn tell(session: &Session, peer: &str, end: &End) {
     }
     match end.reason(session.config()) {
         None => debug!(connection, peer, calls, ?age, "connection ended"),
+        // It can do so as often as it likes.
+        Some(reason) if matches!(end, End::Replaced) => {
+            debug!(connection, peer, calls, ?age, %reason, "connection closed");
+        }
         Some(reason) => warn!(connection, peer, calls, ?age, %reason, "connection closed"),
     }
 }
@@ -170,7 +175,12 @@ impl End {
             End::Overflowed => Some(Limit::CallBytes),
             End::Trickled => Some(Limit::ReadTimeout),
             End::Idle => Some(Limit::IdleTimeout),
-            End::Broken(_) | End::Orderly | End::Revoked | End::Outlived | End::Panicked => None,
+            End::Broken(_)
+            | End::Orderly
+            | End::Revoked
+            | End::Outlived
+            | End::Replaced
+            | End::Panicked => None,
         }
     }
 
@@ -204,6 +214,7 @@ impl End {
             }
             End::Outlived => "its process has ended".into(),
             End::Revoked => "its access was revoked".into(),
+            End::Replaced => "another connection of this host has taken its place".into(),
             End::Panicked => "internal error".into(),
         };
         Some(words + &name)
@@ -313,7 +324,7 @@ where
                 };
                 Box::pin(cut_off(config, &gate, &calls, rpc, end)).await
             }
-            end = taken_back(client, session.shared()) => {
+            end = taken_back(client, session) => {
                 Box::pin(cut_off(config, &gate, &calls, rpc, end)).await
             }
             _ = stop.wait_for(|stopped| *stopped) => {
@@ -329,14 +340,22 @@ where
 }
 
 /// Resolves when the client is not to have any more what it was given: why.
-fn taken_back<'a>(client: &'a Admitted, shared: &'a Shared) -> impl Future<Output = End> + use<'a> {
-    let mut changes = shared.changes();
+fn taken_back<'a>(
+    client: &'a Admitted,
+    session: &'a Session,
+) -> impl Future<Output = End> + use<'a> {
+    let mut changes = session.shared().changes();
     async move {
         if let Some(child) = &client.child {
             Box::pin(outlived(child)).await;
             return End::Outlived;
         }
-        while !client.is_revoked(shared) {
+        if let Who::Host(host, _) = client.who {
+            let kept = &session.shared().hosts.router.kept;
+            Box::pin(kept.replaced(host, session.id())).await;
+            return End::Replaced;
+        }
+        while !client.is_revoked(session.shared()) {
             // The sender is a part of what is shared.
             let _ = changes.changed().await;
         }
@@ -415,6 +434,7 @@ mod tests {
 
     use super::*;
     use crate::access::Who;
+    use crate::shared::Shared;
 
     #[test]
     #[allow(

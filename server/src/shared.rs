@@ -278,6 +278,9 @@ fn random_id() -> HostId {
 pub(crate) struct Permit {
     shared: Arc<Shared>,
     worker: usize,
+    /// Among those of its host, if it is one's.
+    #[cfg(feature = "cluster")]
+    _of_host: Option<crate::hosts::Place>,
 }
 
 impl Permit {
@@ -309,13 +312,22 @@ impl Permit {
         // Relaxed, here and below: the counts alone are decided by; they publish nothing.
         let open = shared.connections.fetch_add(1, Ordering::Relaxed);
         shared.shares[worker].fetch_add(1, Ordering::Relaxed);
-        (Permit { shared: shared.clone(), worker }, open)
+        let permit = Permit {
+            shared: shared.clone(),
+            worker,
+            #[cfg(feature = "cluster")]
+            _of_host: None,
+        };
+        (permit, open)
     }
 
-    /// A place for another host, which there always is.
+    /// A place for another host, which there always is unless it has too many.
     #[cfg(feature = "cluster")]
-    pub(crate) fn for_host(shared: &Arc<Shared>) -> Self {
-        Permit::counted(shared, Permit::least(shared)).0
+    pub(crate) fn for_host(shared: &Arc<Shared>, host: HostId) -> Option<Self> {
+        let place = shared.hosts.router.kept.place(host)?;
+        let (mut permit, _) = Permit::counted(shared, Permit::least(shared));
+        permit._of_host = Some(place);
+        Some(permit)
     }
 
     /// The number of the worker that is to serve the connection.

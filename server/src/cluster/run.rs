@@ -445,6 +445,8 @@ async fn serve(
     host: HostId,
     [mut calls, large]: [HostStream; 2],
 ) -> io::Result<()> {
+    let permit = Permit::for_host(shared, host)
+        .ok_or_else(|| io::Error::other("it has too many connections for calls"))?;
     let mine = shared.hosts.view().this().generation;
     let introduced = async {
         calls.write_u64(mine).await?;
@@ -453,7 +455,6 @@ async fn serve(
     };
     let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not say who it is");
     let generation = timeout(OPEN_TIMEOUT, introduced).await.map_err(silent)??;
-    let permit = Permit::for_host(shared);
     let peer = format!("host {}", hosts::name(host.short()));
     let worker = permit.worker();
     let streams =

@@ -6,6 +6,7 @@
 
 mod far;
 mod id;
+mod kept;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 
 pub(crate) use far::{Delegations, Far, Fars};
 pub(crate) use id::HostId;
+#[cfg(feature = "cluster")]
+pub(crate) use kept::Place;
 pub(crate) use router::Router;
 
 /// What is known of a host's presence.

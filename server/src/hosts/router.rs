@@ -12,6 +12,7 @@ use capnp::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::kept::Kept;
 use super::{HostId, State, View};
 use crate::cap::Token;
 
@@ -54,6 +55,7 @@ pub(crate) struct Router {
     ways: Mutex<HashMap<HostId, watch::Sender<Way>>>,
     /// Who makes connections, if anybody does.
     wanted: Mutex<Option<mpsc::UnboundedSender<HostId>>>,
+    pub(crate) kept: Kept,
 }
 
 impl Router {
@@ -137,8 +139,10 @@ impl Router {
         })
     }
 
-    /// A connection to this life of `host` has begun: calls to it go to `peer`.
+    /// A connection to this life of `host` has begun: calls to it go to `peer`. If there was another to the same life,
+    /// that [is to end](Kept::replaced).
     pub(crate) fn connected(&self, host: HostId, generation: u64, peer: Token) {
+        self.kept.begin(host, generation, peer.origin().id());
         let mut ways = self.ways();
         ways.entry(host)
             .or_insert_with(|| watch::Sender::new(Way::None))
@@ -147,6 +151,7 @@ impl Router {
 
     /// The connection `id` to `host` has ended.
     pub(crate) fn gone(&self, host: HostId, id: u64) {
+        self.kept.end(host, id);
         let ways = self.ways();
         let Some(way) = ways.get(&host) else { return };
         way.send_if_modified(|way| match way {

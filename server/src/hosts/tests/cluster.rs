@@ -130,20 +130,15 @@ impl Cluster {
                     continue;
                 }
                 let other = sites.iter().find(|site| site.id == host).expect("a host").clone();
-                let (here, there) = wire(&wires, || LATENCY);
-                let time = lane.clone();
-                let (near, far) = wire(&wires, move || time.get());
-                let [here, there] = [(here, near), (there, far)]
-                    .map(|(main, lane)| Streams { main, lane: Some(Box::new(lane) as Box<_>) });
                 connections.set(connections.get() + 1);
-                sites[number].serve_as(here, Who::Host(host, generation(&sites[number], host)), 0);
-                let me = sites[number].id;
-                spawn_local(async move {
-                    tokio::time::sleep(LATENCY).await;
-                    other.serve_as(there, Who::Host(me, generation(&other, me)), 1);
-                });
+                connect(&wires, &lane, &sites[number], &other);
             }
         });
+    }
+
+    /// One more connection between two hosts, which nobody has asked for.
+    pub(super) fn connect(&self, here: &Rc<Site>, there: &Rc<Site>) {
+        connect(&self.wires, &self.lane, here, there);
     }
 
     /// Ends all connections between hosts.
@@ -189,9 +184,35 @@ impl Site {
         host
     }
 
+    /// How many connections there are to other hosts.
+    pub(super) fn links(&self) -> usize {
+        let clients = self.shared.clients.list();
+        clients.iter().filter(|client| matches!(client.who, Who::Host(..))).count()
+    }
+
     pub(super) fn name(&self) -> String {
         crate::hosts::name(self.id.short())
     }
+}
+
+/// Connects two hosts.
+fn connect(
+    wires: &Rc<RefCell<Vec<watch::Sender<Cut>>>>,
+    lane: &Rc<Cell<Duration>>,
+    one: &Rc<Site>,
+    other: &Rc<Site>,
+) {
+    let (here, there) = wire(wires, || LATENCY);
+    let time = lane.clone();
+    let (near, far) = wire(wires, move || time.get());
+    let [here, there] = [(here, near), (there, far)]
+        .map(|(main, lane)| Streams { main, lane: Some(Box::new(lane) as Box<_>) });
+    one.serve_as(here, Who::Host(other.id, generation(one, other.id)), 0);
+    let (me, other) = (one.id, other.clone());
+    spawn_local(async move {
+        tokio::time::sleep(LATENCY).await;
+        other.serve_as(there, Who::Host(me, generation(&other, me)), 1);
+    });
 }
 
 /// Both ends of a wire, on which things are for as long as `latency` says.

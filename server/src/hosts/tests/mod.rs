@@ -242,6 +242,44 @@ fn no_call_goes_to_the_former_life_of_a_host_that_is_known_to_have_restarted() {
     });
 }
 
+#[test]
+fn of_the_connections_of_a_host_in_one_life_the_latest_is_left_and_calls_on_the_others_end() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let path = format!("/{}/x", far.name());
+        let anchor = walk(&client, &path);
+        store(&anchor, "here").await.expect("stored");
+        let mut request = anchor.watch_request();
+        request.get().set_value(true);
+        let watch = request.send().pipeline.get_watch();
+        let mut request = watch.next_request();
+        let first = request.send().promise.await.expect("told");
+        let first = first.get().expect("an answer").get_change().expect("one").get_sequence();
+        request = watch.next_request();
+        request.get().set_after(first);
+        // The next change does not come.
+        let under_way = tokio::task::spawn_local(request.send().promise);
+        sleep(LATENCY * 2).await;
+        for _ in 0..20 {
+            cluster.connect(near, far);
+            sleep(LATENCY / 5).await;
+        }
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((near.links(), far.links()), (1, 1));
+        let ended = error_of(under_way.await.expect("no panic").map(drop));
+        assert_eq!(ended.kind, ErrorKind::Disconnected, "{ended}");
+        assert_eq!(error_of(load(&anchor).await).kind, ErrorKind::Disconnected);
+        drop((anchor, watch));
+        let again = walk(&client, &path);
+        assert_eq!(load(&again).await.expect("works").as_deref(), Some("here"));
+        assert_eq!(cluster.connections.get(), 1, "it is the one that is left");
+        drop((again, client));
+        assert_eq!(far.shared.tree.nodes(), 2, "what is stored");
+    });
+}
+
 /// The cluster's anchor with these rights alone, and what takes it back.
 async fn narrowed(
     host: &host::Client,
