@@ -46,7 +46,7 @@ impl Kept {
     }
 
     /// A place for one more connection of `host`, if it has not too many.
-    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "there are no hosts"))]
+    #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there are no hosts"))]
     pub(crate) fn place(&self, host: HostId) -> Option<Place> {
         let mut all = self.lock();
         let of = all.entry(host).or_default();
