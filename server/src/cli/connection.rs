@@ -134,6 +134,11 @@ impl Connection {
         &self.address
     }
 
+    /// The longest wait for one answer; none is for ever.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// What is shown at the address.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()

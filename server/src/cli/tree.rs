@@ -3,8 +3,12 @@
 //! Each node is listed by a call of its own, and the listings are asked for ahead of the place that
 //! is printed: the next ones in print order first, some dozens at a time, so that a round trip is
 //! rarely waited for and what is listed but not yet printed stays bounded.
+//!
+//! From the cluster's anchor each host is listed by itself: of one that does not answer it is told, and the
+//! others go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 use std::vec;
 
 use clap::Args;
@@ -13,20 +17,26 @@ use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use killick_schema::api::anchor_capnp::anchor;
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 use super::Context;
 use super::connection::Connection;
-use super::error::CliError;
+use super::error::{CliError, is_remote, reason};
 use super::ls::{Child, read_children};
 use super::target::{Target, join};
-use super::text::counted;
+use super::text::{counted, duration, one_line};
 
 const AFTER_HELP: &str = "\
 A '*' after a name says that the cell holds a value. The tree is no snapshot: each node's children
 are listed at a moment of their own.
 
+'tree /' goes into every host. One that has not answered within 3 s, or --timeout if that is less, or
+whose connection ends, has why after its name or that of the node where it ended, with --json as 'error';
+the others are shown, and the exit code is 1.
+
 Examples:
   killick tree
+  killick tree / --depth 2       what each host has at the top
   killick tree usr --depth 2
   killick tree --json | jq -r 'select(.filled).path'";
 
@@ -35,6 +45,10 @@ const WINDOW: usize = 64;
 /// The most children in listings that are asked for or not yet printed, unless a single one is
 /// larger.
 const AHEAD: u64 = 1 << 16;
+/// How long one host of several may take for a listing.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one is waited for at least that had its time while others were waited for.
+const LEAST_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Show everything below an anchor.
 #[derive(Args)]
@@ -59,30 +73,47 @@ impl Tree {
             context.output.line(target.spelled())?;
         }
         let depth = self.depth.map_or(usize::MAX, |depth| depth as usize);
-        let mut listings = Listings::new(&context.connection, &what, depth, anchor);
-        let mut levels = vec![Level::new(target.canonical(), listings.next(&[]).await?)];
+        let is_cluster = target.is_cluster();
+        let mut listings = Listings::new(&context.connection, &what, depth, is_cluster, anchor);
+        let children = listings.next(&[]).await?.map_err(|why| CliError::failed(&what, why))?;
+        let mut levels = vec![Level::new(target.canonical(), children)];
         let (mut nodes, mut filled) = (0, 0);
         while let Some(level) = levels.last_mut() {
-            let Some((position, child)) = level.rest.next() else {
+            let Some((position, mut child)) = level.rest.next() else {
                 levels.pop();
                 continue;
             };
             level.position = position;
-            (nodes, filled) = (nodes + 1, filled + u64::from(child.filled));
+            (nodes, filled) = (nodes + 1, filled + u64::from(child.filled == Some(true)));
             let path = join(&level.path, &child.name);
-            match context.output.is_json() {
-                true => context.output.line(child_json(&child, &path, levels.len()))?,
-                false => context.output.line(branch(&levels, &child))?,
-            }
-            if child.children > 0 && levels.len() < depth {
+            let mut below = Ok(Vec::new());
+            if child.children != Some(0) && levels.len() < depth {
                 let key: Vec<usize> = levels.iter().map(|level| level.position).collect();
-                levels.push(Level::new(path, listings.next(&key).await?));
+                below = listings.next(&key).await?;
+                let found = below.as_ref().map(|below| below.len() as u64);
+                child.children = child.children.or(found.ok());
+            }
+            let why = below.as_ref().err().map(String::as_str);
+            match context.output.is_json() {
+                true => context.output.line(child_json(&child, &path, levels.len(), why))?,
+                false => context.output.line(branch(&levels, &child, why))?,
+            }
+            if let Ok(below) = below
+                && !below.is_empty()
+            {
+                levels.push(Level::new(path, below));
             }
         }
-        if context.output.is_json() {
-            return Ok(());
+        let lost = listings.lost.len() as u64;
+        if !context.output.is_json() {
+            context.output.line(format!("\n{}, {filled} with a value", counted(nodes, "node")))?;
         }
-        context.output.line(format!("\n{}, {filled} with a value", counted(nodes, "node")))
+        match lost {
+            0 => Ok(()),
+            lost => {
+                Err(CliError::failed(what, format!("{} not shown whole", counted(lost, "host"))))
+            }
+        }
     }
 }
 
@@ -104,23 +135,27 @@ impl Level {
     }
 }
 
-/// The line of `child`, which is printed on the last of `levels`.
-fn branch(levels: &[Level], child: &Child) -> String {
+/// The line of `child`, which is printed on the last of `levels`, and why what is below it is not.
+fn branch(levels: &[Level], child: &Child, why: Option<&str>) -> String {
     let mut line = String::new();
     if let Some((last, above)) = levels.split_last() {
         line.extend(above.iter().map(|level| if level.is_last() { "    " } else { "│   " }));
         line.push_str(if last.is_last() { "└── " } else { "├── " });
     }
     line.push_str(&child.name);
-    if child.filled {
+    if child.filled == Some(true) {
         line.push_str(" *");
     }
+    line.extend(why.map(|why| format!(" ({})", one_line(why))));
     line
 }
 
-fn child_json(child: &Child, path: &str, depth: usize) -> serde_json::Value {
+fn child_json(child: &Child, path: &str, depth: usize, why: Option<&str>) -> serde_json::Value {
     let mut line = child.json(path);
     line["depth"] = json!(depth);
+    if let Some(why) = why {
+        line["error"] = json!(why);
+    }
     line
 }
 
@@ -128,17 +163,26 @@ fn child_json(child: &Child, path: &str, depth: usize) -> serde_json::Value {
 /// order of printing.
 type Key = Vec<usize>;
 
+/// The children of a node, or why a host does not tell them.
+type Listed = Result<Vec<Child>, String>;
+
 /// Listings, asked for ahead and given out in the order of printing.
 struct Listings<'a> {
     connection: &'a Connection,
     what: &'a str,
     depth: usize,
+    /// Whether the children of the start are hosts.
+    is_cluster: bool,
     /// Known to have children, not asked for yet.
     waiting: BTreeMap<Key, (anchor::Client, u64)>,
     asked: FuturesUnordered<LocalBoxFuture<'static, Listing>>,
-    ready: BTreeMap<Key, (Vec<Child>, u64)>,
+    ready: BTreeMap<Key, (Listed, u64)>,
     /// How many children the asked and the ready are thought to have together.
     ahead: u64,
+    /// When those of hosts were asked for.
+    since: HashMap<Key, Instant>,
+    /// The hosts of which no more is asked, by their positions.
+    lost: HashSet<usize>,
 }
 
 /// The answer for one node, with the number of children that it was thought to have.
@@ -150,45 +194,116 @@ struct Listing {
 
 impl<'a> Listings<'a> {
     /// Begins with the listing of `start`, down to `depth` levels.
-    fn new(connection: &'a Connection, what: &'a str, depth: usize, start: anchor::Client) -> Self {
+    fn new(
+        connection: &'a Connection,
+        what: &'a str,
+        depth: usize,
+        is_cluster: bool,
+        start: anchor::Client,
+    ) -> Self {
         let waiting = BTreeMap::from([(Key::new(), (start, 1))]);
-        let (asked, ready) = (FuturesUnordered::new(), BTreeMap::new());
-        Listings { connection, what, depth, waiting, asked, ready, ahead: 0 }
+        Listings {
+            connection,
+            what,
+            depth,
+            is_cluster,
+            waiting,
+            asked: FuturesUnordered::new(),
+            ready: BTreeMap::new(),
+            ahead: 0,
+            since: HashMap::new(),
+            lost: HashSet::new(),
+        }
+    }
+
+    /// Which of several hosts has the node at `key`.
+    fn host(&self, key: &[usize]) -> Option<usize> {
+        key.first().copied().filter(|_| self.is_cluster)
     }
 
     /// The children of the node at `key`. Each node that has children is asked for once, in the
     /// order of the keys.
-    async fn next(&mut self, key: &[usize]) -> Result<Vec<Child>, CliError> {
+    async fn next(&mut self, key: &[usize]) -> Result<Listed, CliError> {
+        // The wait begins here, not with the call: whoever reads our output may take their time.
+        let least = Instant::now() + LEAST_PATIENCE;
         loop {
             self.ask(key);
-            if let Some((children, expected)) = self.ready.remove(key) {
+            if let Some((listed, expected)) = self.ready.remove(key) {
                 self.ahead -= expected;
-                return Ok(children);
+                return Ok(listed);
             }
-            // The wait begins here, not with the call: whoever reads our output may take their time.
-            let asked = &mut self.asked;
-            let listing =
-                self.connection.answer(self.what, async { Ok(asked.next().await) }).await?;
-            let Some(Listing { key, expected, children }) = listing else {
-                // It has been given out before, or was never thought to have children.
-                return Ok(Vec::new());
+            let host = self.host(key);
+            if host.is_some_and(|host| self.lost.contains(&host)) {
+                // Where it was lost it is told why.
+                return Ok(Ok(Vec::new()));
+            }
+            let Some(answered) = self.answered(key, host, least).await? else {
+                self.lost.extend(host);
+                return Ok(Err(format!("no answer within {}", duration(self.patience()))));
             };
-            let mut children =
-                children.map_err(|error| self.connection.call_error(self.what, &error))?;
-            if key.len() + 1 < self.depth {
-                self.note(&key, &mut children);
+            match answered {
+                Some(listing) => self.take(listing)?,
+                // It has been given out before, or was never thought to have children.
+                None => return Ok(Ok(Vec::new())),
             }
-            self.ready.insert(key, (children, expected));
         }
     }
 
-    /// Notes which of the children have children themselves.
+    /// The next answer, whatever node it is of; none at all if the host of the node at `key` has had its time.
+    async fn answered(
+        &mut self,
+        key: &[usize],
+        host: Option<usize>,
+        least: Instant,
+    ) -> Result<Option<Option<Listing>>, CliError> {
+        let end = self.since.get(key).map_or(least, |since| *since + self.patience());
+        let next = self.asked.next();
+        match host {
+            None => self.connection.answer(self.what, async { Ok(next.await) }).await.map(Some),
+            Some(_) => Ok(timeout_at(end.max(least), next).await.ok()),
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.connection.timeout().map_or(PATIENCE, |timeout| timeout.min(PATIENCE))
+    }
+
+    /// Keeps an answer until its turn comes.
+    fn take(&mut self, Listing { key, expected, children }: Listing) -> Result<(), CliError> {
+        self.since.remove(&key);
+        let host = self.host(&key);
+        let listed = match children {
+            _ if host.is_some_and(|host| self.lost.contains(&host)) => {
+                self.ahead -= expected;
+                return Ok(());
+            }
+            Ok(mut children) => {
+                if key.len() + 1 < self.depth {
+                    self.note(&key, &mut children);
+                }
+                Ok(children)
+            }
+            Err(error)
+                if let Some(host) = host
+                    && is_remote(&error) =>
+            {
+                self.lost.insert(host);
+                self.waiting.retain(|key, _| key.first() != Some(&host));
+                Err(reason(&error))
+            }
+            Err(error) => return Err(self.connection.call_error(self.what, &error)),
+        };
+        self.ready.insert(key, (listed, expected));
+        Ok(())
+    }
+
+    /// Notes which of the children may have children themselves.
     fn note(&mut self, parent: &Key, children: &mut [Child]) {
         for (position, child) in children.iter_mut().enumerate() {
             if let Some(anchor) = child.anchor.take() {
                 let mut key = parent.clone();
                 key.push(position);
-                self.waiting.insert(key, (anchor, child.children));
+                self.waiting.insert(key, (anchor, child.children.unwrap_or(1)));
             }
         }
     }
@@ -202,13 +317,21 @@ impl<'a> Listings<'a> {
                 return;
             }
             let (key, (anchor, expected)) = first.remove_entry();
+            let host = self.host(&key);
+            if host.is_some_and(|host| self.lost.contains(&host)) {
+                continue;
+            }
+            if host.is_some() {
+                self.since.insert(key.clone(), Instant::now());
+            }
             self.ahead = self.ahead.saturating_add(expected);
+            let are_hosts = self.is_cluster && key.is_empty();
             let listed = anchor.ls_request().send().promise;
             self.asked.push(Box::pin(async move {
                 // The anchor is held until its children are known: they keep it then.
                 let answer = listed.await;
                 drop(anchor);
-                let children = answer.and_then(|response| read_children(response.get()));
+                let children = answer.and_then(|response| read_children(response.get(), are_hosts));
                 Listing { key, expected, children }
             }));
         }
@@ -220,7 +343,7 @@ mod tests {
     use super::*;
 
     fn child(name: &str, filled: bool) -> Child {
-        Child { name: name.into(), filled, children: 0, anchor: None }
+        Child { name: name.into(), filled: Some(filled), children: Some(0), anchor: None }
     }
 
     #[test]
@@ -229,8 +352,8 @@ mod tests {
         let mut last = Level::new("a".into(), vec![child("x", false)]);
         open.rest.next();
         last.rest.next();
-        assert_eq!(branch(std::slice::from_ref(&open), &child("a", true)), "├── a *");
-        assert_eq!(branch(&[open, last], &child("x", false)), "│   └── x");
+        assert_eq!(branch(std::slice::from_ref(&open), &child("a", true), None), "├── a *");
+        assert_eq!(branch(&[open, last], &child("x", false), Some("gone")), "│   └── x (gone)");
     }
 
     #[test]

@@ -94,11 +94,14 @@ fn hosts_tells_of_all_in_whatever_state() {
 fn ls_long_tells_of_the_hosts_that_are_there() {
     with_hosts(Vec::new(), |address| {
         assert_eq!(killick(address, &["ls", "/"]).ok(), "0123456789abcdef\n89abcdef01234567\n");
-        let lines = "0 - 0123456789abcdef  up       one  0.1.0\n\
-                     0 - 89abcdef01234567  suspect  -  -\n";
+        let lines = "up       0123456789abcdef  one  0.1.0\n\
+                     suspect  89abcdef01234567  -  -\n";
         assert_eq!(killick(address, &["ls", "-l", "/"]).ok(), lines);
         let listed = killick(address, &["ls", "--json", "/"]).json();
         assert_eq!((&listed[0]["hostname"], &listed[0]["state"]), (&json!("one"), &json!("up")));
+        // Of another host it is not known what it has.
+        assert_eq!((&listed[0]["children"], &listed[0]["filled"]), (&json!(0), &json!(false)));
+        assert!(listed[1]["children"].is_null() && listed[1]["filled"].is_null(), "{listed:?}");
     });
 }
 

@@ -241,6 +241,22 @@ impl Host {
         cli(&self.folder, &all)
     }
 
+    /// Starts a command as one of its clients.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        let address = format!("unix:{}", self.socket().display());
+        let mut command = program();
+        command.args(["--connect", &address, "--timeout", "60s"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("to run the program")
+    }
+
+    /// Runs a command to its end: its exit code, what it says, and what it complains of.
+    pub(crate) fn ran(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let ran = self.begin(arguments).wait_with_output().expect("its end");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (ran.status.code(), text(ran.stdout), text(ran.stderr))
+    }
+
     /// What a command says that is to succeed, a document for each line.
     pub(crate) fn told(&self, arguments: &[&str]) -> Vec<Json> {
         let said = self.run(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));

@@ -8,5 +8,6 @@ mod harness;
 mod joining;
 mod namespaces;
 mod proving;
+mod showing;
 mod starting;
 mod twins;
