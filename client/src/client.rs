@@ -452,7 +452,7 @@ impl Client {
         self.perform(&Target { path: b"", absolute: false }, |_| false, clients).await
     }
 
-    fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Patience {
         Patience::Each(self.0.options.timeout).begin()
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -16,8 +17,8 @@ use crate::anchor::Anchor;
 use crate::calls;
 use crate::cell::Loaded;
 use crate::client::Client;
-use crate::connection::Effect;
-use crate::error::Error;
+use crate::connection::{Effect, Patience};
+use crate::error::{Error, is_of_another_host};
 use crate::handle::Handle;
 
 /// What of a node is watched.
@@ -117,7 +118,9 @@ pub(crate) struct Told {
 ///
 /// One of an anchor ends with its connection: from then on it is [`Error::Disconnected`], as all that came
 /// over it. One of a client and a path is made again, on a new connection and with the node created again if
-/// need be; what changed meanwhile is told as one change. It misses no state, unless one was overtaken.
+/// need be; what changed meanwhile is told as one change. It misses no state, unless one was overtaken. The same
+/// goes for one of another host that has gone, or to which the connection has ended: it is made again when that
+/// is reached again.
 ///
 /// It waits for as long as nothing happens: no time-out applies, but to what it takes to have another
 /// connection. It takes part of the server's limit of watches of one connection, and while it waits of the
@@ -194,8 +197,9 @@ impl Watch {
     /// [`Calls`](crate::Limit::Calls) if so many children have changed that one answer does not hold them;
     /// [`Error::Failed`] if there is nothing to watch there; [`Error::Disconnected`], as soon as it happens.
     /// Of a client and a path also the errors of [`Client::walk`](crate::Client::walk), when it has to be
-    /// made again, and [`Error::Disconnected`] only after as many attempts as
-    /// [`Retry`](crate::Retry) says. The next call asks again, for everything.
+    /// made again; [`Error::Disconnected`], [`Error::HostGone`] and [`Error::Unreachable`] only after as many
+    /// attempts as [`Retry`](crate::Retry) says, or as long as one operation may take. The next call asks again,
+    /// for everything.
     pub async fn next(&mut self) -> Result<Change, Error> {
         poll_fn(|context| self.poll(context)).await
     }
@@ -265,7 +269,8 @@ async fn next(watching: &Handle<watch::Client>, after: u64) -> Result<Told, Erro
     watching.call(Effect::Read, calls::next(&watching.capability, after)).await
 }
 
-/// The same, of a watch that is made anew if there is none, or when it has ended.
+/// The same, of a watch that is made anew if there is none, or when it has ended: while there are attempts left,
+/// and no longer than one operation may take.
 async fn next_at(
     client: &Client,
     path: &[u8],
@@ -274,22 +279,63 @@ async fn next_at(
     after: u64,
 ) -> Asked {
     let mut pauses = client.options().retry.pauses();
+    let mut lost: Option<Lost> = None;
     loop {
         let (present, after) = match watching.take() {
             Some(present) => (present, after),
-            None => match client.walk(path).await {
-                Ok(anchor) => (begin(&anchor, what), 0),
-                Err(error) => return (None, Err(error)),
-            },
+            None => {
+                let walked = match &mut lost {
+                    Some(lost) => lost.walk(client, path, &mut pauses).await,
+                    None => client.walk(path).await,
+                };
+                match walked {
+                    Ok(anchor) => (begin(&anchor, what), 0),
+                    Err(error) => return (None, Err(error)),
+                }
+            }
         };
         match next(&present, after).await {
-            Err(error @ Error::Disconnected { .. }) => match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return (None, Err(error)),
-            },
+            Err(why) if matches!(why, Error::Disconnected { .. }) || is_gone(&why) => {
+                let patience = lost.map_or_else(|| client.patience(), |lost| lost.patience);
+                lost = Some(Lost { why, patience });
+            }
             told => return (Some(present), told),
         }
     }
+}
+
+/// A watch that has ended.
+struct Lost {
+    why: Error,
+    /// For how long another is wanted.
+    patience: Patience,
+}
+
+impl Lost {
+    /// The anchor at `path`, once that is reached again.
+    async fn walk(
+        &mut self,
+        client: &Client,
+        path: &[u8],
+        pauses: &mut impl Iterator<Item = Duration>,
+    ) -> Result<Anchor, Error> {
+        while let Some(pause) = pauses.next()
+            && self.patience.wait(tokio::time::sleep(pause)).await.is_ok()
+        {
+            match client.walk(path).await {
+                Err(error) if is_gone(&error) => self.why = error,
+                // Why it has ended says more.
+                Err(Error::TimedOut { .. }) => break,
+                walked => return walked,
+            }
+        }
+        Err(self.why.clone())
+    }
+}
+
+/// Whether another host of the cluster has gone, or the connection to it.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Unreachable { .. }) || is_of_another_host(error)
 }
 
 impl Stream for Watch {

@@ -8,6 +8,7 @@
 //! | `value` | values between the command line and the wire |
 //! | `process`, `streams` | a process at a path, and what goes into and comes out of one |
 //! | `lines` | the lines of a file or of standard input |
+//! | `hold` | holding on to something until a signal, or until it is lost |
 //! | `terminal` | its size, and the key that ends what is shown on it |
 //! | `output`, `text` | standard output, and bytes and numbers as people read them |
 //! | `error` | the one line and the exit code that a command ends with |
@@ -26,6 +27,7 @@ mod error;
 mod exec;
 mod grant;
 mod held;
+mod hold;
 mod hosts;
 mod import;
 mod info;
@@ -77,7 +79,6 @@ use killick_server::{Address, Identity, default_address};
 use connection::Connection;
 use error::{CliError, Exit};
 use output::Output;
-use signal::Interrupt;
 use target::Target;
 use text::{one_line, plain, shortened};
 
@@ -216,17 +217,6 @@ struct Server {
     timeout: Option<Duration>,
     /// Where the anchor is stored that relative paths start at, if not at the one that the server gives.
     through: Option<Target>,
-}
-
-impl Context {
-    /// Goes on until `interrupt`, with the connection open and what was held over it held.
-    async fn hold(&mut self, what: &str, mut interrupt: Interrupt) -> Result<(), CliError> {
-        self.output.flush()?;
-        tokio::select! {
-            () = interrupt.received() => Ok(()),
-            error = self.connection.ended(what) => Err(error),
-        }
-    }
 }
 
 /// Runs the command that `arguments` ask for, the program's name first.

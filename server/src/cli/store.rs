@@ -80,7 +80,9 @@ impl Store {
         }
         match (stored, self.if_revision) {
             (true, _) => match interrupt {
-                Some(interrupt) => context.hold(&what, interrupt).await,
+                Some(interrupt) => {
+                    context.hold(&what, &anchor, target.is_elsewhere(), interrupt).await
+                }
                 None => Ok(()),
             },
             (false, None) => {

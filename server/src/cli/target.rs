@@ -60,6 +60,11 @@ impl Target {
         }
     }
 
+    /// Whether another host may have it.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.host().is_some_and(|host| host != b"self")
+    }
+
     /// Whether it is the cluster's anchor itself.
     pub(crate) fn is_cluster(&self) -> bool {
         self.start == Start::Cluster && self.host().is_none()
@@ -133,6 +138,8 @@ mod tests {
         assert_eq!(target("/").host(), None);
         assert!(target("//.").is_cluster());
         assert!(!target("/self").is_cluster() && !target("").is_cluster());
+        assert!(target("/0123456789abcdef/a").is_elsewhere());
+        assert!(!target("/self/a").is_elsewhere() && !target("/").is_elsewhere());
     }
 
     #[test]

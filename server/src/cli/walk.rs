@@ -1,24 +1,18 @@
 //! `killick walk`: an anchor, held.
 
-use std::time::Duration;
-
 use clap::Args;
-use killick::Denied;
-use killick_schema::api::anchor_capnp::anchor;
 use serde_json::json;
 
 use super::Context;
-use super::error::{CliError, reason};
+use super::error::CliError;
 use super::signal::Interrupt;
 use super::target::Target;
-
-/// How long what is held may have been revoked before that is noticed.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
 Prints a line as soon as the anchor is held, and holds it until SIGINT (Ctrl-C) or SIGTERM. With
 the last holder, an anchor without children and value goes. One that is held --through a grant is
-lost when that is revoked: this ends within a second or so of it, with exit code 1.
+lost when that is revoked, and one of another host when the connection to that host ends: this ends
+within a second or so of it, with exit code 1.
 
 Examples:
   killick walk jobs/7 &      others see jobs/7 as long as this runs
@@ -49,25 +43,7 @@ impl Walk {
             true => context.output.line(json!({"path": target.canonical(), "held": true}))?,
             false => context.output.line(format!("holding {}", target.spelled()))?,
         }
-        let granted = context.connection.is_granted(target);
-        tokio::select! {
-            done = context.hold(&what, interrupt) => done,
-            error = revoked(&held), if granted => Err(CliError::call(&what, &error)),
-        }
-    }
-}
-
-/// Asks now and then, with a call that whoever holds an anchor may make or is told that he may not, until
-/// the answer is that it was revoked.
-async fn revoked(held: &anchor::Client) -> capnp::Error {
-    loop {
-        tokio::time::sleep(BETWEEN_LOOKS).await;
-        let mut itself = held.lookup_request();
-        itself.get().set_path("");
-        if let Err(error) = itself.send().promise.await
-            && reason(&error).parse() == Ok(Denied::Revoked)
-        {
-            return error;
-        }
+        let may_be_lost = target.is_elsewhere() || context.connection.is_granted(target);
+        context.hold(&what, &held, may_be_lost, interrupt).await
     }
 }

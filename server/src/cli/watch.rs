@@ -25,8 +25,8 @@ First what is there, then what is different, as it happens:
 
 What is overtaken before it can be told is not told. With --json each change is a document on a
 line of its own. Ends with SIGINT (Ctrl-C) or SIGTERM, or when nobody reads what it tells. When
-the connection is lost it is made again, for as long as --timeout says, and what changed meanwhile
-is told.
+the connection is lost, or a path leads to another host and that has gone, it is made again, for as
+long as --timeout says, and what changed meanwhile is told.
 
 Examples:
   killick watch greeting

@@ -1,9 +1,55 @@
 //! What the command line shows of a cluster, and how it ends when a host has gone.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout};
+
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::harness::{Hosts, run};
+use super::harness::{Host, Hosts, eventually, run};
+
+/// A command that goes on; it is killed when this is dropped.
+struct Held {
+    process: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Held {
+    /// Starts it, and waits until it says `line`.
+    fn by(host: &Host, arguments: &[&str], line: &str) -> Self {
+        let mut process = host.begin(arguments);
+        let said = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut held = Held { process, said };
+        assert_eq!(held.line(), line);
+        held
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("a line");
+        line.trim_end().to_owned()
+    }
+
+    /// How it has ended by itself, and what it complained of.
+    async fn ended(mut self) -> (Option<i32>, String) {
+        let mut status = None;
+        eventually("its end", async || {
+            status = self.process.try_wait().expect("to wait for it");
+            status.is_some()
+        })
+        .await;
+        let complained = self.process.stderr.take().expect("a pipe");
+        let complained = std::io::read_to_string(complained).expect("text");
+        (status.expect("it has ended").code(), complained)
+    }
+}
 
 #[test]
 fn ls_and_tree_tell_of_every_host_and_of_what_each_has() {
@@ -71,5 +117,50 @@ fn tree_shows_which_host_does_not_answer_and_goes_on_with_the_others() {
             assert_eq!(told["error"].is_string(), is_silent, "{told}");
         }
         hosts[2].signal(Signal::CONT);
+    });
+}
+
+#[test]
+fn what_holds_something_at_a_host_that_goes_ends_and_says_so() {
+    run(async {
+        let mut hosts = Hosts::start(2).await;
+        let path = hosts[1].path("x");
+        let value = hosts[1].path("value");
+        let held = Held::by(&hosts[0], &["walk", &path], &format!("holding {path}"));
+        let bound = ["store", "--bound", &value, "1"];
+        let bound = Held::by(&hosts[0], &bound, &format!("holding {value}"));
+        hosts[1].kill();
+        for (held, what) in [(held, format!("walk {path}")), (bound, format!("store {value}"))] {
+            let (code, complained) = held.ended().await;
+            let expected = format!("killick: {what}: disconnected: ");
+            assert!(complained.starts_with(&expected), "{complained}");
+            assert_eq!((code, complained.lines().count()), (Some(1), 1), "{complained}");
+        }
+        hosts[0].client().await.info().await.expect("the near host is there");
+    });
+}
+
+#[test]
+fn watch_goes_on_with_a_host_that_comes_back_and_ends_without_one() {
+    run(async {
+        let mut hosts = Hosts::start(2).await;
+        let path = hosts[1].path("x");
+        hosts[1].run(&["store", "x", "before"]).expect("stored");
+        let first = "value 1: before";
+        let mut watch = Held::by(&hosts[0], &["watch", &path], first);
+        let impatient = ["watch", &path, "--timeout", "2s"];
+        let impatient = Held::by(&hosts[0], &impatient, first);
+        hosts[1].kill();
+        let (code, complained) = impatient.ended().await;
+        let expected = format!("killick: watch {path}: ");
+        assert!(complained.starts_with(&expected), "{complained}");
+        let gone = format!("host {} ", hosts[1].name());
+        assert!(complained.contains(&gone) || complained.contains("disconnected"), "{complained}");
+        assert_eq!((code, complained.lines().count()), (Some(1), 1), "{complained}");
+        hosts[1].launch();
+        // The same host, with an empty tree.
+        assert_eq!(watch.line(), "empty 0");
+        hosts[1].run(&["store", "x", "after"]).expect("stored");
+        assert_eq!(watch.line(), "value 1: after");
     });
 }
