@@ -115,6 +115,7 @@ mod error;
 mod granted;
 mod limit;
 mod path;
+mod text;
 mod value;
 
 // What people hold.
@@ -166,6 +167,7 @@ pub mod internal {
     pub use crate::identity::{read_certificates, read_private};
     pub use crate::meaning::meaning;
     pub use crate::process::read_status;
+    pub use crate::text::is_deceptive;
 }
 
 /// Compiles what the README shows.

@@ -228,6 +228,8 @@ impl Config {
                     format!("{bytes} bytes have no room for a call; {MIN_MESSAGE_BYTES} do");
                 Some(("max-message-bytes", reason))
             }
+            #[cfg(feature = "cluster")]
+            Config { cluster: Some(cluster), .. } => cluster.unusable(),
             _ => None,
         }
     }

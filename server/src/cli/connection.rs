@@ -239,12 +239,15 @@ impl Connection {
             Ok(response) => {
                 response.get().map_err(|error| self.call_error(what, &error))?.has_anchor()
             }
-            Err(error) => return Err(self.no_such_host(target).await.unwrap_or(error)),
+            Err(error) => {
+                let none = self.no_such_host(target).await;
+                return Err(none.map_or(error, |(what, why)| CliError::nothing(what, why)));
+            }
         };
         match there {
             true => Ok(()),
             false => match self.no_such_host(target).await {
-                Some(error) => Err(error),
+                Some((what, why)) => Err(CliError::nothing(what, why)),
                 None => Err(CliError::nothing(what, "nothing there")),
             },
         }
@@ -266,12 +269,15 @@ impl Connection {
     ) -> Result<T, CliError> {
         match self.answer(what, call).await {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.no_such_host(target).await.unwrap_or(error)),
+            Err(error) => {
+                let none = self.no_such_host(target).await;
+                Err(none.map_or(error, |(what, why)| CliError::failed(what, why)))
+            }
         }
     }
 
-    /// What to say if `target` is absolute and starts with a host that is not.
-    async fn no_such_host(&self, target: &Target) -> Option<CliError> {
+    /// What there is not, and why, if `target` is absolute and starts with a host that is not.
+    async fn no_such_host(&self, target: &Target) -> Option<(String, String)> {
         let host = target.host()?;
         if host == b"self" {
             return None;
@@ -282,14 +288,20 @@ impl Connection {
         if host.len() >= SHORT_ID && members.iter().any(|member| named(&member)) {
             return None;
         }
-        let meant = |member: &&Member| named(member) || member.hostname.as_bytes() == host;
+        let lower = host.to_ascii_lowercase();
+        let is_in_capitals =
+            |member: &Member| lower != host && member.full_id.as_bytes().starts_with(&lower);
+        let meant = |member: &&Member| {
+            named(member) || is_in_capitals(member) || member.hostname.as_bytes() == host
+        };
         let relative = target.relative_spelling();
         let why = match members.iter().filter(|member| member.state.is_there()).find(meant) {
             Some(member) => {
                 let rest = relative.split_once('/').map(|(_, rest)| format!("/{rest}"));
                 format!(
-                    "a path that begins with '/' starts with a host's whole id; did you mean '/{}{}', or \
+                    "a path that begins with '/' starts with a host's whole id, {}; did you mean '/{}{}', or \
                      '{relative}'?",
+                    if is_in_capitals(member) { "in small letters" } else { "of 16 digits" },
                     member.name(),
                     rest.unwrap_or_default(),
                 )
@@ -300,7 +312,7 @@ impl Connection {
                 some_of(&members),
             ),
         };
-        Some(CliError::failed(format!("no host '{}'", super::text::shortened(host)), why))
+        Some((format!("no host '{}'", super::text::shortened(host)), why))
     }
 }
 

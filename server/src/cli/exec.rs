@@ -46,6 +46,8 @@ Examples:
 
 /// What the server says of a value that would hold a process which has come and gone.
 const GONE: &str = "the process has ended";
+/// What it says of an anchor for a process that it has not.
+const OTHER_HOSTS: &str = "is no anchor of this host's";
 
 /// Start a program on the server's machine, and give it a part of the tree.
 #[derive(Args)]
@@ -202,7 +204,19 @@ impl Exec {
         self.put(lifetime, request.get().init_command())?;
         request.get().set_anchor(anchor);
         let started = request.send().promise;
-        let response = connection.walked("exec", path, started).await?;
+        let response = connection.walked("exec", path, started).await;
+        let response = response.map_err(|error| match error {
+            CliError::Failed { what, why } if path.is_elsewhere() && why.contains(OTHER_HOSTS) => {
+                let path = path.spelled();
+                let why = format!(
+                    "a process gets an anchor of the host that starts it, and {path} is at another: start \
+                     it there, with --connect ('killick hosts' has the addresses), or say what it gets \
+                     here, as with --anchor /self"
+                );
+                CliError::Failed { what, why }
+            }
+            error => error,
+        })?;
         let process = response.get().and_then(|results| results.get_process());
         process.map_err(|error| CliError::call("exec", &error))
     }

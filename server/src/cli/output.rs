@@ -5,6 +5,7 @@ use std::future::pending;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::fd::AsFd;
 
+use killick_client::internal::is_deceptive;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
@@ -36,9 +37,14 @@ impl Output {
         self.terminal
     }
 
-    /// Writes one line; a terminal shows it at once.
+    /// Writes one line; a terminal shows it at once. In JSON, what is not shown as itself is escaped: that stands in
+    /// strings alone.
     pub(crate) fn line(&mut self, line: impl Display) -> Result<(), CliError> {
-        writeln!(self.sink, "{line}").map_err(CliError::output)?;
+        let written = match self.json {
+            true => writeln!(self.sink, "{}", escaped(line.to_string())),
+            false => writeln!(self.sink, "{line}"),
+        };
+        written.map_err(CliError::output)?;
         if self.terminal { self.flush() } else { Ok(()) }
     }
 
@@ -68,5 +74,36 @@ impl Output {
         if stdout.ready(Interest::ERROR).await.is_err() {
             pending().await
         }
+    }
+}
+
+/// A document with `\u` before the number of each character that is not shown as itself. All of those have four
+/// digits.
+fn escaped(json: String) -> String {
+    if !json.contains(is_deceptive) {
+        return json;
+    }
+    json.chars().fold(String::with_capacity(json.len()), |mut escaped, c| {
+        match is_deceptive(c) {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_has_no_character_that_is_not_shown_as_itself_and_says_the_same() {
+        let document = json!({"a\u{202e}b": "\u{1b}[31m\u{9b}é👩\u{7f}\n"});
+        let written = escaped(document.to_string());
+        assert!(!written.contains(is_deceptive), "{written}");
+        assert!(written.contains("\\u202e") && written.contains("é👩"), "{written}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&written).expect("JSON"), document);
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-/// Bytes that need not be UTF-8, with nothing in them that a terminal would act on.
+use killick_client::internal::is_deceptive;
+
+/// Bytes that need not be UTF-8, with nothing in them that a terminal would act on, or that is not shown as itself.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match c.is_control() {
+            match is_deceptive(c) {
                 true => shown.extend(c.escape_default()),
                 false => shown.push(c),
             }
@@ -162,6 +164,7 @@ mod tests {
     fn shown_escapes_what_a_terminal_would_act_on() {
         assert_eq!(shown("é\u{1b}[0m".as_bytes()), "é\\u{1b}[0m");
         assert_eq!(shown(b"a\xff\n"), "a\\xff\\n");
+        assert_eq!(shown("a\u{202e}b".as_bytes()), "a\\u{202e}b");
     }
 
     #[test]

@@ -193,8 +193,8 @@ fn lines(change: &Change, value: Option<&(Value, u64)>) -> Vec<String> {
         None => format!("removed {}", shown(name.as_bytes())),
     }));
     lines.extend(children.added.iter().map(|(name, filled)| match filled {
-        true => format!("added {name}, filled"),
-        false => format!("added {name}"),
+        true => format!("added {}, filled", shown(name.as_bytes())),
+        false => format!("added {}", shown(name.as_bytes())),
     }));
     for (how, names) in [("filled", &children.filled), ("emptied", &children.emptied)] {
         lines.extend(names.iter().map(|name| format!("{how} {}", shown(name.as_bytes()))));

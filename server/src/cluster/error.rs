@@ -16,6 +16,8 @@ pub(super) enum Why {
     /// The others could not reach it there.
     Unspecified(SocketAddr),
     Record(RecordTooLarge),
+    /// The name of the machine, and what others would not be shown as itself there.
+    Hostname(String, String),
     /// There is no multicast DNS.
     #[cfg(feature = "mdns")]
     Lan(mdns_sd::Error),
@@ -37,6 +39,9 @@ impl fmt::Display for ClusterError {
                  (--advertise)"
             ),
             Why::Record(error) => error.fmt(f),
+            Why::Hostname(name, has) => {
+                write!(f, "the machine's name '{}' has {has}", name.escape_debug())
+            }
             #[cfg(feature = "mdns")]
             Why::Lan(error) => write!(f, "multicast DNS (--join mdns): {error}"),
         }

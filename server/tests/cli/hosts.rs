@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use killick_client::internal::is_deceptive;
 use serde_json::json;
 
 use super::contact::{Contact, Departure, News, State, Told};
@@ -106,6 +107,38 @@ fn ls_long_tells_of_the_hosts_that_are_there() {
 }
 
 #[test]
+fn nothing_of_what_another_host_says_acts_on_the_terminal_or_turns_text_around() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("k.sock");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build_local(Default::default()).expect("a runtime");
+    runtime.block_on(async {
+        let contact = Rc::new(Contact::default());
+        let evil = "db\u{202e}1\u{1b}[2J\u{9b}2J\u{7f}";
+        contact.hosts.replace(vec![Told {
+            hostname: evil.into(),
+            addresses: vec![format!("tls:{evil}:1")],
+            ..Told::up(UP)
+        }]);
+        contact.listen(&path);
+        let address = format!("unix:{}", path.display());
+        let ran = tokio::task::spawn_blocking(move || {
+            for command in [&["hosts"][..], &["ls", "-l", "/"], &["info"], &["load", "/nobody/a"]] {
+                for json in [&[][..], &["--json"]] {
+                    let ran = killick(&address, &[command, json].concat());
+                    let said = ran.text().to_owned() + &ran.stderr;
+                    let bad = |c: &char| is_deceptive(*c) && *c != '\n';
+                    assert_eq!(said.chars().find(bad), None, "{command:?} {json:?}: {said:?}");
+                }
+            }
+            let told = &killick(&address, &["hosts", "--json"]).json()[0];
+            assert_eq!(told["hostname"], evil);
+        });
+        ran.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+    });
+}
+
+#[test]
 fn watch_tells_how_hosts_went() {
     let name = |id: &str| id[..16].to_owned();
     let first = (vec![name(UP), name(SUSPECT), name(FAILED)], Vec::new());
@@ -134,7 +167,7 @@ fn watch_tells_how_hosts_went() {
 #[test]
 fn a_path_to_no_host_is_told_what_hosts_there_are() {
     with_hosts(Vec::new(), |address| {
-        let error = |path: &str| killick(address, &["load", path]).error(1).to_owned();
+        let error = |path: &str| killick(address, &["load", path]).error(3).to_owned();
         let nowhere = error("/nowhere/a");
         let ids = "here '0123456789abcdef', '89abcdef01234567' or 'self'";
         assert!(nowhere.starts_with("killick: no host 'nowhere': ") && nowhere.contains(ids));
@@ -144,7 +177,17 @@ fn a_path_to_no_host_is_told_what_hosts_there_are() {
             let line = error(path);
             assert!(line.contains("did you mean '/0123456789abcdef/a', or"), "{line}");
         }
-        let gone = error("/fedcba9876543210/a");
+        let capitals = error("/0123456789ABCDEF/a");
+        let line = "a host's whole id, in small letters; did you mean '/0123456789abcdef/a', or";
+        assert!(capitals.contains(line), "{capitals}");
+        let ran = killick(address, &["lookup", "--json", "/nowhere"]);
+        assert_eq!(
+            (ran.code, ran.json()),
+            (Some(3), vec![json!({"path": "/nowhere", "exists": false})])
+        );
+        // Nothing can be made there.
+        killick(address, &["walk", "/nowhere"]).error(1);
+        let gone = killick(address, &["load", "/fedcba9876543210/a"]).error(1).to_owned();
         let line = "killick: load /fedcba9876543210/a: host fedcba9876543210 has failed 12 s ago";
         assert_eq!(gone, line);
         // It is there, and has no such path.

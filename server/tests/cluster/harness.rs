@@ -130,7 +130,8 @@ impl Host {
         format!("/{}/{path}", self.name)
     }
 
-    fn command(&self) -> Command {
+    /// What starts it.
+    pub(crate) fn command(&self) -> Command {
         let mut command = program();
         if let Some(space) = &self.space {
             let program = command.get_program().to_owned();

@@ -164,3 +164,25 @@ fn watch_goes_on_with_a_host_that_comes_back_and_ends_without_one() {
         assert_eq!(watch.line(), "value 1: after");
     });
 }
+
+#[test]
+fn exec_with_the_anchor_of_another_host_says_what_to_do() {
+    run(async {
+        let mut hosts = Hosts::new(2);
+        hosts[0].arguments.extend(["--allow-exec", "/bin/"].map(str::to_owned));
+        hosts.launch();
+        hosts.whole().await;
+        let there = hosts[1].path("p");
+        let start = ["exec", "--detach", "--at", &there];
+        let refused = hosts[0].run(&[&start[..], &["--", "/bin/sleep", "60"]].concat());
+        let line = refused.expect_err("that is another host's");
+        assert!(
+            line.starts_with("killick: exec: a process gets an anchor of the host that starts it")
+        );
+        assert!(line.contains(&there) && line.contains("--connect"), "{line}");
+        // What it says can be done.
+        let here = ["--anchor", "/self/p", "--", "/bin/sleep", "60"];
+        hosts[0].run(&[&start[..], &here].concat()).expect("started here, stored there");
+        hosts[1].run(&["kill", "p"]).expect("ended");
+    });
+}

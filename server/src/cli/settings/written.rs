@@ -71,9 +71,7 @@ impl FromStr for Tag {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !text.contains(char::is_control) => {
-                Ok(Tag(key.to_owned(), value.to_owned()))
-            }
+            Some((key, value)) if !key.is_empty() => Ok(Tag(key.to_owned(), value.to_owned())),
             _ => Err("a key and a value are needed, as in zone=a".into()),
         }
     }

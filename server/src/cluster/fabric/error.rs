@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use killick_client::internal::meaning;
+use killick_client::internal::{is_deceptive, meaning};
 use quinn::ConnectionError;
 use rustls::AlertDescription;
 
@@ -97,7 +97,7 @@ pub(super) fn reason(error: &ConnectionError) -> String {
         },
         ConnectionError::ApplicationClosed(closed) => {
             // What another says stands in a log.
-            let said = String::from_utf8_lossy(&closed.reason).replace(char::is_control, " ");
+            let said = String::from_utf8_lossy(&closed.reason).replace(is_deceptive, " ");
             format!("the other host has closed it: {said}")
         }
         ConnectionError::Reset => "the other host has restarted".to_owned(),
