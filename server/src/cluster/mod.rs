@@ -4,6 +4,8 @@
 //!  ident    what a host shows the others, and whom it takes for one: keys, certificates, the secret
 //!  fabric   connections between hosts, and what goes over them: packets and streams (QUIC)
 //!  members  who is there (SWIM)
+//!  ways     how members reach others, and what is told of seeds that nobody answers at
+//!  advertised  whether others are reached where they say that they are
 //!  lan      where others may be, by multicast DNS (feature `mdns`)
 //!  run      the thread of both: what members know becomes the server's view of the hosts, streams of calls
 //!           become connections of its workers, and who wants to reach a host gets one
@@ -13,6 +15,7 @@
 //! ```
 //! The rest of the server knows of other hosts by [`hosts`](crate::hosts) alone.
 
+mod advertised;
 mod config;
 mod error;
 mod fabric;
@@ -25,6 +28,7 @@ mod run;
 mod seldom;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 pub(crate) use crate::hosts::HostId;
 pub use config::ClusterConfig;

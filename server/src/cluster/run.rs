@@ -17,17 +17,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::bytes::Bytes;
 use tracing::{debug, error, info, warn};
 
 #[cfg(feature = "mdns")]
 use super::Seed;
+use super::advertised::{self, Advertised};
+use super::config::deceptive_in;
 use super::error::Why;
 use super::fabric::{self, Event, Events, Fabric, HostStream, PeerStats, Service};
 use super::ident::Lookout;
 #[cfg(feature = "mdns")]
 use super::lan::Lan;
-use super::members::{self, Members, Params, Record, Seeds, Transport};
+use super::members::{self, Members, Params, Record, Seeds};
+use super::ways::Ways;
 use super::{ClusterConfig, ClusterError, ClusterIdentity, HostId};
 use crate::hosts::{self, Host, State};
 use crate::listen::{Incoming, Socket};
@@ -35,7 +37,7 @@ use crate::net::Streams;
 use crate::shared::{Permit, Shared};
 
 /// How long a stream to another host may take to be opened.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(2500);
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// How long nothing may come over the connections to a host that the members suspect.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -45,26 +47,6 @@ const LOOK_PAUSE: Duration = Duration::from_secs(3600);
 
 /// How often the files of the identity are looked at: what changes in them counts after two looks.
 pub(super) const FILES_PAUSE: Duration = Duration::from_secs(1);
-
-impl Transport for Fabric {
-    type Stream = HostStream;
-
-    fn send(&self, to: HostId, at: SocketAddr, packet: Bytes) {
-        Fabric::send(self, to, at, packet);
-    }
-
-    async fn open_sync(&self, to: HostId, at: SocketAddr) -> std::io::Result<HostStream> {
-        Ok(self.open(to, at, Service::Sync, OPEN_TIMEOUT).await?)
-    }
-
-    async fn meet(&self, at: SocketAddr) -> std::io::Result<HostId> {
-        Ok(Fabric::meet(self, at).await?)
-    }
-
-    async fn is_twin(&self, at: SocketAddr) -> bool {
-        Fabric::is_twin(self, at).await
-    }
-}
 
 /// What a server has of its cluster.
 #[derive(Clone)]
@@ -185,9 +167,13 @@ pub(crate) fn begin(
     let this = shared.hosts.view();
     let this = this.this();
     let me = members::Me { id: this.id, generation: this.generation, at };
+    if let Some(has) = deceptive_in(&this.hostname) {
+        return Err(Why::Hostname(this.hostname.clone(), has).into());
+    }
     let record = record(config, this, addresses, at);
     let seeds = seeds(config, this.id, at)?;
-    let members = Members::start(me, record, seeds, Params::default(), fabric.clone());
+    let ways = Ways::new(fabric.clone(), config);
+    let members = Members::start(me, record, seeds, Params::default(), ways);
     let members = members.map_err(Why::Record)?;
     let handle = Handle { fabric, members, identity: Arc::new(Mutex::new(identity)), at };
     info!(cluster = config.identity.cluster(), host = %this.id, %at, "takes part in a cluster");
@@ -257,6 +243,8 @@ impl Begun {
         let mut wanted = cluster.shared.hosts.router.wanted();
         let mut view = cluster.handle.members.view();
         let mut look = tokio::time::interval(LOOK_PAUSE);
+        let mut came = tokio::time::interval(advertised::PAUSE);
+        let mut advertised = Advertised::default();
         view.mark_changed();
         tokio::spawn(cluster.handle.clone().keep_up());
         let members = cluster.handle.members.clone();
@@ -278,6 +266,7 @@ impl Begun {
                     cluster.seen(&view);
                 }
                 _ = look.tick() => cluster.handle.look(),
+                _ = came.tick() => advertised.look(&cluster.handle.fabric, &view.borrow()),
                 _ = stop.wait_for(|stopped| *stopped) => break,
             }
         }

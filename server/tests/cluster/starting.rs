@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::harness::{Hosts, eventually, run, write};
+use super::harness::{Hosts, cli, eventually, run, write};
 
 /// Checks that a host that is told this says all of `words`, in one line.
 #[track_caller]
@@ -67,16 +67,104 @@ fn an_address_that_nobody_can_reach_is_told() {
 }
 
 #[test]
-fn a_host_that_finds_nobody_says_where_it_has_looked() {
+fn a_host_that_finds_nobody_says_where_it_has_looked_and_why_soon() {
     run(async {
         let mut hosts = Hosts::new(2);
         hosts[0].launch();
-        let told = format!(
-            "no other host is found; if there is one, UDP has to get there and back at={}",
-            hosts[1].at
+        let at = hosts[1].at;
+        let soon = format!("nobody answers at a seed's address at={at} join=\"");
+        let later = format!(
+            "no other host is found; if there is one, UDP has to get there and back at={at}"
         );
-        eventually("a warning", async || hosts[0].log().contains(&told)).await;
+        eventually("a warning", async || hosts[0].log().contains(&soon)).await;
+        let log = hosts[0].log();
+        assert!(!log.contains(&later), "{log}");
+        let line = log.lines().find(|line| line.contains(&soon)).expect("the warning");
+        assert!(line.ends_with("why=\"nothing listens there for UDP\""), "{line}");
+        eventually("another", async || hosts[0].log().contains(&later)).await;
+        assert_eq!(hosts[0].log().matches(&soon).count(), 1, "not again at once");
         hosts[1].launch();
         hosts.whole().await;
     });
+}
+
+#[test]
+fn a_host_with_another_secret_or_cluster_is_told_of_at_once() {
+    run(async {
+        let mut hosts = Hosts::new(3);
+        let other = hosts.folder().join("other").display().to_string();
+        cli(hosts.folder(), &["secret", "--out", &other]).expect("a secret");
+        hosts[1].proof[1] = other;
+        hosts[2].cluster = "c2";
+        hosts.launch();
+        for (stranger, why) in
+            [(1, "it has another --cluster-secret"), (2, "it has another --cluster,")]
+        {
+            let at = hosts[stranger].at;
+            let told = format!("no host of this cluster at a seed's address at={at}");
+            eventually("a warning", async || hosts[0].log().contains(&told)).await;
+            let log = hosts[0].log();
+            let line = log.lines().find(|line| line.contains(&told)).expect("the warning");
+            assert!(line.contains(why) && !log.contains("nobody answers"), "{log}");
+        }
+    });
+}
+
+#[test]
+fn a_host_that_is_not_where_it_says_is_complained_of_by_the_others() {
+    run(async {
+        let mut hosts = Hosts::new(3);
+        let nobody = hosts[1].at.to_string().replace(":7300", ":7399");
+        hosts[1].arguments.extend(["--advertise", &nobody].map(str::to_owned));
+        // This one comes from elsewhere, and is reached where it says.
+        let reached = format!("{}:0", hosts[2].at.ip());
+        hosts[2].at = "0.0.0.0:0".parse().expect("an address");
+        hosts[2].arguments.extend(["--advertise", &reached].map(str::to_owned));
+        hosts.launch();
+        let of = |host: &str, log: &str, told: &str| {
+            log.lines().any(|line| line.contains(told) && line.contains(&format!("host={host}")))
+        };
+        let wrong = "a host is not reached where it says that it is: is its --advertise right?";
+        let right = "DEBUG reached where it says that it is";
+        let (one, two) = (hosts[1].name(), hosts[2].name());
+        eventually("a warning", async || of(one, &hosts[0].log(), wrong)).await;
+        eventually("a look", async || of(two, &hosts[0].log(), right)).await;
+        let log = hosts[0].log();
+        assert!(!of(two, &log, wrong), "{log}");
+        let line = log.lines().find(|line| line.contains(wrong)).expect("the warning");
+        assert!(line.contains(&format!("says={nobody}")), "{line}");
+    });
+}
+
+#[test]
+fn tags_that_are_no_use_are_told_wherever_they_stand() {
+    let hosts = Hosts::new(1);
+    let again = "the key 'zone' is there more than once";
+    let turned = "'zone=a\\u{202e}' has a character that turns text around, U+202E";
+    let control = "'zone=a\\u{9b}' has a control character, U+009B";
+    for (tags, toml, why) in [
+        (&["zone=a", "role=db", "zone=b"][..], r#"["zone=a", "role=db", "zone=b"]"#, again),
+        (&["zone=a", "zone=a"], r#"["zone=a", "zone=a"]"#, again),
+        (&["zone=a\u{202e}"], r#"["zone=a\u202e"]"#, turned),
+        (&["zone=a\u{9b}"], r#""zone=a\u009b""#, control),
+    ] {
+        let refused = |arguments: &[&str], variable: &str, words: &[&str]| {
+            let mut command = hosts[0].command();
+            command.args(arguments).arg("--check-config");
+            if !variable.is_empty() {
+                command.env("KILLICK_TAG", variable);
+            }
+            let ran = command.output().expect("to run the program");
+            let complained = String::from_utf8(ran.stderr).expect("text");
+            assert_eq!((ran.status.code(), &*ran.stdout), (Some(1), &b""[..]), "{complained}");
+            says(&complained, words);
+        };
+        let flags: Vec<_> = tags.iter().flat_map(|tag| ["--tag", tag]).collect();
+        refused(&flags, "", &["tag: ", why]);
+        refused(&[], &tags.join(","), &["tag: ", why]);
+        let file = hosts.folder().join("killick.toml");
+        fs::write(&file, format!("log = \"info\"\ntag = {toml}\n")).expect("written");
+        let file = file.display().to_string();
+        refused(&["--config", &file], "", &[&format!("{file}:2: tag: "), why]);
+    }
 }

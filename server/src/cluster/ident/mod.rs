@@ -166,6 +166,11 @@ impl ClusterIdentity {
         self.0.id
     }
 
+    /// Whether it is made of the cluster's secret.
+    pub(crate) fn is_of_secret(&self) -> bool {
+        self.0.source.is_none()
+    }
+
     pub(crate) fn cluster(&self) -> &str {
         &self.0.cluster
     }
