@@ -157,7 +157,7 @@ fn play_meeting(
     bob.go_on("")?;
     company.listen(story, Who::Bob, "gone")?;
     let gone_after = killed.elapsed();
-    bob.leave()?;
+    company.leave(bob)?;
     Ok(gone_after)
 }
 
@@ -171,13 +171,13 @@ fn play_granting(story: &mut Story, company: &Company, address: &Address) -> Res
     company.listen(story, Who::Carol, "revoked")?;
     dave.go_on("")?;
     company.listen(story, Who::Dave, "refused")?;
-    dave.leave()?;
-    carol.leave()
+    company.leave(dave)?;
+    company.leave(carol)
 }
 
 /// One has the server start a process at a path, where it is seen to come and go.
 fn play_working(story: &mut Story, company: &Company, address: &Address) -> Result<(), CliError> {
     let erin = client(company, Who::Erin, address, &[])?;
     company.listen(story, Who::Erin, "left")?;
-    erin.leave()
+    company.leave(erin)
 }

@@ -94,11 +94,11 @@ impl Cluster<'_> {
         let (id, leaver) = (hosts[1].id.clone(), hosts.remove(1).player);
         self.story.step(Who::Host(2), "is asked to stop")?;
         heidi.go_on(&id)?;
-        leaver.leave()?;
+        self.company.leave(leaver)?;
         self.listen(Who::Heidi, "left")?;
-        heidi.leave()?;
+        self.company.leave(heidi)?;
         for host in hosts {
-            host.player.leave()?;
+            self.company.leave(host.player)?;
         }
         self.story.step(Who::Server, "all have stopped")?;
         Ok(failed_after)
@@ -135,8 +135,8 @@ impl Cluster<'_> {
         self.listen(Who::Grace, "sent")?;
         frank.go_on("")?;
         self.listen(Who::Frank, "received")?;
-        grace.leave()?;
-        frank.leave()
+        self.company.leave(grace)?;
+        self.company.leave(frank)
     }
 
     /// The last host is killed, and comes back. Returns after how long it was missed.

@@ -1,6 +1,9 @@
 //! Who plays, as the director has them: processes of their own, started from this program by hidden commands.
 //! What they tell comes in lines, some of which are for the director alone.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -17,6 +20,8 @@ use super::story::{Story, Who};
 pub(super) const MARK: char = '#';
 /// The last line of each player.
 const END: &str = "end";
+/// How often it is looked whether a player has ended.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// What comes to the director.
 enum Told {
@@ -30,6 +35,8 @@ enum Told {
 pub(super) struct Company {
     told: mpsc::Sender<Told>,
     telling: mpsc::Receiver<Told>,
+    /// What came while somebody's end was waited for.
+    kept: RefCell<VecDeque<(Who, String)>>,
     patience: Duration,
 }
 
@@ -55,7 +62,7 @@ impl Company {
                 let _ = signalled.send(Told::Interrupted(code));
             })
             .map_err(failed)?;
-        Ok(Company { told, telling, patience })
+        Ok(Company { told, telling, kept: RefCell::default(), patience })
     }
 
     /// Shows what the players tell until `who` reaches `mark`: what stands behind it.
@@ -68,14 +75,12 @@ impl Company {
         let what = || format!("demo: {who} until '{mark}'");
         let deadline = Instant::now() + self.patience;
         loop {
+            let kept = self.kept.borrow_mut().pop_front();
             let left = deadline.saturating_duration_since(Instant::now());
-            let told = self.telling.recv_timeout(left).map_err(|_| {
+            let told = kept.map_or_else(|| self.told_within(left), |kept| Ok(Some(kept)))?;
+            let (teller, line) = told.ok_or_else(|| {
                 CliError::failed(what(), format!("not there within {}", duration(self.patience)))
             })?;
-            let (teller, line) = match told {
-                Told::Line(teller, line) => (teller, line),
-                Told::Interrupted(code) => return Err(CliError::Ended(code)),
-            };
             let Some(reached) = line.strip_prefix(MARK) else {
                 story.step(teller, &line)?;
                 continue;
@@ -87,6 +92,18 @@ impl Company {
                 END => return Err(CliError::failed(what(), "ended before")),
                 _ => {}
             }
+        }
+    }
+
+    /// The next line of somebody, if one comes in that time.
+    ///
+    /// # Errors
+    /// A signal has come, with which the play is over.
+    fn told_within(&self, time: Duration) -> Result<Option<(Who, String)>, CliError> {
+        match self.telling.recv_timeout(time) {
+            Ok(Told::Line(teller, line)) => Ok(Some((teller, line))),
+            Ok(Told::Interrupted(code)) => Err(CliError::Ended(code)),
+            Err(_) => Ok(None),
         }
     }
 
@@ -125,6 +142,26 @@ impl Company {
         self.listen(story, player.who, END)?;
         Ok(killed)
     }
+
+    /// Waits for a player's own end, which must be a good one.
+    pub(super) fn leave(&self, mut player: Player) -> Result<(), CliError> {
+        drop(player.stdin.take());
+        let failed = |error: &dyn Display| CliError::failed(format!("demo: {}", player.who), error);
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match player.process.try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(failed(&status)),
+                Err(error) => return Err(failed(&error)),
+            }
+            if Instant::now() > deadline {
+                let within = duration(self.patience);
+                return Err(failed(&format_args!("it does not end within {within}")));
+            }
+            self.kept.borrow_mut().extend(self.told_within(BETWEEN_LOOKS)?);
+        }
+    }
 }
 
 /// A process that plays. Ends with this value, whatever happens.
@@ -148,17 +185,6 @@ impl Player {
             .and_then(|()| self.process.wait())
             .map(drop)
             .map_err(|error| CliError::failed(format!("demo: kill {}", self.who), error))
-    }
-
-    /// Waits for the player's own end, which must be a good one.
-    pub(super) fn leave(mut self) -> Result<(), CliError> {
-        drop(self.stdin.take());
-        let status = self.process.wait();
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(CliError::failed(format!("demo: {}", self.who), status)),
-            Err(error) => Err(CliError::failed(format!("demo: wait for {}", self.who), error)),
-        }
     }
 }
 

@@ -56,6 +56,24 @@ fn demo_of_hosts_shows_one_fail_come_back_and_another_leave() {
 }
 
 #[test]
+fn a_demo_that_is_interrupted_when_its_hosts_stop_ends_as_well() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = program();
+    command.env("TMPDIR", folder.path()).args(["demo", "--hosts", "5"]);
+    let mut demo = command.stdout(Stdio::piped()).spawn().expect("to start");
+    let mut story = BufReader::new(demo.stdout.take().expect("a pipe")).lines();
+    let mut next = || story.next().expect("a line").expect("text");
+    let first = next();
+    let (_, place) = first.split_once("the secret in ").expect("its folder");
+    while !next().contains(" go: it has left") {}
+    // Three hosts are still there.
+    signal(&demo, Signal::INT);
+    assert_eq!(wait(&mut demo).code(), Some(130));
+    assert!(is_empty(folder.path()), "something is left in the temporary folder");
+    assert_eq!(running(place), 0, "hosts are left");
+}
+
+#[test]
 fn a_demo_that_is_interrupted_ends_all_that_it_has_started() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = program();
