@@ -133,7 +133,8 @@ impl Value {
     }
 
     /// The same value, which dies with the connection that it is stored over: the server empties the
-    /// cell when that ends. Values that are loaded are not bound, whatever they were when stored.
+    /// cell when that ends. At a host that is reached through another one, that is the connection between the two
+    /// hosts, and not this client's. Values that are loaded are not bound, whatever they were when stored.
     ///
     /// # Examples
     /// ```

@@ -54,7 +54,9 @@ pub(super) struct Store {
 
     /// Keep the value only as long as this command runs: it goes on until SIGINT (Ctrl-C) or SIGTERM.
     ///
-    /// However it ends, the cell is emptied, unless somebody else has stored there since.
+    /// However it ends, the cell is emptied, unless somebody else has stored there since. At another host that is so
+    /// after a signal that it can act on; after one that it cannot, or a crash, only when the connection between
+    /// the two hosts ends.
     #[arg(long)]
     bound: bool,
 }
@@ -81,7 +83,13 @@ impl Store {
         match (stored, self.if_revision) {
             (true, _) => match interrupt {
                 Some(interrupt) => {
-                    context.hold(&what, &anchor, target.is_elsewhere(), interrupt).await
+                    let is_elsewhere = target.is_elsewhere();
+                    let held = context.hold(&what, &anchor, is_elsewhere, interrupt).await;
+                    if is_elsewhere && held.is_ok() {
+                        // That host knows of no connection but the one between the two.
+                        context.connection.take_back(target, revision).await;
+                    }
+                    held
                 }
                 None => Ok(()),
             },

@@ -3,10 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::harness::{Host, Hosts, eventually, run};
+use super::harness::{Host, Hosts, eventually, is_host, run};
+use super::joining::pruned;
 
 /// A command that goes on; it is killed when this is dropped.
 struct Held {
@@ -35,6 +36,10 @@ impl Held {
         let mut line = String::new();
         self.said.read_line(&mut line).expect("a line");
         line.trim_end().to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("to send a signal");
     }
 
     /// How it has ended by itself, and what it complained of.
@@ -184,5 +189,41 @@ fn exec_with_the_anchor_of_another_host_says_what_to_do() {
         let here = ["--anchor", "/self/p", "--", "/bin/sleep", "60"];
         hosts[0].run(&[&start[..], &here].concat()).expect("started here, stored there");
         hosts[1].run(&["kill", "p"]).expect("ended");
+    });
+}
+
+#[test]
+fn what_is_bound_at_another_host_goes_with_the_connection_of_the_hosts_and_when_asked_to() {
+    run(async {
+        let mut hosts = Hosts::start(2).await;
+        let paths = ["asked", "killed", "replaced"].map(|name| hosts[1].path(name));
+        let store = |path: &str| {
+            let line = format!("holding {path}");
+            Held::by(&hosts[0], &["store", "--bound", path, "1"], &line)
+        };
+        let [asked, killed, replaced] = paths.each_ref().map(|path| store(path));
+        hosts[1].run(&["store", "replaced", "2"]).expect("stored");
+        for held in [asked, replaced] {
+            held.signal(Signal::TERM);
+            assert_eq!(held.ended().await, (Some(0), String::new()));
+        }
+        let there = hosts[1].client().await;
+        pruned(&there, "asked").await;
+        assert_eq!(there.names_at("").await.expect("listed"), ["killed", "replaced"]);
+        let value = there.load_at("replaced").await.expect("loaded");
+        assert_eq!(value.text(), Some("2"));
+
+        // Its near host knows that it has gone, and the far one does not.
+        drop(killed);
+        let near = hosts[0].client().await;
+        eventually("its connection has gone", async || {
+            let clients = near.clients().await.expect("clients");
+            clients.iter().filter(|client| !is_host(&client.peer)).count() == 1
+        })
+        .await;
+        assert_eq!(there.load_at("killed").await.expect("loaded").text(), Some("1"));
+        drop(near);
+        hosts[0].kill();
+        pruned(&there, "killed").await;
     });
 }
