@@ -97,7 +97,7 @@ impl Transport for Ways {
         // Who has found others misses nobody yet.
         let is_alone = self.fabric.peers().is_empty();
         if self.tells(at, !is_silent) && is_alone {
-            let (why, join) = (why_silent(at).await, &*self.seeds);
+            let (why, join) = (why_silent(self.fabric.local(), at).await, &*self.seeds);
             warn!(%at, join, why, "nobody answers at a seed's address");
         }
         let met = met.map_err(|error| match error {
@@ -126,8 +126,11 @@ fn of_secrets(reason: String) -> String {
     format!("{means} ({words})")
 }
 
-/// What the system knows of an address where nobody answers.
-async fn why_silent(at: SocketAddr) -> String {
+/// What the system knows of an address where nobody answers a host that listens at `here`.
+async fn why_silent(here: SocketAddr, at: SocketAddr) -> String {
+    if here.ip().is_loopback() && !at.ip().is_loopback() {
+        return format!("this host listens at {here}, and that reaches this machine alone");
+    }
     let from: IpAddr = match at {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -141,7 +144,7 @@ async fn why_silent(at: SocketAddr) -> String {
     };
     match timeout(PROBE, probed).await {
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            "nothing listens there for UDP".to_owned()
+            "refused: nothing listens there for UDP, or something on the way refuses it".to_owned()
         }
         Ok(Err(error)) => error.to_string(),
         Ok(Ok(())) | Err(_) => {
@@ -167,6 +170,22 @@ mod tests {
         assert_eq!(times, [0, 30, 90, 210, 450, 930, 1890, 3810, 7410]);
         assert!(!tells(&mut told, at, true, start));
         assert!(tells(&mut told, at, false, start), "it was there meanwhile");
+    }
+
+    #[test]
+    fn what_the_system_knows_of_who_is_silent_is_told() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let here = SocketAddr::from(([127, 0, 0, 1], 7300));
+            let silent = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+            let at = silent.local_addr().expect("bound");
+            assert!(why_silent(here, at).await.starts_with("no answer by UDP: "));
+            drop(silent);
+            assert!(why_silent(here, at).await.starts_with("refused: "));
+            let elsewhere = SocketAddr::from(([192, 0, 2, 7], 7300));
+            assert!(why_silent(here, elsewhere).await.contains("this machine alone"));
+        });
     }
 
     #[test]

