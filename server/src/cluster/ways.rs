@@ -97,8 +97,12 @@ impl Transport for Ways {
         // Who has found others misses nobody yet.
         let is_alone = self.fabric.peers().is_empty();
         if self.tells(at, !is_silent) && is_alone {
-            let (why, join) = (why_silent(self.fabric.local(), at).await, &*self.seeds);
-            warn!(%at, join, why, "nobody answers at a seed's address");
+            let (here, seeds) = (self.fabric.local(), self.seeds.clone());
+            // Whoever asks has waited long enough.
+            tokio::spawn(async move {
+                let (why, join) = (why_silent(here, at).await, &*seeds);
+                warn!(%at, join, why, "nobody answers at a seed's address");
+            });
         }
         let met = met.map_err(|error| match error {
             LinkError::Refused { at, reason } if self.by_secret => {
