@@ -1,8 +1,8 @@
 //! The hosts of the cluster, as all of a server know them, and the way to what others have.
 //!
 //! Who is there is a [`View`], which whatever knows of other hosts sets ([`Hosts::set`]); a server alone
-//! has one of itself. [`router`] keeps one connection for each pair of hosts, and [`far`] the anchors of
-//! other hosts, as the clients of this one may use them. Neither knows what connects hosts.
+//! has one of itself. [`router`] keeps one connection for each pair of hosts, [`kept`] has others end, and [`far`] has
+//! the anchors of other hosts, as the clients of this one may use them. None knows what connects hosts.
 
 mod far;
 mod id;

@@ -70,6 +70,24 @@ fn a_copy_of_a_host_stops_and_nobody_else_sees_anything_of_it() {
 }
 
 #[test]
+fn a_copy_of_a_host_that_is_alone_stops_and_that_one_goes_on() {
+    run(async {
+        let mut hosts = with_a_copy(1).await;
+        // It is not the younger one that is asked for.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        for _ in 0..2 {
+            hosts[1].launch();
+            assert!(!hosts[1].ended().await.success());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let said = format!("another host runs with this key, at {}", hosts[0].at);
+        assert!(hosts[1].log().contains(&said), "{}", hosts[1].log());
+        assert!(!hosts[0].log().contains("runs with this key"), "{}", hosts[0].log());
+        hosts.whole().await;
+    });
+}
+
+#[test]
 fn a_host_that_hung_stops_when_another_has_taken_its_place() {
     run(async {
         let mut hosts = with_a_copy(3).await;

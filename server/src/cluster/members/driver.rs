@@ -392,7 +392,7 @@ async fn meet<T: Transport>(shared: Arc<Shared>, transport: T, at: SocketAddr) {
     shared.unmet().remove(&at);
     if who == shared.core().me().host {
         let at = super::identity::without_scope(at);
-        return shared.with(|core, _| core.has_met_itself(at));
+        return shared.with(|core, now| core.has_met_itself(now, at));
     }
     let opening = shared.core().greeting(now(shared.started), who);
     if let Some(opening) = opening {

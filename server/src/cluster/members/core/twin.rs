@@ -13,9 +13,15 @@
 //!
 //! A host that was started again is not taken for another, as its former process has gone: nobody is there, or itself.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use foca::{Member as Update, State as Claim};
 
 use super::{Core, Identity, Now, Output};
+
+/// For how long a host has just begun.
+const YOUNG: Duration = Duration::from_secs(5);
 
 /// What is not known for sure of this host's being the only one with its key.
 #[derive(Default)]
@@ -26,6 +32,8 @@ pub(super) struct Doubt {
     asking: bool,
     /// What others take this host for meanwhile.
     claim: Option<Identity>,
+    /// Where this host has met itself or another.
+    met: Option<SocketAddr>,
 }
 
 impl Doubt {
@@ -59,9 +67,15 @@ impl Core {
         elsewhere.is_some()
     }
 
-    /// Who is at the address of a seed is this host, or another process with its key.
-    pub(crate) fn has_met_itself(&mut self, at: std::net::SocketAddr) {
-        if self.doubt.fresh && at != self.me().at && !self.left {
+    /// Who is at the address of a seed is this host, or another process with its key. Of two that know nobody else, it
+    /// is the one that has just begun that asks; if both have been there for long, whichever comes by again.
+    pub(crate) fn has_met_itself(&mut self, now: Now, at: SocketAddr) {
+        if !self.doubt.fresh || at == self.me().at || self.left {
+            return;
+        }
+        self.enter(now);
+        let again = self.doubt.met.replace(at) == Some(at);
+        if again || self.out.now < YOUNG {
             self.make_sure(at);
         }
     }
@@ -81,7 +95,7 @@ impl Core {
         }
     }
 
-    fn make_sure(&mut self, at: std::net::SocketAddr) {
+    fn make_sure(&mut self, at: SocketAddr) {
         if !std::mem::replace(&mut self.doubt.asking, true) {
             self.outputs.push_back(Output::MakeSure(at));
         }

@@ -109,3 +109,31 @@ fn of_two_with_one_key_that_give_one_address_the_one_that_is_not_there_stops() {
     assert_eq!(world.stopped, [twin]);
     assert!(world.is_whole() && world.is_told());
 }
+
+#[test]
+fn of_two_with_one_key_that_know_nobody_else_the_one_that_has_just_begun_stops() {
+    let mut world = World::new(1, Params::default(), 1);
+    world.start(0);
+    world.run(60 * SECOND);
+    let meet = |world: &mut World, host: usize, other: usize| {
+        world.with(host, |core, now| core.has_met_itself(now, at(other)));
+        world.run(SECOND);
+    };
+    let young = world.twin(0);
+    world.start(young);
+    meet(&mut world, 0, young);
+    assert!(world.stopped.is_empty(), "the other one is to see it");
+    meet(&mut world, young, 0);
+    assert_eq!(world.stopped, [young]);
+    // A way between two that have been there for long is mended: one of them stops, if neither is young.
+    let old = world.twin(0);
+    world.start(old);
+    world.run(60 * SECOND);
+    meet(&mut world, old, 0);
+    assert_eq!(world.stopped, [young]);
+    meet(&mut world, old, 0);
+    assert_eq!(world.stopped, [young, old]);
+    meet(&mut world, 0, 0);
+    meet(&mut world, 0, 0);
+    assert_eq!(world.running().collect::<Vec<_>>(), [0], "it is not another to itself");
+}
