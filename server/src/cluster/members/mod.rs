@@ -27,10 +27,13 @@
 //!
 //! # What a member can do that lies
 //! The sender of each packet and message is who the transport says; what it says of others cannot be proven.
-//! It can say that a host is down: that one hears it and comes back within seconds, unless told so again. It
-//! can give a host another address, until that one hears it, or a wrong record, until the host says otherwise:
-//! whoever calls is still sure whom he reaches, as the transport's certificates decide that. It cannot speak
-//! as another, fill the memory of others (their number is bounded), or claim a life in the far future.
+//! It can say that a host is down, or has left: that one hears it and comes back within seconds, unless told so
+//! again. It can say that a host was restarted: that one takes a later life yet, and all see it restart, though
+//! what goes over its connections goes on. A life in the far future nobody believes of another, but the host itself
+//! takes a later one if it is told that it is known by that: it may have been, when its clock was ahead. It can
+//! give a host another address, until that one hears it, or a wrong record where none has come yet, until the host
+//! says otherwise: whoever calls is still sure whom he reaches, as the transport's certificates decide that. It
+//! cannot speak as another, replace a record that has come, or fill the memory of others (their number is bounded).
 
 mod codec;
 mod core;

@@ -33,6 +33,9 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     /// By the driver's clock.
     pub(crate) since: Duration,
+    /// Foca takes it for alive, and tells of no other state when it is back: so it is with a host that has
+    /// said that it goes, until it is down.
+    alive: bool,
 }
 
 impl Entry {
@@ -65,7 +68,7 @@ impl Roster {
     pub(crate) fn up(&mut self, identity: Identity, now: Duration) -> Option<Change> {
         let known = self.hosts.get(&identity.host);
         let change = match known {
-            _ if identity.leaving => return self.down(identity, now),
+            _ if identity.leaving => return self.leave(identity, now),
             Some(known) if known.identity.generation < identity.generation => Change::Restarted,
             Some(known) if !known.is_up() => Change::Joined,
             Some(known) if known.identity == identity => return None,
@@ -77,8 +80,18 @@ impl Roster {
             _ => now,
         };
         self.suspects.remove(&identity.host);
-        self.hosts.insert(identity.host, Entry { identity, state: State::Up, since });
+        let entry = Entry { identity, state: State::Up, since, alive: true };
+        self.hosts.insert(identity.host, entry);
         Some(change)
+    }
+
+    /// A host that is alive has said that it goes.
+    fn leave(&mut self, identity: Identity, now: Duration) -> Option<Change> {
+        let change = self.down(identity, now);
+        if let Some(entry) = self.hosts.get_mut(&identity.host) {
+            entry.alive = true;
+        }
+        change
     }
 
     /// A host that was up is not any more.
@@ -89,7 +102,7 @@ impl Roster {
             (State::Failed, Change::Failed)
         };
         self.suspects.remove(&identity.host);
-        let entry = Entry { identity, state, since: now };
+        let entry = Entry { identity, state, since: now, alive: false };
         let known = self.hosts.insert(identity.host, entry);
         let was_up = known.is_none_or(|known| known.is_up() || known.state != state);
         was_up.then_some(change)
@@ -98,11 +111,11 @@ impl Roster {
     /// A host goes by `to`, whether it is up or not.
     pub(crate) fn rename(&mut self, to: Identity, now: Duration) -> Option<Change> {
         let known = self.hosts.get_mut(&to.host)?;
+        if known.alive {
+            return self.up(to, now);
+        }
         if to.leaving {
             return self.down(to, now);
-        }
-        if known.is_up() {
-            return self.up(to, now);
         }
         // Whether it is up, the next notification says, which needs to know of which life it was.
         if known.identity.generation == to.generation {

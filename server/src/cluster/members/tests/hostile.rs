@@ -215,3 +215,18 @@ fn a_host_that_is_given_another_address_takes_its_own_back() {
     world.run_until(10 * SECOND, right).expect("it is where it is");
     assert_eq!(world.when(4, Change::Restarted, Duration::ZERO).len(), 0, "in the same life");
 }
+
+#[test]
+fn a_host_of_which_somebody_says_that_it_has_left_is_back_in_the_same_life() {
+    let mut world = World::settled(6, Params::default(), 3);
+    for said in [Update::alive, Update::down] {
+        let update = said(Identity { leaving: true, ..me(&world, 4) });
+        let (src, dst) = (me(&world, 5), me(&world, 0));
+        let header = Header { src, src_incarnation: 0, dst, message: Said::Gossip };
+        world.send(5, 0, Bytes::from(Packet { header, updates: vec![update] }.write()));
+        world.run(Duration::from_millis(5));
+        assert_eq!(world.state(0, 4), Some(State::Left), "it is believed at first");
+        world.run_until(10 * SECOND, World::is_whole).expect("it is up");
+    }
+    assert_eq!(world.when(4, Change::Restarted, Duration::ZERO).len(), 0, "in the same life");
+}

@@ -4,6 +4,7 @@
 mod driver;
 mod fuzzed;
 mod hostile;
+mod liar;
 mod simulation;
 mod twins;
 mod world;
