@@ -13,7 +13,7 @@ use killick_client::MemberState;
 use tokio::net::UdpSocket;
 
 use super::failing::becomes;
-use super::harness::{Hosts, measured, members, run};
+use super::harness::{Hosts, block_on, measured, members, run};
 
 #[test]
 fn a_host_whose_log_has_no_room_goes_on() {
@@ -50,7 +50,7 @@ impl Lossy {
     /// A way to `to` by way of `front`, in a thread of its own, which no test holds up.
     fn open(front: SocketAddr, to: SocketAddr) {
         std::thread::spawn(move || {
-            run(async {
+            block_on(async {
                 let front = UdpSocket::bind(front).await.expect("an address");
                 Arc::new(Lossy { front, to, dice: AtomicU64::new(1) }).serve().await
             })

@@ -17,7 +17,7 @@ const FAILS: Duration = Duration::from_secs(3);
 const SEEN_UP: Duration = Duration::from_secs(4);
 
 /// A watch of the cluster that has been told of all that there is.
-async fn watch(client: &Client) -> Watch {
+pub(crate) async fn watch(client: &Client) -> Watch {
     let mut watch = client.watch_at("/", What::Children).expect("a watch");
     watch.next().await.expect("the first change");
     watch

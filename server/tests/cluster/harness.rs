@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use killick_client::{Client, Member, MemberState, Options};
@@ -28,8 +29,23 @@ pub(crate) const CLUSTER: &str = "c1";
 /// Where each host listens for the others, at an address of its own.
 const PORT: u16 = 7300;
 
+/// Held by each test that runs: by all of them together, or by one that wants the machine to itself.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 /// Runs the body of a test.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    block_on(test)
+}
+
+/// Runs the body of a test that takes so much of the machine that no other one runs meanwhile.
+pub(crate) fn run_alone<T>(test: impl Future<Output = T>) -> T {
+    let _whole = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    block_on(test)
+}
+
+/// Runs a future on a runtime of its own.
+pub(crate) fn block_on<T>(test: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build_local(Default::default()).expect("a runtime");
     runtime.block_on(test)
@@ -107,6 +123,8 @@ pub(crate) struct Host {
     pub(crate) space: Option<String>,
     /// Where its log goes, if not into its folder.
     pub(crate) log: Option<PathBuf>,
+    /// How much goes there.
+    pub(crate) level: &'static str,
     /// What paths call it; known when it has been started.
     name: String,
     running: Option<Running>,
@@ -139,7 +157,7 @@ impl Host {
             command.args(["netns", "exec", space]).arg(program);
         }
         let listen = format!("unix:{}", self.socket().display());
-        command.args(["serve", "--threads", "2", "--log", "debug", "--cluster", self.cluster]);
+        command.args(["serve", "--threads", "2", "--log", self.level, "--cluster", self.cluster]);
         command.args(["--listen", &listen, "--metrics", "127.0.0.1:0"]);
         command.args(["--listen-cluster", &self.at.to_string()]);
         command.args(&self.proof).args(&self.arguments);
@@ -202,6 +220,15 @@ impl Host {
     /// Ends it at once: it can tell nobody.
     pub(crate) fn kill(&mut self) {
         drop(self.running.take().expect("it runs"));
+    }
+
+    /// The memory that it takes, in bytes, and its share of what all of them have together.
+    pub(crate) fn memory(&self) -> f64 {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process().id()));
+        let text = text.expect("a process");
+        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kib = pss.and_then(|pss| pss.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.expect("a number of KiB") * 1024.0
     }
 
     /// Asks it to end, and waits until it has.
@@ -370,6 +397,7 @@ impl Hosts {
                 proof: proof.into(),
                 space: None,
                 log: None,
+                level: "debug",
                 name: String::new(),
                 running: None,
             }

@@ -2,6 +2,7 @@
 #![cfg(feature = "cluster")]
 
 mod adversity;
+mod crowd;
 mod failing;
 mod granting;
 mod harness;
@@ -9,5 +10,6 @@ mod joining;
 mod namespaces;
 mod proving;
 mod showing;
+mod spoofing;
 mod starting;
 mod twins;
