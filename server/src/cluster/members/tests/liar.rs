@@ -22,6 +22,7 @@ use super::super::{HostId, Identity, Me, Members, Params, Record};
 use crate::cluster::ClusterConfig;
 use crate::cluster::fabric::{self, Event, Fabric, HostStream, Service};
 use crate::cluster::ident::testing::{Ca, For, Issued};
+use crate::cluster::ways::Ways;
 use crate::{Config, Server};
 
 /// The longest that anything here takes, however busy the machine is.
@@ -115,12 +116,13 @@ impl Liar {
         let identity = issued.load();
         let me = identity.id();
         let anywhere = "127.0.0.1:0".parse().expect("an address");
-        let bound = Fabric::bind(anywhere, identity, fabric::Options::default());
+        let bound = Fabric::bind(anywhere, identity.clone(), fabric::Options::default());
         let (fabric, mut events) = bound.expect("bound");
         let record = Record { hostname: "liar".into(), ..Record::default() };
         let seeds = vec![seed.to_string().parse().expect("a seed")].into();
+        let ways = Ways::new(fabric.clone(), &ClusterConfig::new(identity, anywhere));
         let this = Me { id: me, generation: now(), at: fabric.local() };
-        let members = Members::start(this, record, seeds, Params::default(), fabric.clone());
+        let members = Members::start(this, record, seeds, Params::default(), ways);
         let members = members.expect("a member");
         let heard = Arc::<Mutex<BTreeMap<_, _>>>::default();
         let known_as = Arc::<Mutex<_>>::default();
