@@ -27,7 +27,7 @@ const JUNK: usize = 2_000;
 /// As many times what came from an address goes there, until it is known that somebody is there: QUIC's rule.
 const AMPLIFIED: usize = 3;
 
-/// A way to a host by which everything goes that two others say, and which keeps what goes to it.
+/// A way to a host, on which what goes to it is kept.
 struct Recorder(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Recorder {
@@ -191,7 +191,7 @@ fn what_a_stranger_sends_changes_nothing_and_is_answered_with_no_more_than_it_pa
             for datagram in said {
                 stranger.say(&datagram);
                 // Meanwhile it does its work.
-                if stranger.count % 50 == 0 {
+                if stranger.count.is_multiple_of(50) {
                     assert_eq!(mail.load().await.expect("loaded").text(), Some("hello"));
                 }
             }
