@@ -16,6 +16,7 @@ pub(crate) enum Exit {
     Failed = 1,
     Usage = 2,
     Nothing = 3,
+    Twin = 4,
 }
 
 /// Why a command stopped. Displays as `what: why`, on one line.
@@ -27,6 +28,8 @@ pub(crate) enum CliError {
     Usage { what: String, why: String },
     /// It was done, and the answer is that nothing is there or nothing was stored.
     Nothing { what: String, why: String },
+    /// Another host runs with the key of this one: to start it again is of no use.
+    Twin { what: String, why: String },
     /// Whoever read our output went away: no reason to say anything.
     OutputClosed,
     /// The process that the command stood for ended with this code: it has said itself what there was to say.
@@ -64,6 +67,7 @@ impl CliError {
             CliError::Failed { .. } => Exit::Failed,
             CliError::Usage { .. } => Exit::Usage,
             CliError::Nothing { .. } => Exit::Nothing,
+            CliError::Twin { .. } => Exit::Twin,
             CliError::OutputClosed => Exit::Done,
             CliError::Ended(code) => return *code,
         };
@@ -76,7 +80,8 @@ impl fmt::Display for CliError {
         match self {
             CliError::Failed { what, why }
             | CliError::Usage { what, why }
-            | CliError::Nothing { what, why } => {
+            | CliError::Nothing { what, why }
+            | CliError::Twin { what, why } => {
                 write!(f, "{}: {}", one_line(what), one_line(why))
             }
             CliError::OutputClosed => f.write_str("output closed"),

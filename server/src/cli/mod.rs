@@ -93,6 +93,7 @@ Paths:
 
 Exit codes:
   0 done   1 failed   2 usage, a bad path included   3 nothing there, or nothing stored
+  4 'serve' has found another host with its key
   'exec', 'attach' and 'wait' end with the code of their process, 128 and the signal if one ended it.
 
 Examples:

@@ -142,7 +142,7 @@ impl Serve {
             loop {
                 tokio::select! {
                     _ = interrupt.received() => return Ok(()),
-                    error = server.failed() => return Err(CliError::failed("serve", error)),
+                    error = server.failed() => return Err(failed(&error)),
                     _ = hang_up.recv() => self.reload(&server, &log),
                 }
             }
@@ -218,6 +218,15 @@ impl Serve {
             Err(error) => warn!(%error, "not reloaded"),
         }
         tell(&[NotifyState::Ready]);
+    }
+}
+
+/// Why a server that ran does not any more.
+fn failed(error: &StartError) -> CliError {
+    match error {
+        #[cfg(feature = "cluster")]
+        StartError::Twin { .. } => CliError::Twin { what: "serve".into(), why: error.to_string() },
+        error => CliError::failed("serve", error),
     }
 }
 
