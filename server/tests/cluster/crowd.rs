@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use super::failing::watch;
 use super::harness::{Host, Hosts, run_alone};
 
-/// As many as the goals of membership are told for. Each dials each, and a handshake takes three times the processor
-/// time where nothing is optimised: two cores that others use as well are not enough for so many then.
+/// As many as the goals of membership are told for, where the program is optimised. Each dials each, and a handshake
+/// takes several times the processor time where it is not: then two cores, which others use as well, are not enough
+/// for so many.
 const HOSTS: usize = if cfg!(debug_assertions) { 20 } else { 60 };
 /// Whom the others are told of.
 const SEEDS: usize = 3;
