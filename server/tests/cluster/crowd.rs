@@ -82,7 +82,13 @@ fn one_of_many_that_is_killed_is_seen_down_by_all_and_nobody_else_is() {
         let more = join_all(watches.iter_mut().map(|watch| timeout(QUIET, watch.next()))).await;
         assert!(more.iter().all(Result::is_err), "nothing else happens: {more:?}");
         for (host, [logged, renewals, failed]) in others.iter().zip(before) {
-            assert_eq!(lost(host), [logged + 1, renewals, failed + 1], "{}", host.name());
+            assert_eq!(
+                lost(host),
+                [logged + 1, renewals, failed + 1],
+                "{}: {}",
+                host.name(),
+                host.log()
+            );
         }
     });
 }

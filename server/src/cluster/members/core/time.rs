@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use foca::State as Claim;
 use rand::RngExt;
 
 use super::{Core, Identity, Job, Now, Output, State};
@@ -18,6 +19,7 @@ impl Core {
 
     pub(super) fn run(&mut self, now: Now, job: Job) {
         match job {
+            Job::Foca(timer) if self.is_contradicted(&timer) => {}
             Job::Foca(timer) => {
                 let gone = match &timer {
                     foca::Timer::RemoveDown(gone) => Some(*gone),
@@ -54,6 +56,20 @@ impl Core {
                 self.out.after(pause, Job::Reconnect);
             }
         }
+    }
+
+    /// Whether this is the end of a suspicion that is none any more. Foca would still tell the host that it is
+    /// down, which then goes by another identity.
+    fn is_contradicted(&self, timer: &foca::Timer<Identity>) -> bool {
+        let foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else {
+            return false;
+        };
+        let mut members = self.foca.iter_membership_state();
+        !members.any(|member| {
+            member.id() == member_id
+                && member.state() == Claim::Suspect
+                && member.incarnation() == *incarnation
+        })
     }
 
     /// Compares what is known soon, and then less and less often: while a host comes to be known, it misses

@@ -291,6 +291,24 @@ fn what_a_host_suspects_when_it_stops_it_does_not_take_for_dead_on_waking() {
 }
 
 #[test]
+fn one_that_has_contradicted_goes_by_the_same_name() {
+    for seed in 0..5 {
+        let mut world = World::settled(3, Params::default(), seed);
+        world.side[1] = 1;
+        let suspect = |world: &World| {
+            let all = (0..3).flat_map(|by| world.members(by));
+            all.filter(|member| member.state == State::Suspect).count() > 0
+        };
+        world.run_until(5 * SECOND, suspect).expect("somebody comes to be suspected");
+        world.side[1] = 0;
+        world.run(10 * SECOND);
+        assert!(world.is_whole() && world.failures() == 0, "seed {seed}");
+        let renewals: u32 = (0..3).map(|of| world.with(of, |core, _| core.me().renewal)).sum();
+        assert_eq!(renewals, 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn one_that_leaves_is_seen_to_leave_at_once_and_not_to_fail() {
     for hosts in [2, 3, 40] {
         let mut world = World::settled(hosts, Params::default(), 4);
