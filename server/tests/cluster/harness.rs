@@ -115,6 +115,8 @@ pub(crate) struct Host {
     pub(crate) at: SocketAddr,
     /// What it is started with, besides its own addresses.
     pub(crate) arguments: Vec<String>,
+    /// What its environment has besides that of the test.
+    pub(crate) environment: Vec<(&'static str, PathBuf)>,
     /// The cluster that it takes part in.
     pub(crate) cluster: &'static str,
     /// What it shows the others.
@@ -161,6 +163,7 @@ impl Host {
         command.args(["--listen", &listen, "--metrics", "127.0.0.1:0"]);
         command.args(["--listen-cluster", &self.at.to_string()]);
         command.args(&self.proof).args(&self.arguments);
+        command.envs(self.environment.iter().cloned());
         command
     }
 
@@ -393,6 +396,7 @@ impl Hosts {
                 folder: own,
                 at: *at,
                 arguments: ["--join".to_owned(), seeds.join(",")].into(),
+                environment: Vec::new(),
                 cluster: CLUSTER,
                 proof: proof.into(),
                 space: None,

@@ -2,6 +2,7 @@
 #![cfg(feature = "cluster")]
 
 mod adversity;
+mod clocks;
 mod crowd;
 mod failing;
 mod granting;

@@ -67,21 +67,16 @@ fn an_address_that_nobody_can_reach_is_told() {
 }
 
 #[test]
-fn a_host_that_finds_nobody_says_where_it_has_looked_and_why_soon() {
+fn a_host_that_finds_nobody_says_where_it_has_looked_and_why() {
     run(async {
         let mut hosts = Hosts::new(2);
         hosts[0].launch();
         let at = hosts[1].at;
         let soon = format!("nobody answers at a seed's address at={at} join=\"");
-        let later = format!(
-            "no other host is found; if there is one, UDP has to get there and back at={at}"
-        );
         eventually("a warning", async || hosts[0].log().contains(&soon)).await;
         let log = hosts[0].log();
-        assert!(!log.contains(&later), "{log}");
         let line = log.lines().find(|line| line.contains(&soon)).expect("the warning");
         assert!(line.contains("why=\"refused: nothing listens there for UDP"), "{line}");
-        eventually("another", async || hosts[0].log().contains(&later)).await;
         hosts[1].launch();
         hosts.whole().await;
     });

@@ -23,8 +23,6 @@ use crate::cluster::seldom::Seldom;
 const ANSWERED_AT_ONCE: usize = 16;
 /// So many seeds are asked at once.
 const ASKED_AT_ONCE: usize = 8;
-/// After so many rounds in which nobody was met it is told why.
-const ALONE_FOR: u32 = 5;
 /// Of so many addresses of seeds it is known at most why nobody was met.
 const UNMET: usize = 1024;
 /// A host that goes says so so often, in such a distance.
@@ -266,16 +264,6 @@ impl Shared {
             false => tracing::debug!(%at, %error, "nobody at a seed's address"),
         }
     }
-
-    /// This host has looked for others for some time.
-    fn tell_unmet(&self) {
-        for (at, error) in &*self.unmet() {
-            tracing::warn!(
-                %at, %error,
-                "no other host is found; if there is one, UDP has to get there and back"
-            );
-        }
-    }
 }
 
 fn view(core: &Core, started: Instant) -> Arc<View> {
@@ -323,7 +311,7 @@ async fn keep_time(shared: Weak<Shared>) {
 /// Asks the seeds until somebody else is up, and again when nobody is; and from time to time those that are
 /// not known, as they may be part of another cluster that should be this one.
 async fn seek<T: Transport>(shared: Weak<Shared>, transport: T, seeds: Seeds, params: Params) {
-    let (mut pause, mut rounds) = (params.seek, 0);
+    let mut pause = params.seek;
     loop {
         let mut changes = {
             let Some(shared) = shared.upgrade() else { return };
@@ -335,15 +323,11 @@ async fn seek<T: Transport>(shared: Weak<Shared>, transport: T, seeds: Seeds, pa
         };
         let alone = || shared.upgrade().is_none_or(|shared| shared.core().is_alone());
         if alone() {
-            rounds += 1;
-            if rounds == ALONE_FOR {
-                shared.upgrade().inspect(|shared| shared.tell_unmet());
-            }
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(params.seek_at_most);
             continue;
         }
-        (pause, rounds) = (params.seek, 0);
+        pause = params.seek;
         let left_alone = async {
             while !alone() && changes.changed().await.is_ok() {}
             // All of a cluster may have lost it at once: they should not all come back at once.
