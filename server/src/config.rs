@@ -96,7 +96,7 @@ pub struct Config {
     /// How long the rest of a message may take to come before its connection is closed.
     pub read_timeout: Duration,
     /// How long a client may send nothing at all before its connection is closed; for ever if there is no
-    /// limit. Clients that only hold something send nothing.
+    /// limit. Clients that only hold something, or wait for an answer, send nothing.
     pub idle_timeout: Option<Duration>,
     /// How long a stopping server waits for its connections to end by themselves.
     pub drain_timeout: Duration,
@@ -218,7 +218,19 @@ impl Config {
             Config { limits: Limits { depth: 0, .. }, .. } => {
                 Some(("max-depth", "the root alone would be there".to_owned()))
             }
+            Config { limits: Limits { name_bytes: 0, .. }, .. } => {
+                Some(("max-name-bytes", "no node could have a name".to_owned()))
+            }
+            Config { limits: Limits { path_bytes: 0, .. }, .. } => {
+                Some(("max-path-bytes", "no path would lead anywhere".to_owned()))
+            }
             Config { max_calls: 0, .. } => Some(("max-calls", nothing("nobody call anything"))),
+            Config { max_capabilities: 0, .. } => {
+                Some(("max-capabilities", nothing("nobody have an anchor")))
+            }
+            Config { max_connection_nodes: 0, .. } => {
+                Some(("max-connection-nodes", nothing("nobody have an anchor")))
+            }
             _ if threads > MAX_THREADS => {
                 let reason = format!("{threads} are more than the {MAX_THREADS} that are of use");
                 Some(("threads", reason))

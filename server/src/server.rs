@@ -204,6 +204,7 @@ impl Server {
         tell(&config);
         let count = config.threads.get();
         let (shared, notes) = Shared::new(config, count);
+        shared.hosts.listens(&addresses);
         let (stop, stopped) = watch::channel(false);
         let ending = Ending { stop, failure: watch::Sender::new(None) };
         let threads = Vec::new();

@@ -43,9 +43,14 @@ pub(super) fn known(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { shown(text.as_bytes()) }
 }
 
+/// Whether calls reach it at once.
+fn is_reached(host: &Member) -> bool {
+    host.connected || host.is_self
+}
+
 fn row(host: &Member) -> [String; 8] {
     let tag = |(key, value): &(String, String)| format!("{key}={value}");
-    let connected = if host.connected || host.is_self { "yes" } else { "no" };
+    let connected = if is_reached(host) { "yes" } else { "no" };
     [
         host.name() + if host.is_self { " *" } else { "" },
         known(&host.hostname),
@@ -70,9 +75,9 @@ fn json(host: &Member) -> Json {
         "hostname": host.hostname,
         "version": host.version,
         "addresses": host.addresses,
-        "cluster": host.cluster,
+        "cluster": (!host.cluster.is_empty()).then_some(&host.cluster),
         "tags": tags,
-        "connected": host.connected,
+        "connected": is_reached(host),
         "self": host.is_self,
     })
 }

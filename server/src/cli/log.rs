@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::{Registry, fmt, reload};
 
 use super::error::CliError;
@@ -49,28 +49,41 @@ pub(super) enum Format {
     Json,
 }
 
+/// What decides which events are written, with what is below it.
+type Filtered = Layered<reload::Layer<LevelFilter, Registry>, Registry>;
+/// What writes them.
+type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
+
 /// The log of this process.
-pub(super) struct Log(reload::Handle<LevelFilter, Registry>);
+pub(super) struct Log {
+    level: reload::Handle<LevelFilter, Registry>,
+    lines: reload::Handle<Lines, Filtered>,
+}
+
+fn lines(format: Format) -> Lines {
+    // A line that cannot be written is lost: who reads it having gone is no reason to stop serving.
+    let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+    let lines = lines.with_target(false).with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+    match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
 
 impl Log {
     /// Begins it.
     pub(super) fn start(level: Level, format: Format) -> Result<Self, CliError> {
-        let (filter, handle) = reload::Layer::new(level.filter());
-        // A line that cannot be written is lost: who reads it having gone is no reason to stop serving.
-        let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
-        let lines = lines.with_target(false).with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
-        let lines = match format {
-            Format::Text => lines.boxed(),
-            Format::Json => lines.json().flatten_event(true).boxed(),
-        };
+        let (filter, level) = reload::Layer::new(level.filter());
+        let (lines, handle) = reload::Layer::new(lines(format));
         set_global_default(Registry::default().with(filter).with(lines))
             .map_err(|error| CliError::failed("log", error))?;
-        Ok(Log(handle))
+        Ok(Log { level, lines: handle })
     }
 
-    /// Goes on with another level.
-    pub(super) fn set_level(&self, level: Level) {
+    /// Goes on with another level, in another format.
+    pub(super) fn set(&self, (level, format): (Level, Format)) {
         // An error means that there is no log any more.
-        let _ = self.0.reload(level.filter());
+        let _ = self.level.reload(level.filter());
+        let _ = self.lines.reload(lines(format));
     }
 }

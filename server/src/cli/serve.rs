@@ -167,7 +167,7 @@ impl Serve {
         let mut config =
             settings.clone().config().map_err(
                 |BadValue { key, why, is_usage }| match is_usage {
-                    true => CliError::usage(key, why),
+                    true => CliError::usage(in_file(key).unwrap_or_else(|| key.to_owned()), why),
                     false => CliError::failed(in_file(key).unwrap_or_else(|| key.to_owned()), why),
                 },
             )?;
@@ -212,7 +212,7 @@ impl Serve {
                     // Its key is no other by now.
                     config.cluster = None;
                 }
-                log.set_level(settings.log().0);
+                log.set(settings.log());
                 server.reload(config);
             }
             Err(error) => warn!(%error, "not reloaded"),

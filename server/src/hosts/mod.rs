@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use killick_client::Address;
 use tokio::sync::watch;
 
 pub(crate) use far::{Delegations, Far, Fars};
@@ -117,6 +118,16 @@ impl Hosts {
         let view = View { me, cluster, hosts: BTreeMap::from([(me, this)]) };
         let view = watch::Sender::new(Arc::new(view));
         Hosts { view, router: Router::default(), delegations: Delegations::default() }
+    }
+
+    /// This host listens at these addresses.
+    pub(crate) fn listens(&self, addresses: &[Address]) {
+        self.view.send_modify(|view| {
+            let View { me, hosts, .. } = Arc::make_mut(view);
+            if let Some(this) = hosts.get_mut(me) {
+                this.addresses = addresses.iter().map(ToString::to_string).collect();
+            }
+        });
     }
 
     /// Who is there.

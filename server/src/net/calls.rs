@@ -336,8 +336,9 @@ impl Calls {
         if open.len() - self.given_up.get() >= limit {
             self.ends_for(Limit::Calls);
             return Err(Error::overloaded(format!(
-                "this connection has its limit of {limit} calls open: an answered one counts until \
-                 the client has said that it is done with the answer{}",
+                "this connection has its limit of {limit} calls open, {HELD} times that of unanswered \
+                 ones: an answered one counts until the client has said that it is done with the \
+                 answer{}",
                 Limit::Calls
             )));
         }

@@ -57,6 +57,10 @@ fn a_server_alone_is_its_one_host() {
     assert!(id.len() == 32 && id.starts_with(info["id"].as_str().expect("text")));
     assert_eq!((&hosts[0]["state"], &hosts[0]["self"]), (&json!("up"), &json!(true)));
     assert_eq!(hosts[0]["addresses"], json!([server.address()]));
+    assert_eq!((&hosts[0]["connected"], &hosts[0]["cluster"]), (&json!(true), &json!(null)));
+    let on_tcp = Server::with(&["--listen", "tcp:127.0.0.1:0"]);
+    let addresses = on_tcp.run(&["hosts", "--json"]).json()[0]["addresses"].to_string();
+    assert!(addresses.contains("tcp:127.0.0.1:") && !addresses.contains(":0\""), "{addresses}");
 
     let text = server.run(&["hosts"]);
     assert!(text.ok().lines().nth(1).expect("a line").contains(&format!("{} *", server.host())));

@@ -176,11 +176,15 @@ fn a_path_that_no_file_of_settings_can_hold_is_told_with_its_setting() {
 }
 
 #[test]
-fn a_configuration_is_checked_for_where_it_listens() {
+fn a_configuration_is_checked_for_what_no_server_can_do() {
     for (arguments, expected) in [
         (["--listen", "tcp:0.0.0.0:1"], "is not a loopback address"),
         (["--listen", "tls:127.0.0.1:1"], "--tls-identity"),
         (["--metrics", "0.0.0.0:1"], "metrics are for loopback addresses only"),
+        (["--max-capabilities", "0"], "max-capabilities: 0 would let nobody have an anchor"),
+        (["--max-connection-nodes", "0"], "0 would let nobody have an anchor"),
+        (["--max-name-bytes", "0"], "max-name-bytes: no node could have a name"),
+        (["--max-path-bytes", "0"], "max-path-bytes: no path would lead anywhere"),
     ] {
         let ran = checked(&arguments, &[]);
         assert!(ran.error(1).contains(expected), "{ran:?}");
@@ -226,9 +230,11 @@ fn the_file_is_read_again_on_a_signal() {
     let line = next(&server);
     assert!(line.contains("not reloaded") && line.contains("killick.toml:4: max-calls:"), "{line}");
     assert!(store().error(1).contains("exceeds the limit of 100"));
+    fs::write(&file, "max-value-bytes = 10000\nlog-format = \"json\"\n").unwrap();
+    assert!(next(&server).ends_with("\"message\":\"reloaded\"}\n"));
+    store().ok();
     fs::write(&file, "max-value-bytes = 10000\n").unwrap();
     assert!(next(&server).ends_with(" INFO reloaded\n"));
-    store().ok();
     signal(&server, Signal::TERM);
     assert!(server.wait().expect("ends").success());
     let rest: Vec<_> = log.lines().map(|line| line.expect("text")).collect();
