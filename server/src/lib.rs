@@ -41,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod alive;
 mod bridge;
 mod cap;
 mod channel;

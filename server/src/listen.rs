@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::access::{Credentials, Place, Who, handshake, socket_mode};
+use crate::alive::keep_alive;
 use crate::config::Config;
 use crate::hosts::HostId;
 use crate::net::{self, HostStream, Streams};
@@ -235,6 +236,7 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // Answers are small and waited for: never held back for more to come.
                 stream.set_nodelay(true)?;
+                keep_alive(&stream)?;
                 let stream = stream.into_std()?;
                 Ok(match self {
                     Listener::Tls(_) => (Socket::Tls(stream, peer.ip()), format!("tls {peer}")),

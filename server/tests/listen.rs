@@ -332,3 +332,23 @@ fn a_server_whose_standard_error_is_closed_goes_on_serving() {
     // Each one is refused with a line that nobody reads.
     assert!(answers.iter().all(|answer| matches!(answer, Ok(false))), "{answers:?}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_says_nothing_over_tcp_is_asked_whether_it_is_there() {
+    let harness = Harness::start();
+    run(async {
+        let peer = Peer::connect(harness.tcp()).await;
+        assert_eq!(peer.info(|info| info.get_connections()).await, 1);
+        let Address::Tcp(at) = harness.tcp() else { panic!("an address of TCP") };
+        let port: u16 = at.rsplit(':').next().expect("a port").parse().expect("a number");
+        let here = format!(":{port:04X}");
+        // Where a connection is, and where to, its state, its queues, its timer: the second is that which asks.
+        let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the table");
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let established = rows.filter(|row| row[1].ends_with(&here) && row[3] == "01");
+        let timers: Vec<_> = established.map(|row| row[5][..2].to_owned()).collect();
+        assert_eq!(timers, ["02"]);
+        peer.leave().await;
+    });
+}

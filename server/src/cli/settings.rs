@@ -282,7 +282,7 @@ pub(super) struct Settings {
     /// How long a client may send nothing at all before its connection is closed; for ever by default.
     ///
     /// A client sends nothing that only holds something, such as 'killick walk', or waits for an answer, such as
-    /// 'watch', 'recv' and 'load --wait': it cannot be told from one whose machine is gone.
+    /// 'watch', 'recv' and 'load --wait'. A machine that is gone is noticed without this, within two minutes.
     #[arg(long, value_name = "TIME", env = "KILLICK_IDLE_TIMEOUT", hide_env = true)]
     idle_timeout: Option<Time>,
 
