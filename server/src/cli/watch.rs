@@ -1,7 +1,11 @@
 //! `killick watch`: what an anchor holds, as it changes.
 
+use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+
+use capnp::any_pointer;
+use capnp::message::{Builder, HeapAllocator};
 use clap::Args;
-use killick_client::{Change, Client, Departure, Error, Options, Retry, What};
+use killick_client::{Change, Client, Departure, Error, Loaded, Options, Retry, What};
 use serde_json::{Value as Json, json};
 
 use super::Server;
@@ -65,14 +69,19 @@ impl Watch {
         let mut interrupt = Interrupt::listen()?;
         let failed = |error: Error| CliError::failed(&what, reason(&error));
         let address = server.address.clone();
-        let lost = |error: Error| match error {
-            // It was there, and now it is not.
-            Error::Connect { .. } => {
-                let why = reason(&error);
-                let lost = format!("{address} closed the connection, and is not there any more");
-                CliError::failed(&what, format!("{lost}: {why}"))
+        // It was there and let this client in, and now it is or does not.
+        let lost = |error: Error| match &error {
+            Error::Connect { error: why, .. } => {
+                let how = match why.kind() {
+                    PermissionDenied => "its access was revoked".to_owned(),
+                    NotFound | ConnectionRefused => {
+                        format!("{address} closed the connection, and is not there any more")
+                    }
+                    _ => format!("{address} closed the connection, and another cannot be made"),
+                };
+                CliError::failed(&what, format!("{how}: {}", reason(&error)))
             }
-            error => failed(error),
+            _ => failed(error),
         };
         let through = server.through.clone();
         let client = connect(server).await.map_err(failed)?;
@@ -97,14 +106,16 @@ impl Watch {
                 anchor.watch(watched)
             }
         };
-        // After a lost connection the client tells what is different, as if there had been none.
-        let (mut left, mut whole) = (self.count, true);
+        let (mut left, mut whole, mut told) = (self.count, true, None);
         while left != Some(0) {
             let change = tokio::select! {
-                change = watch.next() => change.map_err(lost)?,
+                change = watch.next() => different(change.map_err(lost)?, &mut told),
                 () = interrupt.received() => return Ok(()),
                 () = output.closed() => return Err(CliError::OutputClosed),
             };
+            if !whole && change.value.is_none() && change.children.is_empty() {
+                continue;
+            }
             let value = self.value_of(&change).map_err(|error| CliError::call(&what, &error))?;
             match output.is_json() {
                 true => output.line(self.json(&change, value.as_ref(), whole).await)?,
@@ -149,6 +160,35 @@ impl Watch {
             }
         }
         told
+    }
+}
+
+/// `change` without the value if that was `told` already: after a lost connection a watch tells it in any case.
+fn different(mut change: Change, told: &mut Option<Content>) -> Change {
+    if let Some(loaded) = &change.value {
+        let content = Content::of(loaded);
+        match change.whole && content.is_some() && content == *told {
+            true => change.value = None,
+            false => *told = content,
+        }
+    }
+    change
+}
+
+/// What a cell held, to be compared: its revision, and its value in the canonical form. A server that was
+/// started again counts revisions anew.
+#[derive(PartialEq)]
+struct Content(u64, Vec<u8>);
+
+impl Content {
+    /// Nothing of a value with capabilities, which are others with each connection.
+    fn of(loaded: &Loaded) -> Option<Self> {
+        let Some(value) = &loaded.value else { return Some(Content(loaded.revision, Vec::new())) };
+        let words = value.pointer().target_size().ok()?.word_count.checked_add(1)?;
+        let words = u32::try_from(words).ok()?;
+        let mut message = Builder::new(HeapAllocator::new().first_segment_words(words));
+        message.set_root_canonical::<any_pointer::Owned>(value.pointer()).ok()?;
+        Some(Content(loaded.revision, message.get_segments_for_output().concat()))
     }
 }
 
@@ -200,4 +240,31 @@ fn lines(change: &Change, value: Option<&(Value, u64)>) -> Vec<String> {
         lines.extend(names.iter().map(|name| format!("{how} {}", shown(name.as_bytes()))));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use killick_client::Value;
+    use killick_client::schema::api::anchor_capnp::anchor::loader;
+
+    use super::*;
+
+    struct Greeter;
+
+    impl loader::Server for Greeter {}
+
+    fn content(revision: u64, value: Option<Value>) -> Option<Content> {
+        Content::of(&Loaded { value, revision })
+    }
+
+    #[test]
+    fn what_a_cell_holds_is_the_same_with_the_same_revision_and_value() {
+        let capability: loader::Client = killick_client::capnp_rpc::new_client(Greeter);
+        assert!(content(1, Some(Value::from_capability(capability))).is_none());
+        let text = |text: &str| Some(Value::from(text));
+        assert!(content(1, text("one")) == content(1, text("one")));
+        assert!(content(1, text("one")) != content(1, text("two")));
+        assert!(content(1, text("one")) != content(2, text("one")));
+        assert!(content(0, None) == content(0, None) && content(0, None) != content(0, text("")));
+    }
 }
