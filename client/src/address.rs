@@ -93,7 +93,9 @@ impl fmt::Display for AddressError {
                 write!(f, "address '{text}' begins with none of 'unix:', 'tcp:' and 'tls:'")?;
                 match text.starts_with('/') {
                     true => write!(f, "; did you mean 'unix:{text}'?"),
-                    false if text.contains(':') => write!(f, "; did you mean 'tcp:{text}'?"),
+                    false if host_and_port_of("tcp", &text).is_ok() => {
+                        write!(f, "; did you mean 'tcp:{text}'?")
+                    }
                     false => f.write_str(
                         "; examples: unix:/path/to/socket, tcp:127.0.0.1:2016, tls:host.example:2016",
                     ),

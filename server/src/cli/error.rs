@@ -57,6 +57,18 @@ impl CliError {
         }
     }
 
+    /// The same error, of the command `name`, which asked for what failed.
+    pub(crate) fn of(mut self, name: &str) -> Self {
+        match &mut self {
+            CliError::Failed { what, .. }
+            | CliError::Usage { what, .. }
+            | CliError::Nothing { what, .. }
+            | CliError::Twin { what, .. } => name.clone_into(what),
+            CliError::OutputClosed | CliError::Ended(_) => {}
+        }
+        self
+    }
+
     /// An error that a call to the server ended with.
     pub(crate) fn call(what: impl Into<String>, error: &capnp::Error) -> Self {
         CliError::failed(what, reason(error))

@@ -73,7 +73,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use killick_server::{Address, Identity, default_address};
 
 use connection::Connection;
@@ -262,6 +262,16 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         if matches.value_source(argument) == Some(ValueSource::CommandLine) {
             return Err(command.error(ErrorKind::ArgumentConflict, why));
         }
+    }
+    // To clap, what the environment says would be in conflict too, and flags go before that.
+    let is_flag = |serve: &ArgMatches, argument| {
+        serve.value_source(argument) == Some(ValueSource::CommandLine)
+    };
+    if let Some(serve) = matches.subcommand_matches("serve").filter(|serve| is_flag(serve, "log"))
+        && let Some(flag) = ["verbose", "quiet"].into_iter().find(|flag| is_flag(serve, flag))
+    {
+        let why = format!("'--{flag}' and '--log' each say how much to log: use one of them");
+        return Err(command.error(ErrorKind::ArgumentConflict, why));
     }
     Ok(cli)
 }
@@ -475,8 +485,20 @@ fn without_prefix(text: &str) -> &str {
     text.strip_prefix("error: ").unwrap_or(text)
 }
 
+/// What is said of a time that is longer than any.
+const TOO_LONG: &str = "longer than any wait can be";
+
 /// Reads the value of `--timeout`.
 fn wait(text: &str) -> Result<Wait, String> {
+    let time = time(text).map_err(|why| match why {
+        why if why == TOO_LONG => format!("{why}; 0 waits for ever"),
+        why => why,
+    })?;
+    Ok(Wait((!time.is_zero()).then_some(time)))
+}
+
+/// Reads a time: `500ms`, `2s`, `1m` or plain seconds.
+fn time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
@@ -489,9 +511,12 @@ fn wait(text: &str) -> Result<Wait, String> {
         _ => return Err(format!("no unit of time: '{unit}'; there are ms, s and m")),
     };
     let number: f64 = number.parse().map_err(|_| "not a number with a unit of time".to_owned())?;
-    let time = Duration::try_from_secs_f64(number * scale)
-        .map_err(|_| "longer than any wait can be; 0 waits for ever".to_owned())?;
-    Ok(Wait((!time.is_zero()).then_some(time)))
+    Duration::try_from_secs_f64(number * scale).map_err(|_| TOO_LONG.to_owned())
+}
+
+/// Reads a time that is not 0; `zero` says why.
+fn time_above(zero: &str, text: &str) -> Result<Duration, String> {
+    Some(time(text)?).filter(|time| !time.is_zero()).ok_or_else(|| zero.to_owned())
 }
 
 #[cfg(test)]
@@ -515,6 +540,9 @@ mod tests {
         }
         let longest = "longer than any wait can be; 0 waits for ever";
         assert_eq!(wait("99999999999999999999").unwrap_err(), longest);
+        // The hint is only where 0 is taken.
+        assert_eq!(time_above("0 is no time", "99999999999999999999").unwrap_err(), TOO_LONG);
+        assert_eq!(time_above("0 is no time", "0s").unwrap_err(), "0 is no time");
     }
 
     #[test]

@@ -67,11 +67,11 @@ pub(super) struct Serve {
     check_config: bool,
 
     /// As --log debug.
-    #[arg(long, short, conflicts_with = "log")]
+    #[arg(long, short)]
     verbose: bool,
 
     /// As --log off.
-    #[arg(long, short, conflicts_with_all = ["verbose", "log"])]
+    #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
 }
 

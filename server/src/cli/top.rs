@@ -14,7 +14,7 @@ use super::info::HostInfo;
 use super::signal::Interrupt;
 use super::terminal::{Keys, Size, typed};
 use super::text::{bytes, columns, duration, grouped, shown};
-use super::{Context, wait};
+use super::{Context, time_above};
 
 const AFTER_HELP: &str = "\
 On a terminal the picture is drawn anew each time, as much of it as fits, and 'q' ends it;
@@ -36,7 +36,7 @@ pub(super) struct Top {
     interval: Duration,
 
     /// How many looks to take; without it they go on until 'q', SIGINT (Ctrl-C) or SIGTERM.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
     /// The most connections to show.
@@ -45,7 +45,7 @@ pub(super) struct Top {
 }
 
 fn pause(text: &str) -> Result<Duration, String> {
-    wait(text)?.0.ok_or_else(|| "0 would not wait at all".to_owned())
+    time_above("0 would not wait at all", text)
 }
 
 /// The server at one moment.
@@ -206,7 +206,8 @@ impl Top {
         let Context { connection, output, .. } = context;
         let is_picture = output.is_terminal() && !output.is_json();
         let mut keys = if is_picture { Keys::listen() } else { None };
-        let mut before = Look::take(connection).await?;
+        let look = async || Look::take(connection).await.map_err(|error| error.of("top"));
+        let mut before = look().await?;
         let mut taken = 0;
         while self.count.is_none_or(|count| taken < count) {
             tokio::select! {
@@ -214,7 +215,7 @@ impl Top {
                 () = interrupt.received() => return Ok(()),
                 () = typed(&mut keys, b'q') => return Ok(()),
             }
-            let now = Look::take(connection).await?;
+            let now = look().await?;
             let change = Change::between(&before, &now);
             if output.is_json() {
                 output.line(change.json())?;

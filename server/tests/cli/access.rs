@@ -138,6 +138,12 @@ fn a_key_without_a_line_is_told_so_at_both_ends() {
         format!("killick: load greeting: {} does not let in the key {key}", secured.address);
     assert!(ran.error(1).starts_with(&expected), "{ran:?}");
     let line = secured.logged();
+    for command in ["bench", "top"] {
+        let ran = secured.run("eve", &[command]);
+        let expected = expected.replace("load greeting", command);
+        assert!(ran.error(1).starts_with(&expected), "{ran:?}");
+        assert!(secured.logged().contains("connection refused peer"));
+    }
     assert!(line.contains("connection refused peer=\"tls 127.0.0.1:"), "{line}");
     assert!(line.contains(&format!("no line for {key} in the authorized file")), "{line}");
     // What was printed when it was made is what lets it in.
@@ -159,6 +165,15 @@ fn a_line_that_goes_ends_its_connections_and_a_bad_file_changes_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("to start");
+    let mut watch = secured
+        .command("bob", &["watch", "held"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("to start");
+    let mut line = String::new();
+    BufReader::new(watch.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "empty 0\n");
     let mut line = String::new();
     BufReader::new(held.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
     assert_eq!(line, "holding held\n");
@@ -176,13 +191,17 @@ fn a_line_that_goes_ends_its_connections_and_a_bad_file_changes_nothing() {
     let alice = lines.lines().next().expect("a line");
     fs::write(secured.path("authorized"), format!("{alice}\n")).expect("written");
     signal(&secured.process, Signal::HUP);
-    let mut log = [secured.logged(), secured.logged()];
+    let mut log = [secured.logged(), secured.logged(), secured.logged()];
     log.sort_by_key(|line| line.contains("revoked"));
     assert!(log[0].contains("INFO reloaded"), "{log:?}");
-    assert!(log[1].contains("reason=its access was revoked"), "{log:?}");
+    assert!(log[1..].iter().all(|line| line.contains("reason=its access was revoked")), "{log:?}");
     assert_eq!(wait(&mut held).code(), Some(1));
     let told = std::io::read_to_string(held.stderr.take().expect("a pipe")).expect("text");
     assert_eq!(told, "killick: walk held: its access was revoked\n");
+    assert_eq!(wait(&mut watch).code(), Some(1));
+    let told = std::io::read_to_string(watch.stderr.take().expect("a pipe")).expect("text");
+    let line = "killick: watch held: its access was revoked: the server does not let in the key ";
+    assert!(told.starts_with(line), "{told}");
     secured.run("alice", &["lookup", "bob/held"]).error(3);
 }
 

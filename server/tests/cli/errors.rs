@@ -182,6 +182,13 @@ fn arguments_that_make_no_sense_exit_with_two() {
     }
     let ran = killick(&["ls", "--connect", "localhost:2016"]);
     assert!(ran.error(2).contains("did you mean 'tcp:localhost:2016'?"), "{ran:?}");
+    let ran = killick(&["serve", "--listen", "ftp://x"]);
+    assert!(ran.error(2).contains("; examples: unix:/path/to/socket, tcp:"), "{ran:?}");
+    let ages = "99999999999999999999";
+    let ran = killick(&["serve", "--read-timeout", ages]);
+    assert!(ran.error(2).ends_with(": longer than any wait can be"), "{ran:?}");
+    let ran = killick(&["ls", "--timeout", ages]);
+    assert!(ran.error(2).ends_with("; 0 waits for ever"), "{ran:?}");
     assert_eq!(killick(&[]).code, Some(2));
 }
 

@@ -72,6 +72,7 @@ fn top_shows_what_happens_between_two_looks() {
     assert!(text.ok().contains("calls/s") && text.ok().contains("and 1 more"), "{text:?}");
     assert!(!text.ok().contains('\x1b'), "only a terminal is cleared");
     server.run(&["top", "--interval", "0"]).error(2);
+    server.run(&["top", "--count", "0"]).error(2);
 }
 
 #[test]
@@ -100,6 +101,22 @@ fn bench_measures_every_workload_and_leaves_nothing() {
     let text = server.run(&["bench", "walk", "--duration", "10ms", "--in-flight", "2"]);
     let lines: Vec<_> = text.ok().lines().collect();
     assert!(lines.len() == 2 && lines[0].contains("server cpu"), "{lines:#?}");
+}
+
+#[test]
+fn bench_tells_no_times_where_no_operation_was_measured() {
+    let server = Server::start();
+    // No answer comes within a microsecond.
+    let bench = ["bench", "walk", "--duration", "0.001ms", "--in-flight", "1"];
+    let row = &server.run(&[&bench[..], &["--json"]].concat()).json()[0];
+    assert_eq!((count(row, "operations"), count(row, "perSecond")), (0, 0), "{row}");
+    for time in
+        ["p50Micros", "p90Micros", "p99Micros", "p999Micros", "maxMicros", "serverCpuMicros"]
+    {
+        assert!(row[time].is_null(), "{time}: {row}");
+    }
+    let text = server.run(&bench);
+    assert_eq!(text.ok().matches(" -").count(), 5, "{text:?}");
 }
 
 #[test]

@@ -41,7 +41,14 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
     // What is shown is a file that says the same.
     fs::write(&file, ran.ok()).unwrap();
     assert_eq!(checked(&[], &[("KILLICK_CONFIG", path)]).ok(), ran.ok());
-    assert!(checked(&["-v"], &[]).ok().contains("log = \"debug\""));
+    for (flag, level) in [("-v", "debug"), ("-q", "off")] {
+        for environment in [&[][..], &[("KILLICK_LOG", "warn")]] {
+            let ran = checked(&[flag], environment);
+            assert!(ran.ok().contains(&format!("log = \"{level}\"")), "{flag}: {ran:?}");
+        }
+        let ran = checked(&["--log", "debug", flag], &[]);
+        assert!(ran.code == Some(2) && ran.stderr.contains("use one of them"), "{ran:?}");
+    }
 }
 
 #[test]
@@ -53,7 +60,9 @@ fn a_bad_setting_is_told_with_its_file_line_and_key() {
         ("# one\nmax-nodes = \"many\"\n", "2: max-nodes:", "invalid type"),
         ("max-nodes = -1\n", "1: max-nodes:", "-1"),
         ("threads = 0\n", "1: threads:", "a whole number above 0"),
-        ("\n\nmax-knots = 1\n", "3: max-knots:", "max-nodes"),
+        ("\n\nmax-knots = 1\n", "3: max-knots:", "expected one of `listen`, `tls-identity`"),
+        ("max-node = 1\n", "1: max-node:", "no such setting; did you mean 'max-nodes'?"),
+        ("read-timeout = \"1e9\"\n", "1: read-timeout:", "no unit of time"),
         ("write-timeout = \"soon\"\n", "1: write-timeout:", "'soon' is no time"),
         ("write-timeout = \"5h\"\n", "1: write-timeout:", "no unit of time"),
         ("write-timeout = true\n", "1: write-timeout:", "\"500ms\""),

@@ -13,18 +13,19 @@ use futures::future::try_join_all;
 use serde_json::json;
 
 use self::load::{Load, LoadError, Measured, Span, Workload, warm_up};
-use super::connection::{why_unreachable, within};
+use super::connection::{Connection, why_unreachable, within};
 use super::error::CliError;
 use super::info::HostInfo;
 use super::text::{columns, grouped};
-use super::{Context, wait};
+use super::{Context, time_above};
 
 const AFTER_HELP: &str = "\
 Each connection sends the next operation when one is done, so that as many as --in-flight are
 always under way. An answer's time is from the moment when its question was ready to be sent.
 'server cpu' is what the server's whole process took for one operation, other clients included:
 use a server of its own. It is told only to those who have the whole host. Messages are built once
-and sent many times: the client takes little of the machine.
+and sent many times: the client takes little of the machine. Where no operation was
+measured, as all took longer, there is '-', and null with --json.
 
 The anchors that it works on lie under one whose name begins with 'bench-' and go with it.
 
@@ -66,7 +67,7 @@ pub(super) struct Bench {
 }
 
 fn span(text: &str) -> Result<Duration, String> {
-    wait(text)?.0.ok_or_else(|| "0 would measure nothing".to_owned())
+    time_above("0 would measure nothing", text)
 }
 
 /// One measurement.
@@ -76,7 +77,7 @@ struct Row {
     in_flight: u32,
     duration: Duration,
     measured: Measured,
-    /// Processor time of the server for one operation, in microseconds, if the server tells.
+    /// Processor time of the server for one operation, in microseconds, if the server tells and any was measured.
     cpu_micros: Option<f64>,
 }
 
@@ -101,12 +102,16 @@ impl Row {
         self.measured.latency.len() as f64 / self.duration.as_secs_f64()
     }
 
-    fn micros(&self, quantile: f64) -> f64 {
-        self.measured.latency.value_at_quantile(quantile) as f64 / 1e3
+    /// Nothing if no operation was measured.
+    fn micros(&self, quantile: f64) -> Option<f64> {
+        let latency = &self.measured.latency;
+        (!latency.is_empty()).then(|| latency.value_at_quantile(quantile) as f64 / 1e3)
     }
 
     fn cells(&self) -> [String; 9] {
-        let micros = |quantile| format!("{:.1}", self.micros(quantile));
+        let none = || "-".to_owned();
+        let micros =
+            |quantile| self.micros(quantile).map_or_else(none, |micros| format!("{micros:.1}"));
         [
             self.name(),
             grouped(self.connections.into()),
@@ -116,7 +121,7 @@ impl Row {
             micros(0.99),
             micros(0.999),
             micros(1.0),
-            self.cpu_micros.map_or_else(|| "-".to_owned(), |micros| format!("{micros:.2}")),
+            self.cpu_micros.map_or_else(none, |micros| format!("{micros:.2}")),
         ]
     }
 
@@ -173,6 +178,11 @@ impl Row {
     }
 }
 
+/// What the server tells of itself, for the command `what`.
+async fn ask(connection: &Connection, what: &str) -> Result<Option<HostInfo>, CliError> {
+    HostInfo::ask_if_told(connection).await.map_err(|error| error.of(what))
+}
+
 fn name(workload: Workload) -> String {
     let value = clap::ValueEnum::to_possible_value(&workload);
     value.map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -183,6 +193,8 @@ impl Bench {
         if self.workloads.is_empty() {
             self.workloads = clap::ValueEnum::value_variants().to_vec();
         }
+        // Whoever is not let in is told why; the connections that measure do not know.
+        ask(&context.connection, "bench").await?;
         let mut file = self.histogram.as_deref().map(Distributions::create).transpose()?;
         let mut first = true;
         for &workload in &self.workloads {
@@ -241,7 +253,7 @@ impl Bench {
             Load::prepare(at, workload, &path, self.children).await
         });
         let mut loads = try_join_all(prepare).await.map_err(failed)?;
-        let before = HostInfo::ask_if_told(connection).await?;
+        let before = ask(connection, &what).await?;
         let from = Instant::now() + warm_up(self.duration);
         let span = Span { from, until: from + self.duration };
         let runs = try_join_all(loads.iter_mut().map(|load| load.run(in_flight, span)));
@@ -249,16 +261,17 @@ impl Bench {
         let limit = context.timeout.map(|limit| limit + self.duration + warm_up(self.duration));
         let stuck = || CliError::failed(&what, "the last operations were not answered");
         let runs = within(limit, runs).await.ok_or_else(stuck)?.map_err(failed)?;
-        let after = HostInfo::ask_if_told(connection).await?;
+        let after = ask(connection, &what).await?;
         let mut measured = Measured::new();
         for run in runs {
             measured.done += run.done;
             // Both have the same bounds.
             let _ = measured.latency.add(&run.latency);
         }
-        let cpu_micros = before.zip(after).map(|(before, after)| {
+        let told = before.zip(after).filter(|_| !measured.latency.is_empty());
+        let cpu_micros = told.map(|(before, after)| {
             let cpu = after.cpu_micros.saturating_sub(before.cpu_micros);
-            cpu as f64 / measured.done.max(1) as f64
+            cpu as f64 / measured.done as f64
         });
         let duration = self.duration;
         Ok(Row { workload, connections, in_flight, duration, measured, cpu_micros })

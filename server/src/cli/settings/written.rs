@@ -12,7 +12,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 
-use crate::cli::wait;
+use crate::cli::time_above;
 
 /// A time as it is written: `500ms`, `2s`, `1m` or plain seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -23,7 +23,7 @@ impl FromStr for Time {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        wait(text)?.0.map(Time).ok_or_else(|| "it has to be longer than 0".to_owned())
+        time_above("it has to be longer than 0", text).map(Time)
     }
 }
 
