@@ -32,8 +32,8 @@ Each line is a path below --under: what is a file system's, '/usr/bin', goes to 
 so a leading '/' names no host here as it does in other commands. Its text becomes the value at
 its anchor. Empty lines are skipped. What is no path, or exceeds a limit of the server, is
 counted, and the first few of them are shown with the reason. How large the server is in the end
-it tells those alone who have the whole host. Exit code 1 if the server refused any, or if nothing
-could be stored at all.
+it tells those alone who have the whole host. Exit code 1 if any line was refused; the others are
+stored all the same.
 
 Examples:
   find /usr -printf '%P\\n' | killick import - --under usr
@@ -101,12 +101,14 @@ impl Import {
             .get()
             .and_then(|results| results.get_anchor())
             .map_err(|error| CliError::call(&what, &error))?;
-        let before = HostInfo::ask_if_told(&context.connection).await?;
+        let connection = &context.connection;
+        let ask = async || HostInfo::ask_if_told(connection).await.map_err(|error| error.of(&what));
+        let before = ask().await?;
         let started = Instant::now();
         let mut tally = Tally { show: self.show, ..Tally::default() };
         let progress = Progress::new(self.quiet || context.output.is_json());
         let importing = Importing {
-            connection: &context.connection,
+            connection,
             under,
             window: self.window.into(),
             calls: FuturesUnordered::new(),
@@ -117,7 +119,7 @@ impl Import {
         let imported = importing.run(lines, &mut tally).await;
         let took = started.elapsed();
         let after = match imported {
-            Ok(()) => HostInfo::ask_if_told(&context.connection).await,
+            Ok(()) => ask().await,
             Err(error) => Err(error),
         };
         let (before, known) = (before.as_ref(), after.as_ref().ok().and_then(Option::as_ref));
@@ -334,14 +336,21 @@ impl Tally {
 
     fn verdict(&self, what: &str) -> Result<(), CliError> {
         let lines = |number| counted(number, "line");
-        match (self.stored, self.malformed, self.rejected) {
-            (_, _, 1..) => {
-                let why = format!("the server did not store {}", lines(self.rejected));
-                Err(CliError::failed(what, why))
+        let malformed = match self.malformed {
+            _ if self.stored == 0 && self.rejected == 0 => {
+                "no line is a path by the grammar".into()
             }
-            (0, 1.., 0) => Err(CliError::failed(what, "no line is a path by the grammar")),
-            _ => Ok(()),
-        }
+            1 => "1 line is no path by the grammar".into(),
+            many => format!("{} are no paths by the grammar", lines(many)),
+        };
+        let rejected = || format!("the server did not store {}", lines(self.rejected));
+        let why = match (self.malformed, self.rejected) {
+            (0, 0) => return Ok(()),
+            (_, 0) => malformed,
+            (0, _) => rejected(),
+            (_, _) => format!("{}, and {malformed}", rejected()),
+        };
+        Err(CliError::failed(what, why))
     }
 }
 

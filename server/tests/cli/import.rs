@@ -13,7 +13,9 @@ fn import_stores_each_path_at_itself_and_tells_what_it_refused() {
     lines[49] = b"up/../down".to_vec();
     // Quiet, for on a busy machine it takes long enough to show its progress on stderr.
     let imported = server.run_with(&["import", "-", "--quiet"], &lines.join(&b'\n'));
-    let report = imported.ok();
+    let line = "killick: import under .: 4 lines are no paths by the grammar";
+    assert_eq!(imported.error(1), line);
+    let report = imported.text();
     assert!(report.starts_with("stored 4,995 paths in "), "{report}");
     for line in [
         "refused 4 lines: no path by the grammar",
@@ -35,8 +37,9 @@ fn import_shows_the_first_refused_lines_and_counts_the_others() {
     let server = Server::start();
     let input = "ok\n".to_owned() + &"not ok\n".repeat(20);
     let report = server.run_with(&["import", "-", "--show", "2"], input.as_bytes());
-    assert_eq!(report.ok().matches("'not ok'").count(), 2);
-    assert!(report.ok().contains("\n  … and 18 more\n"), "{report:?}");
+    report.error(1);
+    assert_eq!(report.text().matches("'not ok'").count(), 2);
+    assert!(report.text().contains("\n  … and 18 more\n"), "{report:?}");
 }
 
 #[test]
@@ -63,6 +66,9 @@ fn import_fails_when_the_server_refuses_and_stores_the_rest() {
     let line = "killick: import under .: the server did not store 15 lines";
     assert_eq!(imported.error(1), line);
     assert_eq!(server.nodes(), 11);
+    let imported = server.run_with(&["import", "-", "--quiet"], b"n1\nmore\na b\n");
+    let line = "the server did not store 1 line, and 1 line is no path by the grammar";
+    assert!(imported.error(1).ends_with(line), "{imported:?}");
 }
 
 #[test]
@@ -116,7 +122,8 @@ fn import_refuses_a_line_that_is_longer_than_any_path() {
     let server = Server::start();
     let input = format!("a\n{}\nb\n", "x".repeat(3 << 20));
     let imported = server.run_with(&["import", "-"], input.as_bytes());
-    let report = imported.ok();
+    imported.error(1);
+    let report = imported.text();
     assert!(report.starts_with("stored 2 paths"), "{report}");
     assert!(report.contains("xxx…': longer than the 64.0 KiB that a line may have"), "{report}");
     assert!(report.len() < 1000, "{report}");
