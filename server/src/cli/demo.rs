@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::error::CliError;
-use super::text::duration;
+use super::text::{duration, millis};
 
 mod client;
 #[cfg(feature = "cluster")]
@@ -101,7 +101,6 @@ impl Demo {
         server.stop();
         let gone_after = played?;
         story.step(Who::Server, "stopped")?;
-        let millis = gone_after.as_secs_f64() * 1e3;
         let gone = duration(gone_after);
         let saw = format!(
             "  \
@@ -110,7 +109,7 @@ impl Demo {
              capability, so bob called an object inside alice. When alice died, her value and the path\n  \
              were gone {gone} later, and bob's calls failed with a reason instead of hanging.{SAW}"
         );
-        story.end(&json!({"done": true, "goneAfterMillis": millis}), &saw, NEXT)
+        story.end(&json!({"done": true, "goneAfterMillis": millis(gone_after)}), &saw, NEXT)
     }
 }
 

@@ -127,6 +127,11 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// A duration in milliseconds, to the microsecond.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
 /// A table: the heading, then a line for each row. Columns are as wide as they have to be; one whose
 /// name begins with a space is of numbers, and has them at its right.
 pub(crate) fn columns<R: AsRef<[String]>>(names: &[&str], rows: &[R]) -> Vec<String> {
@@ -204,6 +209,12 @@ mod tests {
         let lines = columns(&["name", " count"], &[row("ä", "1"), row("longer", "1,000,000")]);
         assert_eq!(lines, ["name        count", "ä               1", "longer  1,000,000"]);
         assert_eq!(columns::<[String; 2]>(&["name", " count"], &[]), ["name  count"]);
+    }
+
+    #[test]
+    fn milliseconds_are_told_to_the_microsecond() {
+        assert_eq!(millis(Duration::from_nanos(8_256_632)).to_string(), "8.256");
+        assert_eq!(millis(Duration::from_nanos(999)), 0.0);
     }
 
     #[test]

@@ -75,6 +75,8 @@ fn demo_answers_in_json_lines() {
             ["server", "alice", "bob", "carol", "dave", "erin"]
                 .contains(&step["who"].as_str().expect("text"))
         );
-        assert!(step["atMillis"].is_number() && step["step"].is_string(), "{step}");
+        let micros = step["atMillis"].as_f64().expect("a number") * 1e3;
+        assert!((micros - micros.round()).abs() < 1e-6, "{step}");
+        assert!(step["step"].is_string(), "{step}");
     }
 }

@@ -7,7 +7,7 @@ use killick_server::{Address, ClusterSecret, pki};
 use serde_json::json;
 
 use super::super::error::CliError;
-use super::super::text::duration;
+use super::super::text::{duration, millis};
 use super::player::{Company, Player};
 use super::story::{Story, Who};
 
@@ -64,7 +64,7 @@ pub(super) fn run(hosts: u8, json: bool) -> Result<(), CliError> {
     )?;
     let cluster = Cluster { story: &mut story, company, folder: folder.path() };
     let failed_after = cluster.play(hosts)?;
-    let done = json!({"done": true, "failedAfterMillis": failed_after.as_secs_f64() * 1e3});
+    let done = json!({"done": true, "failedAfterMillis": millis(failed_after)});
     let after = duration(failed_after);
     let saw = format!(
         "  \

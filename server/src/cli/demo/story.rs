@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::error::CliError;
 use super::super::output::Output;
+use super::super::text::millis;
 
 /// Who does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -84,7 +85,7 @@ impl Story {
 
     /// Tells one step, at once.
     pub(super) fn step(&mut self, who: Who, what: &str) -> Result<(), CliError> {
-        let at = self.started.elapsed().as_secs_f64() * 1e3;
+        let at = millis(self.started.elapsed());
         if self.output.is_json() {
             let line = json!({"atMillis": at, "who": who.to_string(), "step": what});
             self.output.line(line)?;
