@@ -132,22 +132,27 @@ async fn answer(
     shared: &Shared,
     registry: &Registry,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    // From the answer to HEAD hyper leaves out the body.
     let (status, kind, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => {
+        (&Method::GET | &Method::HEAD, "/metrics") => {
             let mut text = String::new();
             match prometheus_client::encoding::text::encode(&mut text, registry) {
                 Ok(()) => (StatusCode::OK, METRICS, text),
                 Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
             }
         }
-        (&Method::GET, "/health") => match shared.stuck_worker(HEALTH_TIMEOUT).await {
-            None => (StatusCode::OK, TEXT, "ok\n".into()),
-            Some(number) => {
-                let text = format!("worker {number} does not answer\n");
-                (StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+        (&Method::GET | &Method::HEAD, "/health") => {
+            match shared.stuck_worker(HEALTH_TIMEOUT).await {
+                None => (StatusCode::OK, TEXT, "ok\n".into()),
+                Some(number) => {
+                    let text = format!("worker {number} does not answer\n");
+                    (StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+                }
             }
-        },
-        (_, "/metrics" | "/health") => (StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET only\n".into()),
+        }
+        (_, "/metrics" | "/health") => {
+            (StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET and HEAD only\n".into())
+        }
         _ => (StatusCode::NOT_FOUND, TEXT, "there are /metrics and /health\n".into()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));

@@ -114,6 +114,15 @@ fn health_is_that_of_all_workers() {
 }
 
 #[test]
+fn head_is_answered_as_get_without_a_body() {
+    let harness = harness();
+    for path in ["/health", "/metrics"] {
+        let request = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        assert_eq!(http(address(&harness), &request), ("HTTP/1.1 200 OK".into(), String::new()));
+    }
+}
+
+#[test]
 fn what_is_no_request_for_these_is_told_so_and_takes_nothing_else() {
     let harness = harness();
     let at = address(&harness);
