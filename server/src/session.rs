@@ -644,6 +644,10 @@ impl Peer for Session {
         service::answers_with(method)
     }
 
+    fn keeps(&self, method: (u64, u16)) -> bool {
+        service::keeps(method)
+    }
+
     fn lay_out(&self, hooks: Vec<(u16, Box<dyn ClientHook>)>, answer: any_pointer::Builder<'_>) {
         service::lay_out(hooks, answer);
     }

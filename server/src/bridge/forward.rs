@@ -14,7 +14,8 @@ use super::{MAX_HOPS, Parcel, Peer, Token};
 /// Makes a call of the client of `caller` on the capability that `token` claims: `method` by the
 /// numbers of its interface and of itself.
 ///
-/// The call is on its way when this returns, and is given up at its host when the promise is dropped.
+/// The call is on its way when this returns, unless it has a promise that its host is not to [keep](Peer::keeps),
+/// and is given up at its host when the promise is dropped.
 pub(crate) fn forward<P: Peer>(
     caller: &Rc<P>,
     token: Token<P::Own>,
@@ -22,6 +23,9 @@ pub(crate) fn forward<P: Peer>(
     params: Params<any_pointer::Owned>,
     results: Results<any_pointer::Owned>,
 ) -> Promise<(), Error> {
+    if token.origin().is_eager() && caller.keeps(method) {
+        return forward_settled(caller, token, method, params, results);
+    }
     let question = match params.get().and_then(|params| Parcel::pack(caller, params)) {
         Ok(question) => question,
         Err(error) => return Promise::err(error),
@@ -29,6 +33,31 @@ pub(crate) fn forward<P: Peer>(
     // The caller's capabilities are the host's now, for as long as it keeps them.
     drop(params);
     send(caller, token, method, question, results)
+}
+
+/// [`forward`] to a host that keeps what it is given.
+fn forward_settled<P: Peer>(
+    caller: &Rc<P>,
+    token: Token<P::Own>,
+    method: (u64, u16),
+    params: Params<any_pointer::Owned>,
+    results: Results<any_pointer::Owned>,
+) -> Promise<(), Error> {
+    let (packer, host) = (caller.clone(), token.origin().clone());
+    let packed = async move { Parcel::pack_for(&packer, params.get()?, &host).await };
+    let mut packed = Box::pin(packed);
+    // Most are settled: those calls are made in their order.
+    match packed.as_mut().now_or_never() {
+        Some(Ok(question)) => send(caller, token, method, question, results),
+        Some(Err(error)) => Promise::err(error),
+        None => {
+            let caller = caller.clone();
+            Promise::from_future(async move {
+                let question = packed.await?;
+                send(&caller, token, method, question, results).await
+            })
+        }
+    }
 }
 
 /// Makes a call of the process's own, without parameters, whose answer nobody reads. It is on its way when this

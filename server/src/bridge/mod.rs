@@ -39,6 +39,9 @@
 //! is not held if what was called is [eager](Origin::is_eager), and known to answer with a capability in that
 //! place ([`Peer::answers_with`]): then it follows at once, and there is no round trip to the host either.
 //!
+//! What another host is given to keep ([`Peer::keeps`]) has to outlive the client that gave it: such a call waits
+//! until the capabilities in it have settled, as it does where it is answered, and others may overtake it.
+//!
 //! # What bounds it
 //! The channel to a home does not bound what is in it. What posts there are calls, each of which counts
 //! against its connection's limits, and dropped tokens, each of which was counted as one that a
@@ -136,6 +139,11 @@ pub(crate) trait Peer: 'static {
     /// capabilities, where it has nothing else: calls to them are made before the answer is there, if what
     /// answers is [eager](Origin::is_eager).
     fn answers_with(&self, method: (u64, u16)) -> &'static [u16];
+
+    /// Whether what answers a method, by the numbers of its interface and of itself, may keep what it was given. If
+    /// that is an [eager](Origin::is_eager) one, it is given no promise to keep, which would go with the client of
+    /// this connection whatever it turns into.
+    fn keeps(&self, method: (u64, u16)) -> bool;
 
     /// Writes an answer that has `hooks` at these pointers.
     fn lay_out(&self, hooks: Vec<(u16, Box<dyn ClientHook>)>, answer: any_pointer::Builder<'_>);

@@ -8,7 +8,7 @@ use capnp::private::capability::ClientHook;
 use capnp::traits::{Imbue, ImbueMut};
 use capnp::{Error, any_pointer};
 
-use super::{Bound, Cap, Peer, resolved_so_far, settle};
+use super::{Bound, Cap, Origin, Peer, resolved_so_far, settle};
 
 /// What a pointer pointed to, copied out of its message.
 pub(crate) struct Parcel<O> {
@@ -53,6 +53,27 @@ impl<O> Parcel<O> {
         let keep = |hook: Option<_>| hook.map(|hook| peer.import(hook)).transpose();
         let caps = settled.into_iter().map(keep).collect::<Result<_, _>>()?;
         Ok(Some((Parcel { message, caps }, with)))
+    }
+
+    /// [`pack`](Self::pack) for `host` to keep: waits until every capability has settled. What `host` itself is to
+    /// answer with stays a promise, as it waits for that.
+    pub(crate) async fn pack_for<P: Peer<Own = O>>(
+        peer: &Rc<P>,
+        pointer: any_pointer::Reader<'_>,
+        host: &Origin<O>,
+    ) -> Result<Option<Self>, Error> {
+        let Some((message, mut hooks)) = copy(&**peer, pointer)? else { return Ok(None) };
+        for hook in hooks.iter_mut().flatten() {
+            *hook = resolved_so_far(hook.add_ref());
+            let its = |cap| matches!(cap, Cap::Foreign(token) if token.origin().id() == host.id());
+            if !peer.known(&**hook).is_some_and(its) {
+                *hook = settle(&**peer, hook.add_ref()).await?;
+            }
+        }
+        let keep =
+            |hook: Option<_>| hook.map(|hook| peer.import(resolved_so_far(hook))).transpose();
+        let caps = hooks.into_iter().map(keep).collect::<Result<_, _>>()?;
+        Ok(Some(Parcel { message, caps }))
     }
 
     /// Puts it into `pointer`, for the client of `peer`.

@@ -129,6 +129,10 @@ impl Peer for Side {
         &[]
     }
 
+    fn keeps(&self, _: (u64, u16)) -> bool {
+        false
+    }
+
     fn lay_out(&self, _: Vec<(u16, Box<dyn ClientHook>)>, _: any_pointer::Builder<'_>) {}
 
     fn fulfil(self: &Rc<Self>, id: u64, hook: Box<dyn ClientHook>) {

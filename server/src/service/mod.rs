@@ -263,6 +263,20 @@ pub(crate) fn answers_with((interface, method): (u64, u16)) -> &'static [u16] {
     }
 }
 
+/// Whether a method of the schema keeps the capabilities that it is given.
+pub(crate) fn keeps((interface, method): (u64, u16)) -> bool {
+    type Any = any_pointer::Owned;
+    match interface {
+        // store, compareAndStore
+        anchor_api::storer::Client::TYPE_ID => true,
+        // send, trySend
+        <sender::Client<Any> as HasTypeId>::TYPE_ID => true,
+        // swap, exec
+        anchor_api::Client::TYPE_ID => matches!(method, 4 | 8),
+        _ => false,
+    }
+}
+
 /// Writes an answer of a method of the schema that has `hooks` at these pointers.
 pub(crate) fn lay_out(hooks: Vec<(u16, Box<dyn ClientHook>)>, answer: any_pointer::Builder<'_>) {
     // Such an answer has capabilities alone, one or two.

@@ -171,6 +171,20 @@ fn watch_goes_on_with_a_host_that_comes_back_and_ends_without_one() {
 }
 
 #[test]
+fn an_end_made_at_a_second_host_and_stored_at_a_third_outlives_the_command() {
+    run(async {
+        let hosts = Hosts::start(3).await;
+        let [made, end] = [hosts[1].path("f"), hosts[2].path("fr")];
+        let make = ["chan", "make", &made, "--capacity", "1", "--recv-end", &end];
+        hosts[0].run(&make).expect("made");
+        hosts[1].run(&["send", "f", "mail"]).expect("sent");
+        assert_eq!(hosts[2].run(&["recv", "fr"]).expect("received").trim_end(), "mail");
+        hosts[1].run(&["send", "f", "more"]).expect("sent");
+        assert_eq!(hosts[0].run(&["recv", &end]).expect("received").trim_end(), "more");
+    });
+}
+
+#[test]
 fn exec_with_the_anchor_of_another_host_says_what_to_do() {
     run(async {
         let mut hosts = Hosts::new(2);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capnp_rpc::rpc_twoparty_capnp::Side;
-use capnp_rpc::{RpcSystem, twoparty::VatNetwork};
+use capnp_rpc::{Disconnector, RpcSystem, twoparty::VatNetwork};
 use killick_schema::api::host_capnp::host;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::{mpsc, watch};
@@ -172,6 +172,14 @@ impl Site {
     }
 
     pub(super) fn client_as(self: &Rc<Self>, who: Who) -> host::Client {
+        self.client_that_leaves(who).0
+    }
+
+    /// A client of this host, and what ends its connection.
+    pub(super) fn client_that_leaves(
+        self: &Rc<Self>,
+        who: Who,
+    ) -> (host::Client, Disconnector<Side>) {
         let (client, server) = duplex(1 << 16);
         self.serve_as(Streams::one(server), who, 1);
         let (read, write) = split(client);
@@ -179,9 +187,9 @@ impl Site {
         let network =
             VatNetwork::new(read, write, Side::Client, capnp::message::ReaderOptions::new());
         let mut rpc = RpcSystem::new(Box::new(network), None);
-        let host = rpc.bootstrap(Side::Server);
+        let (host, leave) = (rpc.bootstrap(Side::Server), rpc.get_disconnector());
         spawn_local(rpc);
-        host
+        (host, leave)
     }
 
     /// How many connections there are to other hosts.

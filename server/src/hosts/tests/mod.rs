@@ -137,7 +137,10 @@ fn what_a_host_has_comes_home_as_itself() {
         let name = walk(&client, &format!("/{}/name", far.name()));
         store_cap(&name, inbox.clone()).await.expect("stored");
         let early = walk(&client, &format!("/{}/early", far.name()));
+        let begin = Instant::now();
         store_cap(&early, walk(&client, &format!("/{}/inbox", far.name()))).await.expect("stored");
+        // It is for that host to wait for its answer.
+        assert!(begin.elapsed() < 3 * LATENCY, "{:?}", begin.elapsed());
         store(&inbox, "mail").await.expect("stored");
         cluster.cut().await;
         let its = far.client();
@@ -164,6 +167,86 @@ fn what_a_client_hosts_works_from_every_host_until_it_goes() {
         cluster.cut().await;
         // It went by connections that are no more: it is no value any more, and its node is gone.
         until_empty(other).await;
+    });
+}
+
+/// The anchor at a path from the cluster's, as a promise that is settled by its answer alone.
+fn looked_up(host: &host::Client, path: &str) -> anchor::Client {
+    let mut request = host.root_request().send().pipeline.get_root().lookup_request();
+    request.get().set_path(path);
+    request.send().pipeline.get_anchor()
+}
+
+#[test]
+fn what_is_stored_while_it_is_a_promise_does_not_go_with_the_client() {
+    run(|| async {
+        let cluster = Cluster::of(3);
+        let [near, far, third] = &cluster.sites[..] else { panic!("three") };
+        let its = third.client();
+        let data = format!("/{}/data", far.name());
+        store(&walk(&its, &data), "mail").await.expect("stored");
+        let (client, leave) = near.client_that_leaves(Who::Local);
+        // An answer that is not there yet, one that is used before, and a promise of the client's own.
+        let answered = looked_up(&client, &data);
+        let early = walk(&client, &data);
+        let mut walked = client.root_request().send().pipeline.get_root().walk_request();
+        walked.get().set_path(&data);
+        let own: anchor::Client = capnp_rpc::new_future_client(async move {
+            walked.send().promise.await?.get()?.get_anchor()
+        });
+        let at = |host: &Site, name| format!("/{}/{name}", host.name());
+        for (name, promise) in [("answered", answered), ("early", early), ("own", own)] {
+            store_cap(&walk(&client, &at(third, name)), promise).await.expect(name);
+        }
+        let mut swap = walk(&client, &at(third, "swapped")).swap_request();
+        let promise = looked_up(&client, &data).client.hook;
+        swap.get().init_value().set_as_capability(promise);
+        swap.send().promise.await.expect("swapped");
+        leave.await.expect("it leaves");
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(near.shared.clients.list().len(), near.links(), "it has gone");
+        for name in ["answered", "early", "own", "swapped"] {
+            let found = load_cap(&walk(&its, &at(third, name))).await.expect(name);
+            assert_eq!(load(&found).await.expect(name).as_deref(), Some("mail"), "{name}");
+        }
+        cluster.cut().await;
+        until_empty(third).await;
+    });
+}
+
+#[test]
+fn a_promise_that_stays_one_is_stored_at_no_host() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let path = format!("/{}/x", far.name());
+        let never: anchor::Client = capnp_rpc::new_future_client(std::future::pending());
+        let error = error_of(store_cap(&walk(&client, &path), never).await);
+        assert!(error.extra.contains("still a promise"), "{error}");
+        assert_eq!(load(&walk(&client, &path)).await.expect("loaded"), None);
+    });
+}
+
+#[test]
+fn what_an_answer_gives_works_for_who_has_given_up_that_answer() {
+    run(|| async {
+        let cluster = Cluster::of(2);
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let client = near.client();
+        let path = format!("/{}/a", far.name());
+        store(&walk(&client, &path), "mail").await.expect("stored");
+        // Nobody has the walk but the store, once that is sent.
+        let stored = {
+            let storer = walk(&client, "/self/x").cell_request().send().pipeline.get_storer();
+            let mut request = storer.store_request();
+            let promise = walk(&client, &path).client.hook;
+            request.get().init_value().set_as_capability(promise);
+            request.send().promise
+        };
+        stored.await.expect("stored");
+        let found = load_cap(&walk(&client, "/self/x")).await.expect("loaded");
+        assert_eq!(load(&found).await.expect("called").as_deref(), Some("mail"));
     });
 }
 
