@@ -127,9 +127,7 @@ impl Channels {
 
     /// Has them collected by a worker, some time.
     pub(crate) fn collect_soon(&self) {
-        if self.count() > 0 {
-            self.due.notify_one();
-        }
+        self.due.notify_one();
     }
 
     /// Waits until they are to be collected.

@@ -587,6 +587,16 @@ impl Peer for Session {
         }
     }
 
+    fn answers(&self) -> Bounds {
+        if !self.origin.is_eager() {
+            return self.bounds();
+        }
+        // Another host keeps its own bounds; its answers may be lists of children.
+        let config = self.config();
+        let (bytes, capabilities) = (8 * config.message_words(), config.max_capabilities);
+        Bounds { bytes, capabilities, ..self.bounds() }
+    }
+
     fn export(self: &Rc<Self>, cap: &Cap) -> Result<Box<dyn ClientHook>, Error> {
         if let Cap::Foreign(token) = cap
             && self.origin.is_eager()

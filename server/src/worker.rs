@@ -215,9 +215,11 @@ impl Worker {
     }
 
     /// A connection has ended: has the memory that it took given back to the system, and channels ended that
-    /// it left where nobody can reach them, some time.
+    /// it left where nobody can reach them, and what other hosts have granted for it, some time.
     pub(crate) fn give_back_soon(&self) {
-        self.shared.channels.collect_soon();
+        if self.shared.channels.count() > 0 || !self.shared.hosts.delegations.is_empty() {
+            self.shared.channels.collect_soon();
+        }
         self.left.notify_one();
     }
 

@@ -294,7 +294,7 @@ fn make<P: Peer>(peer: &Rc<P>, hook: &dyn ClientHook, call: Call<P::Own>) {
         let answer = async {
             let response =
                 answered.await.map_err(|error| of_host(error, || token.origin().gone()))?;
-            Parcel::pack(&peer, response.get()?)
+            Parcel::pack_answer(&peer, response.get()?)
         };
         let answer = tokio::select! {
             answer = AssertUnwindSafe(answer).catch_unwind() => answer,

@@ -119,6 +119,11 @@ pub(crate) trait Peer: 'static {
     /// What is accepted of its client.
     fn bounds(&self) -> Bounds;
 
+    /// What is accepted of its client as the answer to a call.
+    fn answers(&self) -> Bounds {
+        self.bounds()
+    }
+
     /// The object of this connection for `cap`: the same one as long as the client holds it.
     fn export(self: &Rc<Self>, cap: &Cap<Self::Own>) -> Result<Box<dyn ClientHook>, Error>;
 

@@ -8,7 +8,7 @@ use capnp::private::capability::ClientHook;
 use capnp::traits::{Imbue, ImbueMut};
 use capnp::{Error, any_pointer};
 
-use super::{Bound, Cap, Origin, Peer, resolved_so_far, settle};
+use super::{Bound, Bounds, Cap, Origin, Peer, resolved_so_far, settle};
 
 /// What a pointer pointed to, copied out of its message.
 pub(crate) struct Parcel<O> {
@@ -26,11 +26,32 @@ impl<O> Parcel<O> {
         peer: &Rc<P>,
         pointer: any_pointer::Reader<'_>,
     ) -> Result<Option<Self>, Error> {
-        let Some((message, hooks)) = copy(&**peer, pointer)? else { return Ok(None) };
+        let Some((message, hooks)) = copy(&**peer, peer.bounds(), pointer)? else {
+            return Ok(None);
+        };
+        Self::of(peer, message, hooks).map(Some)
+    }
+
+    /// [`pack`](Self::pack) of an answer of the client's to a call.
+    pub(crate) fn pack_answer<P: Peer<Own = O>>(
+        peer: &Rc<P>,
+        pointer: any_pointer::Reader<'_>,
+    ) -> Result<Option<Self>, Error> {
+        let Some((message, hooks)) = copy(&**peer, peer.answers(), pointer)? else {
+            return Ok(None);
+        };
+        Self::of(peer, message, hooks).map(Some)
+    }
+
+    fn of<P: Peer<Own = O>>(
+        peer: &Rc<P>,
+        message: Builder<HeapAllocator>,
+        hooks: Vec<Option<Box<dyn ClientHook>>>,
+    ) -> Result<Self, Error> {
         let keep =
             |hook: Option<_>| hook.map(|hook| peer.import(resolved_so_far(hook))).transpose();
         let caps = hooks.into_iter().map(keep).collect::<Result<_, _>>()?;
-        Ok(Some(Parcel { message, caps }))
+        Ok(Parcel { message, caps })
     }
 
     /// [`pack`](Self::pack), which waits until every capability has settled. `copied` is called with
@@ -40,7 +61,9 @@ impl<O> Parcel<O> {
         pointer: any_pointer::Reader<'_>,
         copied: impl FnOnce(usize) -> Result<T, Error>,
     ) -> Result<Option<(Self, T)>, Error> {
-        let Some((message, hooks)) = copy(&**peer, pointer)? else { return Ok(None) };
+        let Some((message, hooks)) = copy(&**peer, peer.bounds(), pointer)? else {
+            return Ok(None);
+        };
         let with = copied(message.size_in_words().saturating_mul(8))?;
         // All before the first is kept: what has settled meanwhile may be gone at the end.
         let mut settled = Vec::with_capacity(hooks.len());
@@ -62,7 +85,9 @@ impl<O> Parcel<O> {
         pointer: any_pointer::Reader<'_>,
         host: &Origin<O>,
     ) -> Result<Option<Self>, Error> {
-        let Some((message, mut hooks)) = copy(&**peer, pointer)? else { return Ok(None) };
+        let Some((message, mut hooks)) = copy(&**peer, peer.bounds(), pointer)? else {
+            return Ok(None);
+        };
         for hook in hooks.iter_mut().flatten() {
             *hook = resolved_so_far(hook.add_ref());
             let its = |cap| matches!(cap, Cap::Foreign(token) if token.origin().id() == host.id());
@@ -108,11 +133,15 @@ type Copied = (Builder<HeapAllocator>, Vec<Option<Box<dyn ClientHook>>>);
 
 /// Copies what `pointer` points to, which the client of `peer` sent, and the live capabilities in it;
 /// `None` if it is null.
-fn copy<P: Peer>(peer: &P, pointer: any_pointer::Reader<'_>) -> Result<Option<Copied>, Error> {
+fn copy<P: Peer>(
+    peer: &P,
+    bounds: Bounds,
+    pointer: any_pointer::Reader<'_>,
+) -> Result<Option<Copied>, Error> {
     if pointer.is_null() {
         return Ok(None);
     }
-    let (size, bounds) = (pointer.target_size()?, peer.bounds());
+    let size = pointer.target_size()?;
     let (bytes, limit) = (size.word_count.saturating_mul(8), bounds.bytes);
     if bytes > limit as u64 {
         let name = peer.exceeds(Bound::Bytes);

@@ -266,7 +266,7 @@ impl Begun {
                     cluster.seen(&view);
                 }
                 _ = look.tick() => cluster.handle.look(),
-                _ = came.tick() => advertised.look(&cluster.handle.fabric, &view.borrow()),
+                _ = came.tick() => advertised.look(&cluster.handle.fabric, &view),
                 _ = stop.wait_for(|stopped| *stopped) => break,
             }
         }

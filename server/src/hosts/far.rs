@@ -65,10 +65,13 @@ struct Delegated {
 
 type Slot = Arc<OnceCell<Delegated>>;
 
+/// By authority, which is there once: whether others have it is told by that.
+type All = HashMap<Authority, HashMap<HostId, Slot>>;
+
 /// What other hosts have granted for authorities of this one.
 #[derive(Default)]
 pub(crate) struct Delegations {
-    all: Mutex<HashMap<(HostId, Authority), Slot>>,
+    all: Mutex<All>,
     /// What is being taken back.
     asking: Mutex<Vec<Asked>>,
 }
@@ -81,34 +84,38 @@ const MAX_DELEGATIONS: usize = 1 << 14;
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Delegations {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(HostId, Authority), Slot>> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where that of `authority` at `host` is, or will be.
     fn slot(&self, host: HostId, authority: &Authority) -> Result<Slot, Error> {
         let mut all = self.lock();
-        if let Some(slot) = all.get(&(host, authority.clone())) {
+        if let Some(slot) = all.get(authority).and_then(|slots| slots.get(&host)) {
             let dead = slot.get().is_some_and(|found| !found.anchor.origin().is_open());
             if !dead {
                 return Ok(slot.clone());
             }
         }
-        if all.len() >= MAX_DELEGATIONS {
+        if count(&all) >= MAX_DELEGATIONS {
             drop(unused(&mut all));
         }
-        if all.len() >= MAX_DELEGATIONS {
+        if count(&all) >= MAX_DELEGATIONS {
             let words = "what was narrowed here reaches other hosts in";
             return Err(Error::overloaded(format!("{words} {MAX_DELEGATIONS} ways, its limit")));
         }
         let slot = Slot::default();
-        all.insert((host, authority.clone()), slot.clone());
+        all.entry(authority.clone()).or_default().insert(host, slot.clone());
         Ok(slot)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        count(&self.lock())
     }
 
     /// Lets go of what is of no use any more: nobody has the authority, or the connection to the host has ended.
@@ -120,9 +127,10 @@ impl Delegations {
     /// Has other hosts take back what they have granted for authorities that are revoked. When this has resolved,
     /// nothing that was reached by those works at any host that answers; to drop it before changes nothing.
     pub(crate) fn take_back(&self) -> impl Future<Output = ()> + use<> {
-        let revoked = |(_, authority): &(HostId, Authority), _: &mut Slot| authority.is_revoked();
-        let revoked: Vec<_> = self.lock().extract_if(revoked).map(|(_, slot)| slot).collect();
-        let asked = revoked.iter().filter_map(|slot| slot.get()).map(|delegated| {
+        let revoked = |authority: &Authority, _: &mut _| authority.is_revoked();
+        let revoked: Vec<_> = self.lock().extract_if(revoked).map(|(_, slots)| slots).collect();
+        let slots = revoked.iter().flat_map(HashMap::values);
+        let asked = slots.filter_map(|slot| slot.get()).map(|delegated| {
             let asked =
                 bridge::ask(delegated.grant.clone(), (anchor::grant::Client::TYPE_ID, REVOKE));
             asked.boxed().shared()
@@ -136,18 +144,27 @@ impl Delegations {
     }
 }
 
+/// How many there are.
+#[allow(clippy::mutable_key_type, reason = "an authority's identity, its key, never changes")]
+fn count(all: &All) -> usize {
+    all.values().map(HashMap::len).sum()
+}
+
 /// Takes out what is of no use any more.
 #[allow(clippy::mutable_key_type, reason = "an authority's identity, its key, never changes")]
-fn unused(all: &mut HashMap<(HostId, Authority), Slot>) -> Vec<((HostId, Authority), Slot)> {
-    let is_unused = |(_, authority): &(HostId, Authority), slot: &mut Slot| {
-        let is_dead = |found: &Delegated| !found.anchor.origin().is_open();
-        match slot.get() {
-            Some(found) => authority.is_unshared() || is_dead(found),
+fn unused(all: &mut All) -> Vec<Slot> {
+    let mut unused = Vec::new();
+    all.retain(|authority, slots| {
+        let is_unshared = authority.is_unshared();
+        let is_unused = |_: &HostId, slot: &mut Slot| match slot.get() {
+            Some(found) => is_unshared || !found.anchor.origin().is_open(),
             // Nobody asks for it at this moment.
             None => Arc::strong_count(slot) == 1,
-        }
-    };
-    all.extract_if(is_unused).collect()
+        };
+        unused.extend(slots.extract_if(is_unused).map(|(_, slot)| slot));
+        !slots.is_empty()
+    });
+    unused
 }
 
 /// The number of the method.

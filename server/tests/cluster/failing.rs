@@ -175,22 +175,28 @@ fn a_host_that_starts_again_is_the_same_with_another_life() {
 }
 
 #[test]
-fn a_host_that_was_seen_down_comes_back() {
+fn a_host_that_was_seen_down_comes_back_also_at_another_address() {
     run(async {
         let mut hosts = Hosts::start(3).await;
         let one = hosts[0].client().await;
         let name = hosts[2].name().to_owned();
-        let former = members(&one).await[&name].generation;
+        let mut former = members(&one).await[&name].generation;
         let mut told = watch(&one).await;
-        hosts[2].kill();
-        assert_eq!(departure(&mut told, &name).await, Departure::Failed);
-        let start = Instant::now();
-        hosts[2].launch();
-        arrival(&mut told, &name).await;
-        hosts.whole().await;
-        measured("back after it was seen down", start.elapsed(), SEEN_UP);
-        assert!(members(&one).await[&name].generation > former);
-        assert!(one.lookup(hosts[2].path("x")).await.expect("a lookup").is_none());
+        for moves in [0, 1] {
+            hosts[2].kill();
+            assert_eq!(departure(&mut told, &name).await, Departure::Failed);
+            let port = hosts[2].at.port() + moves;
+            hosts[2].at.set_port(port);
+            let start = Instant::now();
+            hosts[2].launch();
+            arrival(&mut told, &name).await;
+            hosts.whole().await;
+            measured("back after it was seen down", start.elapsed(), Duration::from_secs(1));
+            let life = members(&one).await[&name].generation;
+            assert!(life > former);
+            former = life;
+            assert!(one.lookup(hosts[2].path("x")).await.expect("a lookup").is_none());
+        }
         drop((told, one));
         hosts.calm().await;
     });

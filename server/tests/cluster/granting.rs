@@ -57,6 +57,13 @@ fn what_was_narrowed_here_is_narrowed_there_and_taken_back_everywhere() {
             );
             drop(two);
         }
+        // This nobody takes back.
+        let (held, never) = root.attenuate(Rights::READ, Allowance::default()).await.expect("made");
+        for name in &names {
+            let news = held.load_at(format!("{name}/news")).await.expect("loaded");
+            assert_eq!(news.text(), Some("sunny"));
+        }
+        drop((held, never));
         readers.revoke().await.expect("revoked");
         few.revoke().await.expect("revoked");
         for (name, kept) in names.iter().zip(&kept) {

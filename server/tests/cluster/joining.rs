@@ -91,6 +91,21 @@ fn what_one_stores_at_another_all_load() {
 }
 
 #[test]
+fn a_node_of_another_host_may_have_more_children_than_a_value_has_capabilities() {
+    run(async {
+        let hosts = Hosts::start(2).await;
+        let [one, other] = [hosts[0].client().await, hosts[1].client().await];
+        let walks = (0..1000).map(|number| other.walk(format!("many/{number}")));
+        let held: Vec<_> =
+            join_all(walks).await.into_iter().collect::<Result<_, _>>().expect("walked");
+        let many = one.walk(hosts[1].path("many")).await.expect("walked");
+        assert_eq!(many.ls().await.expect("listed").len(), held.len());
+        drop((held, many, one, other));
+        hosts.calm().await;
+    });
+}
+
+#[test]
 fn a_capability_that_is_stored_at_another_host_works_from_the_third_and_comes_home_as_itself() {
     run(async {
         let mut hosts = Hosts::start(3).await;

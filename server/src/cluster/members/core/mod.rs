@@ -194,8 +194,9 @@ impl Core {
             self.out.counts.forged += 1;
             return;
         }
+        // Not by whom it is for: it may have been on its way since a former life.
         let up = packet.updates.iter().filter(|update| says_up(update)).map(|update| *update.id());
-        if self.hesitates(up.chain([packet.header.dst])) {
+        if self.hesitates(up) {
             return;
         }
         let mut newcomers = BTreeSet::new();
