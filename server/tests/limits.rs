@@ -169,17 +169,6 @@ fn a_swap_whose_answer_does_not_fit_changes_nothing() {
 }
 
 #[test]
-fn a_client_for_whom_there_is_no_root_is_told_why() {
-    let harness = Harness::with(|config| config.max_capabilities = 0);
-    run(async {
-        for address in harness.server.addresses() {
-            let error = walk_error(&Peer::connect(address).await.anchor(), "a").await;
-            assert!(error.to_string().contains("limit of 0 capabilities"), "{error}");
-        }
-    });
-}
-
-#[test]
 fn a_connection_over_the_limit_is_told_so_and_one_after_another_ended_is_taken() {
     let harness = Harness::with(|config| config.max_connections = 2);
     run(async {

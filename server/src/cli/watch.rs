@@ -35,7 +35,7 @@ long as --timeout says, and what changed meanwhile is told.
 Examples:
   killick watch greeting
   killick watch --children workers
-  killick watch --children /
+  killick watch /
   killick watch --json --count 1 greeting | jq .value.text";
 
 /// Tell what an anchor holds, and whenever that changes; creates what is missing.
@@ -46,7 +46,7 @@ pub(super) struct Watch {
     #[arg(value_parser = Target::parser())]
     path: Target,
 
-    /// Tell of the children: who comes and goes, and who holds a value.
+    /// Tell of the children: who comes and goes, and who holds a value. So it is for '/' without this.
     #[arg(long)]
     children: bool,
 
@@ -85,7 +85,7 @@ impl Watch {
         };
         let through = server.through.clone();
         let client = connect(server).await.map_err(failed)?;
-        let watched = match (self.children, self.value) {
+        let watched = match (self.tells_children(), self.value) {
             (false, _) => What::Value,
             (true, false) => What::Children,
             (true, true) => What::Both,
@@ -130,6 +130,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Whether children are told of: the cluster's anchor has no value.
+    fn tells_children(&self) -> bool {
+        self.children || (self.path.is_cluster() && !self.value)
+    }
+
     /// What the cell holds, if that is told, and its revision.
     fn value_of(&self, change: &Change) -> capnp::Result<Option<(Value, u64)>> {
         let Some(loaded) = &change.value else { return Ok(None) };
@@ -146,7 +151,7 @@ impl Watch {
             told["value"] = value.json().await;
             told["revision"] = json!(revision);
         }
-        if self.children {
+        if self.tells_children() {
             let children = &change.children;
             let entry = |(name, filled): &(String, bool)| json!({"name": name, "filled": filled});
             told["added"] = children.added.iter().map(entry).collect();

@@ -162,7 +162,7 @@ fn watch_tells_how_hosts_went() {
             "removed 89abcdef01234567, left",
         ];
         assert_eq!(watched.ok().lines().collect::<Vec<_>>(), expected);
-        let told = killick(address, &["watch", "--children", "--json", "--count", "2", "/"]).json();
+        let told = killick(address, &["watch", "--json", "--count", "2", "/"]).json();
         assert_eq!(told[0]["departures"], json!([]));
         assert_eq!(told[1]["departures"], json!(["restarted", "failed"]));
     });
