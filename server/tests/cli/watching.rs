@@ -210,7 +210,7 @@ fn what_cannot_be_watched_is_said_at_once() {
     let server = Server::start();
     let error = server.run(&["watch", "/nowhere"]);
     assert!(error.error(1).contains("no host 'nowhere'"), "{error:?}");
-    let error = server.run(&["watch", "/"]);
+    let error = server.run(&["watch", "--value", "/"]);
     assert!(error.error(1).contains("watch /: the cluster's anchor has no cell"), "{error:?}");
     assert!(server.run(&["watch", "--count", "1", "--children", "/"]).ok().starts_with("added "));
     assert!(server.run(&["watch", "a/.."]).error(2).contains("no way up"));
