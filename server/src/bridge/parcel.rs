@@ -26,10 +26,7 @@ impl<O> Parcel<O> {
         peer: &Rc<P>,
         pointer: any_pointer::Reader<'_>,
     ) -> Result<Option<Self>, Error> {
-        let Some((message, hooks)) = copy(&**peer, peer.bounds(), pointer)? else {
-            return Ok(None);
-        };
-        Self::of(peer, message, hooks).map(Some)
+        Self::pack_within(peer, peer.bounds(), pointer)
     }
 
     /// [`pack`](Self::pack) of an answer of the client's to a call.
@@ -37,17 +34,20 @@ impl<O> Parcel<O> {
         peer: &Rc<P>,
         pointer: any_pointer::Reader<'_>,
     ) -> Result<Option<Self>, Error> {
-        let Some((message, hooks)) = copy(&**peer, peer.answers(), pointer)? else {
-            return Ok(None);
-        };
-        Self::of(peer, message, hooks).map(Some)
+        Self::pack_within(peer, peer.answers(), pointer)
     }
 
-    fn of<P: Peer<Own = O>>(
+    fn pack_within<P: Peer<Own = O>>(
         peer: &Rc<P>,
-        message: Builder<HeapAllocator>,
-        hooks: Vec<Option<Box<dyn ClientHook>>>,
-    ) -> Result<Self, Error> {
+        bounds: Bounds,
+        pointer: any_pointer::Reader<'_>,
+    ) -> Result<Option<Self>, Error> {
+        let copied = copy(&**peer, bounds, pointer)?;
+        copied.map(|copied| Self::keep(peer, copied)).transpose()
+    }
+
+    /// Keeps the capabilities of what was copied, as what they have become so far.
+    fn keep<P: Peer<Own = O>>(peer: &Rc<P>, (message, hooks): Copied) -> Result<Self, Error> {
         let keep =
             |hook: Option<_>| hook.map(|hook| peer.import(resolved_so_far(hook))).transpose();
         let caps = hooks.into_iter().map(keep).collect::<Result<_, _>>()?;
@@ -95,10 +95,7 @@ impl<O> Parcel<O> {
                 *hook = settle(&**peer, hook.add_ref()).await?;
             }
         }
-        let keep =
-            |hook: Option<_>| hook.map(|hook| peer.import(resolved_so_far(hook))).transpose();
-        let caps = hooks.into_iter().map(keep).collect::<Result<_, _>>()?;
-        Ok(Some(Parcel { message, caps }))
+        Self::keep(peer, (message, hooks)).map(Some)
     }
 
     /// Puts it into `pointer`, for the client of `peer`.

@@ -16,7 +16,7 @@ use super::log::{Level, Log};
 use super::output::Output;
 use super::settings::{BadValue, Settings};
 use super::signal::Interrupt;
-use super::text::distance;
+use super::text::nearest;
 
 const AFTER_HELP: &str = "\
 Prints a line for each address as soon as it listens; the log goes to stderr. SIGINT (Ctrl-C) or
@@ -236,9 +236,6 @@ struct Told {
     config: Config,
 }
 
-/// How far a variable's name may be from a setting's to be taken for a misspelt one: others have theirs.
-const NEAR: usize = 2;
-
 /// The variables of the environment that are no settings and look like some, and those.
 fn misspelt() -> Vec<(String, String)> {
     let serve = Serve::augment_args(clap::Command::new("serve"));
@@ -246,15 +243,13 @@ fn misspelt() -> Vec<(String, String)> {
         serve.get_arguments().filter_map(|argument| argument.get_env()).collect();
     let names = std::env::vars_os().map(|(name, _)| name);
     let unknown = names.filter(|name| !settings.contains(&name.as_os_str()));
-    let nearest = |name: String| {
-        let apart = settings.iter().filter_map(|setting| setting.to_str());
-        let apart = apart.map(|setting| (distance(&name, setting), setting));
-        let (_, nearest) = apart.min().filter(|(apart, _)| *apart <= NEAR)?;
-        let nearest = nearest.to_owned();
-        Some((name, nearest))
+    let meant = |name: String| {
+        let settings = settings.iter().filter_map(|setting| setting.to_str());
+        let meant = nearest(&name, settings)?.to_owned();
+        Some((name, meant))
     };
     let unknown = unknown.filter_map(|name| name.into_string().ok());
-    unknown.filter(|name| name.starts_with("KILLICK_")).filter_map(nearest).collect()
+    unknown.filter(|name| name.starts_with("KILLICK_")).filter_map(meant).collect()
 }
 
 /// File descriptors that a server uses besides those of its connections and processes.

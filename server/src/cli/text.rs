@@ -69,7 +69,7 @@ pub(crate) fn system(error: &std::io::Error) -> String {
 }
 
 /// How many characters have to be put in, taken out or replaced for `one` to become `other`.
-pub(crate) fn distance(one: &str, other: &str) -> usize {
+fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (above, a) in (0..).zip(one.chars()) {
         let mut diagonal: usize = std::mem::replace(&mut row[0], above + 1);
@@ -79,6 +79,15 @@ pub(crate) fn distance(one: &str, other: &str) -> usize {
         }
     }
     row[row.len() - 1]
+}
+
+/// How far a name may be from another to be taken for a misspelt one: others have theirs.
+const NEAR: usize = 2;
+
+/// The one of these names that `name` is most likely to be, if it is near to one.
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let apart = names.map(|other| (distance(name, other), other));
+    apart.min().filter(|(apart, _)| *apart <= NEAR).map(|(_, nearest)| nearest)
 }
 
 /// `1234567` as `1,234,567`.

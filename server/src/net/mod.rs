@@ -68,7 +68,8 @@ pub(crate) const MAKING_LIMIT: u64 = 64;
 /// How many bytes are read at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// How many messages of one connection are taken before others have their turn: with 16, a call takes some
-/// 3 % less of the processor, and others wait longer beside one who keeps the worker busy (`--bench crowd`).
+/// 3 % less of the processor (`killick bench walk --in-flight 64`), and others wait longer beside one who keeps
+/// the worker busy (`--bench crowd`).
 const TURN: u32 = 8;
 /// As many messages take as long as a part of a large one does, of [`CHUNK_BYTES`].
 const PART: u32 = 2;

@@ -24,13 +24,18 @@ fn told() -> Vec<Told> {
 
 /// A stand-in at an address, for as long as `body` runs in a thread of its own.
 fn with_hosts(news: Vec<News>, body: impl FnOnce(&str) + Send + 'static) {
+    with(told(), news, body);
+}
+
+/// The same, that tells of these hosts.
+fn with(told: Vec<Told>, news: Vec<News>, body: impl FnOnce(&str) + Send + 'static) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("k.sock");
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build_local(Default::default()).expect("a runtime");
     runtime.block_on(async {
         let contact = Rc::new(Contact::default());
-        contact.hosts.replace(told());
+        contact.hosts.replace(told);
         contact.news.replace(news);
         contact.listen(&path);
         let address = format!("unix:{}", path.display());
@@ -112,33 +117,20 @@ fn ls_long_tells_of_the_hosts_that_are_there() {
 
 #[test]
 fn nothing_of_what_another_host_says_acts_on_the_terminal_or_turns_text_around() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("k.sock");
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build_local(Default::default()).expect("a runtime");
-    runtime.block_on(async {
-        let contact = Rc::new(Contact::default());
-        let evil = "db\u{202e}1\u{1b}[2J\u{9b}2J\u{7f}";
-        contact.hosts.replace(vec![Told {
-            hostname: evil.into(),
-            addresses: vec![format!("tls:{evil}:1")],
-            ..Told::up(UP)
-        }]);
-        contact.listen(&path);
-        let address = format!("unix:{}", path.display());
-        let ran = tokio::task::spawn_blocking(move || {
-            for command in [&["hosts"][..], &["ls", "-l", "/"], &["info"], &["load", "/nobody/a"]] {
-                for json in [&[][..], &["--json"]] {
-                    let ran = killick(&address, &[command, json].concat());
-                    let said = ran.text().to_owned() + &ran.stderr;
-                    let bad = |c: &char| is_deceptive(*c) && *c != '\n';
-                    assert_eq!(said.chars().find(bad), None, "{command:?} {json:?}: {said:?}");
-                }
+    let evil = "db\u{202e}1\u{1b}[2J\u{9b}2J\u{7f}";
+    let addresses = vec![format!("tls:{evil}:1")];
+    let told = Told { hostname: evil.into(), addresses, ..Told::up(UP) };
+    with(vec![told], Vec::new(), move |address| {
+        for command in [&["hosts"][..], &["ls", "-l", "/"], &["info"], &["load", "/nobody/a"]] {
+            for json in [&[][..], &["--json"]] {
+                let ran = killick(address, &[command, json].concat());
+                let said = ran.text().to_owned() + &ran.stderr;
+                let bad = |c: &char| is_deceptive(*c) && *c != '\n';
+                assert_eq!(said.chars().find(bad), None, "{command:?} {json:?}: {said:?}");
             }
-            let told = &killick(&address, &["hosts", "--json"]).json()[0];
-            assert_eq!(told["hostname"], evil);
-        });
-        ran.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        }
+        let told = &killick(address, &["hosts", "--json"]).json()[0];
+        assert_eq!(told["hostname"], evil);
     });
 }
 

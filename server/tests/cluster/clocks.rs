@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use killick_client::{Client, Member, MemberState};
 use tokio::time::timeout;
 
-use super::failing::watch;
+use super::failing::{next_life, watch};
 use super::harness::{Host, Hosts, eventually, members, run};
 
 const DAY: i64 = 24 * 60 * 60;
@@ -33,18 +32,6 @@ fn set_clock(host: &Host, offset: i64) {
     let (new, file) = (host.folder.join("offset.new"), host.folder.join("offset"));
     fs::write(&new, offset.to_string()).expect("written");
     fs::rename(&new, &file).expect("replaced");
-}
-
-/// The life that a host is in, as another one knows, once that is later than `former`.
-async fn next_life(client: &Client, name: &str, former: u64) -> u64 {
-    let mut generation = former;
-    eventually("another life", async || {
-        let Member { generation: now, state, .. } = members(client).await[name].clone();
-        generation = now;
-        generation > former && state == MemberState::Up
-    })
-    .await;
-    generation
 }
 
 #[test]

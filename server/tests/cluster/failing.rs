@@ -23,6 +23,18 @@ pub(crate) async fn watch(client: &Client) -> Watch {
     watch
 }
 
+/// Waits until a host is up in a later life than `former`: which.
+pub(crate) async fn next_life(client: &Client, name: &str, former: u64) -> u64 {
+    let mut life = former;
+    eventually("another life", async || {
+        let host = &members(client).await[name];
+        life = host.generation;
+        life > former && host.state == MemberState::Up
+    })
+    .await;
+    life
+}
+
 /// Waits until the watch is told that a host went: how.
 async fn departure(watch: &mut Watch, name: &str) -> Departure {
     loop {
@@ -143,11 +155,7 @@ fn a_host_that_starts_again_is_the_same_with_another_life() {
         assert_eq!(hosts[2].name(), name);
         // It may be seen down before it is back, on a busy machine.
         let mut how = None;
-        let restarted = async || {
-            let members = members(&one).await;
-            members[&name].generation > former.generation && members[&name].state == MemberState::Up
-        };
-        eventually("another generation", restarted).await;
+        next_life(&one, &name, former.generation).await;
         measured("restart, seen", start.elapsed(), SEEN_UP);
         while how.is_none() {
             let change = told.next().await.expect("a change");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use killick_client::{Client, MemberState, What};
 use rustix::process::Signal;
 
-use super::failing::becomes;
-use super::harness::{Hosts, eventually, members, run};
+use super::failing::{becomes, next_life};
+use super::harness::{Hosts, members, run};
 
 /// Hosts that know each other, and one more with the key of the last of them, which is not started.
 async fn with_a_copy(count: usize) -> Hosts {
@@ -133,11 +133,7 @@ fn a_host_that_is_started_again_is_never_taken_for_a_copy_of_itself() {
                 hosts[2].at = hosts[3].at;
             }
             hosts[2].launch();
-            let restarted = async || {
-                let host = &members(&one).await[&name];
-                host.generation > before && host.state == MemberState::Up
-            };
-            eventually("another generation", restarted).await;
+            next_life(&one, &name, before).await;
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         drop(one);

@@ -8,22 +8,20 @@ use toml::de::DeTable;
 
 use super::Settings;
 use crate::cli::error::CliError;
-use crate::cli::text::{distance, plain, system};
+use crate::cli::text::{nearest, plain, system};
 
 /// What is said of a key that stands in a file twice.
 const AGAIN: &str = "duplicate key";
 
 /// What is said of a key that is no setting: this, the key, and all that there are.
 const UNKNOWN: &str = "unknown field `";
-/// How far a key may be from a setting's to be taken for a misspelt one.
-const NEAR: usize = 2;
 
 /// The setting that `key` is a misspelt one of, if it is near one.
-fn nearest(key: &str) -> Option<String> {
+fn meant(key: &str) -> Option<String> {
     let all = Settings::augment_args(Command::new("serve"));
     let names = all.get_arguments().map(|argument| argument.get_id().as_str().replace('_', "-"));
-    let apart = names.map(|name| (distance(key, &name), name));
-    apart.min().filter(|(apart, _)| *apart <= NEAR).map(|(_, name)| name)
+    let names: Vec<_> = names.collect();
+    nearest(key, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// The key of the setting that byte `at` of a file belongs to, whether or not the file is well-formed: the
@@ -73,8 +71,8 @@ impl Settings {
                 _ => key_at(&text, at_byte),
             };
             let is_unknown = error.message().starts_with(UNKNOWN);
-            let why = match key.as_deref().filter(|_| is_unknown).and_then(nearest) {
-                Some(nearest) => format!("no such setting; did you mean '{nearest}'?"),
+            let why = match key.as_deref().filter(|_| is_unknown).and_then(meant) {
+                Some(meant) => format!("no such setting; did you mean '{meant}'?"),
                 None => plain(error.message()),
             };
             let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
