@@ -87,13 +87,13 @@ where
     let peer = &client.peer;
     let session = Session::open(worker, peer, client.who);
     debug!(connection = session.id(), peer, thread = worker.number(), "connection opened");
-    let served = begin_to_serve(streams, client, &session, stop);
+    // Whatever happens, what the connection holds is let go of.
+    let served = AssertUnwindSafe(begin_to_serve(streams, client, &session, stop));
+    let mut served = served.catch_unwind();
     async move {
-        // Whatever happens, what the connection holds is let go of.
-        let served = AssertUnwindSafe(served).catch_unwind();
         // What the client hosts works no more as soon as the end begins, and writes what is left: it
         // is no value any more then.
-        let end = match select(pin!(served), pin!(session.disowned())).await {
+        let end = match select(&mut served, pin!(session.disowned())).await {
             Either::Left((end, disowned)) => {
                 if session.is_ending() {
                     disowned.await;

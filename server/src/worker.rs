@@ -31,7 +31,7 @@ use crate::net::Streams;
 use crate::owners::{Cells, Note};
 use crate::refusals::Refusal;
 use crate::session::{Session, in_turns};
-use crate::shared::Shared;
+use crate::shared::{Permit, Shared};
 use crate::system;
 
 /// What the connections of one worker share.
@@ -352,57 +352,89 @@ pub(crate) fn run(
     });
 }
 
-/// Serves one connection, whatever it comes over. What takes much is in a box for as long as it lasts: none
-/// of the ways takes the room of another.
-async fn serve(incoming: Incoming, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
+/// Serves one connection, whatever it comes over: none of the ways takes the room of another.
+fn serve(
+    incoming: Incoming,
+    worker: Rc<Worker>,
+    stop: watch::Receiver<bool>,
+) -> LocalBoxFuture<'static, ()> {
     let Incoming { socket, peer, permit, place } = incoming;
-    let (worker, stop) = (&worker, &mut stop);
-    let told = |error: std::io::Error| error.to_string();
-    let served = async {
-        match socket {
-            Socket::Unix(socket, who) => {
-                let stream = tokio::net::UnixStream::from_std(socket).map_err(told)?;
-                Box::pin(admit_and_run(Streams::one(stream), who, peer.clone(), worker, stop)).await
-            }
-            Socket::Tcp(socket) => {
-                let stream = TcpStream::from_std(socket).map_err(told)?;
-                Box::pin(admit_and_run(
-                    Streams::one(stream),
-                    Who::Local,
-                    peer.clone(),
-                    worker,
-                    stop,
-                ))
-                .await
-            }
-            Socket::Host(streams, host, generation) => {
-                let who = Who::Host(host, generation);
-                Box::pin(admit_and_run(streams, who, peer.clone(), worker, stop)).await
-            }
-            Socket::Tls(socket, _) => {
-                let stream = TcpStream::from_std(socket).map_err(told)?;
-                let shaken = Box::pin(shake_hands(stream, place, worker, stop)).await?;
-                let Some((stream, key)) = shaken else { return Ok(()) };
-                let peer = format!("{peer}, key {}", key.short());
-                Box::pin(admit_and_run(Streams::one(stream), Who::Key(key), peer, worker, stop))
-                    .await
-            }
+    let mut newcomer = Newcomer { peer, permit, worker, stop };
+    match socket {
+        Socket::Unix(socket, who) => {
+            newcomer.serve(tokio::net::UnixStream::from_std(socket).map(Streams::one), who)
         }
-    };
-    if let Err(why) = served.await {
-        worker.shared().refusals.note(Refusal::Unproven, &peer, &why);
+        Socket::Tcp(socket) => {
+            newcomer.serve(TcpStream::from_std(socket).map(Streams::one), Who::Local)
+        }
+        Socket::Host(streams, host, generation) => {
+            newcomer.serve(Ok(streams), Who::Host(host, generation))
+        }
+        Socket::Tls(socket, _) => Box::pin(async move {
+            // In a box: it does not last.
+            match Box::pin(shake_hands(socket, place, &newcomer.worker, &mut newcomer.stop)).await {
+                Ok(Some((stream, key))) => {
+                    newcomer.peer = format!("{}, key {}", newcomer.peer, key.short());
+                    newcomer.serve(Ok(Streams::one(stream)), Who::Key(key)).await;
+                }
+                Ok(None) => {}
+                Err(why) => newcomer.turn_away(&why),
+            }
+        }),
     }
-    drop(permit);
+}
+
+/// Who has come to a worker, and what lasts as long as the connection.
+struct Newcomer {
+    peer: String,
+    permit: Permit,
+    worker: Rc<Worker>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Newcomer {
+    /// Serves a client of whom it is known `who` it is, or says why there is nothing for it. What is needed to
+    /// begin is no part of the future.
+    fn serve<S>(self, streams: io::Result<Streams<S>>, who: Who) -> LocalBoxFuture<'static, ()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        // What it is now: a handshake takes its time.
+        let grant = who.grant(&self.worker.shared().config());
+        let streams = streams.map_err(|error| error.to_string());
+        let begins = streams.and_then(|streams| {
+            grant.map(|grant| (streams, grant)).map_err(|refused| refused.to_string())
+        });
+        let (streams, grant) = match begins {
+            Ok(begins) => begins,
+            Err(why) => {
+                self.turn_away(&why);
+                return Box::pin(std::future::ready(()));
+            }
+        };
+        let Newcomer { peer, permit, worker, mut stop } = self;
+        let client = Admitted { who, grant, peer, child: None };
+        Box::pin(async move {
+            connection::run(streams, &client, &worker, &mut stop).await;
+            drop(permit);
+        })
+    }
+
+    /// Notes why there is nothing for it.
+    fn turn_away(&self, why: &str) {
+        self.worker.shared().refusals.note(Refusal::Unproven, &self.peer, &why);
+    }
 }
 
 /// Makes a TLS handshake for as long as it has its `place`: the stream then, and whose key it is. Nothing if
 /// the server stops.
 async fn shake_hands(
-    stream: TcpStream,
+    socket: std::net::TcpStream,
     mut place: Option<Place>,
     worker: &Worker,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<(Secured, Fingerprint)>, String> {
+    let stream = TcpStream::from_std(socket).map_err(|error| error.to_string())?;
     let config = worker.shared().config();
     let displaced = async {
         match &mut place {
@@ -424,19 +456,25 @@ async fn shake_hands(
     })
 }
 
-/// Serves a client of whom it is known `who` it is, or says why there is nothing for it.
-async fn admit_and_run<S>(
-    streams: Streams<S>,
-    who: Who,
-    peer: String,
-    worker: &Rc<Worker>,
-    stop: &mut watch::Receiver<bool>,
-) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    // What it is now: a handshake takes its time.
-    let grant = who.grant(&worker.shared().config()).map_err(|refused| refused.to_string())?;
-    connection::run(streams, &Admitted { who, grant, peer, child: None }, worker, stop).await;
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_connection_takes_no_room_for_what_began_it() {
+        let runtime = runtime().expect("a runtime");
+        runtime.block_on(async {
+            let (shared, mut notes) = Shared::new(Config::for_test([]), 1);
+            let permit = Permit::take(&shared).expect("the first");
+            let (worker, _inboxes) = Worker::new(shared, 0, notes.pop().expect("one"));
+            let (_client, socket) = std::os::unix::net::UnixStream::pair().expect("a pair");
+            socket.set_nonblocking(true).expect("an option");
+            let socket = Socket::Unix(socket, Who::Local);
+            let incoming = Incoming { socket, peer: "test".into(), permit, place: None };
+            let (_stop, stopped) = watch::channel(false);
+            let served = serve(incoming, worker, stopped);
+            assert!(size_of_val(&*served) <= 512, "{} bytes", size_of_val(&*served));
+        });
+    }
 }

@@ -97,8 +97,8 @@ pub(crate) struct Admitted {
     pub(crate) grant: Grant,
     /// Who it is, for people to read.
     pub(crate) peer: String,
-    /// The process that it is, if the server has started it.
-    pub(crate) child: Option<Child>,
+    /// The process that it is, if the server has started it; in a box, as most are none.
+    pub(crate) child: Option<Box<Child>>,
 }
 
 /// A process that the server has started.

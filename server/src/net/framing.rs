@@ -55,8 +55,8 @@ pub(super) struct Frames {
     whole: VecDeque<Frame>,
     /// The beginning of a table, or of a mark.
     start: Vec<u8>,
-    /// That of a message whose table is there.
-    partial: Option<Partial>,
+    /// That of a message whose table is there; in a box, as it is rare between reads.
+    partial: Option<Box<Partial>>,
     max_words: usize,
     /// Whether there may be marks.
     marked: bool,
@@ -101,7 +101,7 @@ impl Frames {
     /// Takes `bytes`, which came in; none are the end. Whether a message is whole now that was not.
     pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if bytes.is_empty() && self.is_partial() {
-            let left = self.partial.as_ref().map_or(self.start.len(), Partial::bytes);
+            let left = self.partial.as_ref().map_or(self.start.len(), |partial| partial.bytes());
             let error = format!("the connection ended {left} bytes into a message");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
         }
@@ -139,7 +139,7 @@ impl Frames {
             let mut message = Partial::new(&rest[..table], len - table);
             used += table + message.fill(&rest[table..]);
             if !message.is_whole() {
-                self.partial = Some(message);
+                self.partial = Some(Box::new(message));
                 break;
             }
             self.whole.push_back(Frame::Message(message.message));

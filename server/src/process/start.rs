@@ -272,7 +272,7 @@ pub(crate) async fn exec(
         return Err(failed("who asked for it has ended".into()));
     }
     let peer = format!("process {} ({})", process.pid(), order.program);
-    let child = Some(Child { anchor, process: process.clone() });
+    let child = Some(Box::new(Child { anchor, process: process.clone() }));
     let admitted = Admitted { who: Who::Child, grant: Grant::host(), peer, child };
     let ending = Ending { process: process.clone(), ended, granted: granted.cloned() };
     if !look_after(session.worker(), ending, connection, admitted, permit) {
