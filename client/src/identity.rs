@@ -141,6 +141,7 @@ impl FromStr for Fingerprint {
 pub struct Identity(Arc<Parts>);
 
 struct Parts {
+    folder: PathBuf,
     authorities: Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -259,7 +260,20 @@ impl Identity {
                 error => unusable(error.to_string()),
             })?;
         let client = Arc::new(client);
-        Ok(Identity(Arc::new(Parts { authorities, chain, key: private, fingerprint, client })))
+        let folder = folder.to_owned();
+        Ok(Identity(Arc::new(Parts {
+            folder,
+            authorities,
+            chain,
+            key: private,
+            fingerprint,
+            client,
+        })))
+    }
+
+    /// The folder that it was read from, as that was given.
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
     }
 
     /// The fingerprint of its key.

@@ -12,6 +12,13 @@ const ALERTS: [(&str, &str); 2] = [
     ("DecryptError", "is of another authority than the one with the same name in"),
 ];
 
+/// What else that may come from.
+const WRONG: &str = "one of the two clocks may be wrong";
+
+/// It is not valid by `own` clock, or by `peer`'s.
+const TIMES: [(&str, &str); 2] =
+    [("certificate expired", "has ended"), ("certificate not valid yet", "is not valid yet")];
+
 /// What the end of a handshake with `words` means, if it takes words to say: to whom the other side is `peer`,
 /// as in "the server's", and this one is `own`, as in "your".
 pub fn meaning(words: &str, peer: &str, own: &str) -> Option<String> {
@@ -19,17 +26,23 @@ pub fn meaning(words: &str, peer: &str, own: &str) -> Option<String> {
         let rest = words.split_once(start)?.1;
         table.iter().find(|(name, _)| rest.starts_with(name)).map(|(_, means)| *means)
     };
-    if let Some(means) = find(&JUDGED, "invalid peer certificate: ") {
+    let judged = "invalid peer certificate: ";
+    if let Some(means) = find(&JUDGED, judged) {
         return Some(format!("{peer} certificate {means} {own} ca.pem"));
+    }
+    if let Some(means) = find(&TIMES, judged) {
+        return Some(format!("{peer} certificate {means} by {own} clock: {WRONG}"));
     }
     let alert = "received fatal alert: ";
     if let Some(means) = find(&ALERTS, alert) {
         return Some(format!("{own} certificate {means} {peer} ca.pem"));
     }
-    let others = [
-        ("CertificateExpired", "is not valid at this time"),
-        ("UnsupportedCertificate", "is not one for this side"),
-    ];
+    if find(&[("CertificateExpired", "")], alert).is_some() {
+        return Some(format!(
+            "{own} certificate is not valid at this time by {peer} clock: {WRONG}"
+        ));
+    }
+    let others = [("UnsupportedCertificate", "is not one for this side")];
     find(&others, alert).map(|means| format!("{own} certificate {means}"))
 }
 
@@ -51,7 +64,15 @@ mod tests {
             ),
             (
                 "received fatal alert: CertificateExpired",
-                "your certificate is not valid at this time",
+                "your certificate is not valid at this time by the server's clock: one of the two clocks may be wrong",
+            ),
+            (
+                "invalid peer certificate: certificate not valid yet: verification time 1 (UNIX), but …",
+                "the server's certificate is not valid yet by your clock: one of the two clocks may be wrong",
+            ),
+            (
+                "invalid peer certificate: certificate expired: verification time 3 (UNIX), but …",
+                "the server's certificate has ended by your clock: one of the two clocks may be wrong",
             ),
         ] {
             assert_eq!(told(words).as_deref(), Some(means));

@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -259,6 +258,18 @@ impl Server {
         })
     }
 
+    /// What whoever is to run a server by `config` should know of the time in which its certificates are valid, each
+    /// a sentence with the file. A server logs it when it starts and when it is reloaded: it runs all the same, as a
+    /// certificate can be renewed, and a clock set, meanwhile.
+    pub fn warnings(config: &Config) -> Vec<String> {
+        let for_clients = untimely(config);
+        #[cfg(feature = "cluster")]
+        let for_hosts = config.cluster.as_ref().and_then(|cluster| cluster.identity.untimely());
+        #[cfg(not(feature = "cluster"))]
+        let for_hosts = None;
+        for_clients.into_iter().chain(for_hosts).collect()
+    }
+
     /// Takes part in a cluster, if there is one to take part in.
     #[cfg(feature = "cluster")]
     fn join(
@@ -429,16 +440,23 @@ fn bind(config: &Config) -> Result<Bound, StartError> {
     Ok(Bound { listeners, addresses, metrics: metrics.transpose()? })
 }
 
+/// Whether a server listens with TLS.
+fn over_tls(config: &Config) -> bool {
+    config.listen.iter().any(|address| matches!(address, Address::Tls(_)))
+}
+
+/// What is to be known of the time in which the certificate is valid that clients are shown, if something is.
+fn untimely(config: &Config) -> Option<String> {
+    let tls = config.tls.as_ref().filter(|_| over_tls(config))?;
+    tls.untimely()
+}
+
 /// Logs what whoever runs the server should know of its certificate and of those that it lets in.
 fn tell(config: &Config) {
-    let over_tls = config.listen.iter().any(|address| matches!(address, Address::Tls(_)));
-    if !over_tls {
-        return;
-    }
-    if let Some(warning) = config.tls.as_ref().and_then(|tls| tls.warning(SystemTime::now())) {
+    if let Some(warning) = untimely(config) {
         warn!("{warning}");
     }
-    if config.authorized.is_empty() {
+    if over_tls(config) && config.authorized.is_empty() {
         warn!("no key is authorized: every client is refused that comes over TLS");
     }
 }

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use killick_server::{Address, Config, ListenError, Server, StartError, Tls};
-use support::pki::{Ca, EXPIRED, For, VALID};
+use support::pki::{Ca, EXPIRED, For, NOT_YET, VALID};
 use support::{Harness, Peer, Put, cell, load_cap, log_to, raw, run, store, walk, walk_error};
 use tracing::Level;
 use tracing::subscriber::with_default;
@@ -160,7 +160,8 @@ fn a_server_says_at_the_start_what_is_wrong_with_its_certificate_or_its_list() {
     for (days, expected) in [
         (VALID, None),
         ((-1, 12), Some("the server's certificate ends in 11 days")),
-        (EXPIRED, Some("the server's certificate has ended 1 days ago")),
+        (EXPIRED, Some("host/cert.pem: the server's certificate has ended 1 days ago, at ")),
+        (NOT_YET, Some("host/cert.pem: the server's certificate is not valid before ")),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let host = Ca::new().issue(folder.path(), "host", For::Host("localhost"), days);

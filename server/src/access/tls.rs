@@ -12,7 +12,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use killick_client::internal::{end_is_an_end, meaning};
 use killick_client::{Fingerprint, Identity};
@@ -20,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{InvalidMessage, ServerConfig};
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -28,7 +29,7 @@ use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use crate::pki;
+use crate::pki::Dates;
 use crate::stats::Limit;
 
 /// How a server shows itself over TLS, and whose certificates it takes.
@@ -36,8 +37,8 @@ use crate::stats::Limit;
 pub struct Tls {
     config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
-    /// When its certificate ends.
-    end: SystemTime,
+    /// When its certificate is of use.
+    dates: Dates,
 }
 
 /// Why an identity is none for a server.
@@ -77,15 +78,14 @@ impl Tls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        let end = identity.chain().first().and_then(|certificate| pki::end_of(certificate));
-        let end =
-            end.ok_or_else(|| TlsError("the certificate does not say when it ends".into()))?;
-        Ok(Tls { config: Arc::new(config), fingerprint: identity.fingerprint(), end })
+        let dates = Dates::of(identity);
+        let dates = dates.ok_or_else(|| TlsError("the certificate makes no sense".into()))?;
+        Ok(Tls { config: Arc::new(config), fingerprint: identity.fingerprint(), dates })
     }
 
-    /// What is to be said of the certificate's end at `now`, if something is.
-    pub(crate) fn warning(&self, now: SystemTime) -> Option<String> {
-        pki::warning(self.end, now, ["the server's certificate", "client"])
+    /// What is to be said of the time in which the certificate is valid, if something is.
+    pub(crate) fn untimely(&self) -> Option<String> {
+        self.dates.warning(OffsetDateTime::now_utc(), ["the server's certificate", "client"])
     }
 }
 

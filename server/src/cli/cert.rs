@@ -27,9 +27,6 @@ use super::text::shown;
 const CERTIFICATE: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
-/// With how many days left a certificate is worth a warning.
-const SOON: i64 = 30;
-
 const AFTER_HELP: &str = "\
 'host' and 'client' make a folder: key.pem, a new key that stays where it is used; cert.pem, its
 certificate; ca.pem, a copy of the authority's. A server takes it as --tls-identity, a client as
@@ -299,12 +296,8 @@ impl Details {
     }
 
     fn warning(&self) -> Option<String> {
-        let left = (self.end - OffsetDateTime::now_utc()).whole_days();
-        match self.end <= OffsetDateTime::now_utc() {
-            true => Some(format!("it has ended {} days ago", -left)),
-            false if left < SOON => Some(format!("it ends in {left} days")),
-            false => None,
-        }
+        let validity = pki::Validity { begin: self.begin, end: self.end };
+        Some(format!("it {}", validity.at(OffsetDateTime::now_utc())?))
     }
 
     /// Prints them, and the line that gives the key `root`.

@@ -86,12 +86,12 @@ impl Serve {
         let misspelt = misspelt();
         if self.check_config {
             let told = self.told()?;
-            for (variable, nearest) in misspelt {
+            let misspelt = misspelt.into_iter().map(|(variable, nearest)| {
+                format!("{variable} is no setting: did you mean {nearest}?")
+            });
+            for warning in misspelt.chain(Server::warnings(&told.config)) {
                 // That nobody reads it is no reason to fail.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "killick: warning: {variable} is no setting: did you mean {nearest}?"
-                );
+                let _ = writeln!(std::io::stderr(), "killick: warning: {warning}");
             }
             output.bytes(told.settings.to_toml()?.as_bytes())?;
             return output.flush();

@@ -117,7 +117,7 @@ impl Handle {
 
     /// Logs what whoever runs the server should know of the certificate.
     fn look(&self) {
-        if let Some(warning) = self.identity().warning(std::time::SystemTime::now()) {
+        if let Some(warning) = self.identity().untimely() {
             warn!("{warning}");
         }
     }

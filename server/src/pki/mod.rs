@@ -2,17 +2,18 @@
 //! it lies in. The program and the cluster make theirs here.
 
 mod certificate;
-mod end;
 mod files;
 mod key;
 mod names;
 mod revoked;
+mod validity;
 
 pub use certificate::{NEVER, Wanted, authority, from_now, sign};
-pub(crate) use end::{end_of, warning};
 pub use files::{FileError, replace, write_new};
 pub use key::{fresh_key, key_of};
 pub use names::{ClusterNameError, any_host, check_cluster, cluster_of, host, host_id};
 pub use revoked::Revoked;
 #[cfg(feature = "cluster")]
 pub(crate) use revoked::is_signed_by;
+pub(crate) use validity::Dates;
+pub use validity::{Untimely, Validity};

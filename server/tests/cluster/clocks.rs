@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::failing::{next_life, watch};
 use super::harness::{Host, Hosts, eventually, members, run};
+use super::proving::Authorities;
 
 const DAY: i64 = 24 * 60 * 60;
 /// For how long nothing happens after a jump: longer than a host has that is suspected.
@@ -73,5 +74,34 @@ fn a_clock_that_jumps_is_no_reason_to_go_and_one_that_is_wrong_none_to_stay_away
         hosts.whole().await;
         drop(client);
         hosts.calm().await;
+    });
+}
+
+#[test]
+fn a_host_whose_clock_is_far_behind_is_told_why_it_is_alone_and_comes_in_once_it_is_right() {
+    run(async {
+        let mut hosts = Hosts::new(3);
+        let authorities = Authorities::new(hosts.folder());
+        authorities.add("ca");
+        for (host, name) in hosts.iter_mut().zip(["a", "b", "c"]) {
+            host.proof = authorities.host(name, "ca");
+        }
+        give_clock(&mut hosts[2]);
+        set_clock(&hosts[2], -2 * DAY);
+        hosts.launch();
+        let file = hosts.folder().join("c/cert.pem").display().to_string();
+        for warning in [
+            format!("{file}: the host's certificate for the cluster is not valid before "),
+            "UTC, which may be wrong: no host will take it".to_owned(),
+            "the other host's certificate is not valid yet by this host's clock: one of the two clocks may be wrong"
+                .to_owned(),
+        ] {
+            eventually(&warning, async || hosts[2].log().contains(&warning)).await;
+        }
+        // It is the one that takes nobody: the others are told that theirs are not taken.
+        let warning = "this host's certificate is not valid at this time by the other host's clock";
+        eventually(warning, async || hosts[0].log().contains(warning)).await;
+        set_clock(&hosts[2], 0);
+        hosts.whole().await;
     });
 }

@@ -15,11 +15,11 @@ use super::failing::becomes;
 use super::harness::{CLUSTER, Host, Hosts, cli, eventually, members, run, sees, write};
 
 /// Authorities, and the folders of hosts that they have signed for.
-struct Authorities(PathBuf);
+pub(crate) struct Authorities(PathBuf);
 
 impl Authorities {
     /// None, below this folder.
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Authorities(folder.to_owned())
     }
 
@@ -27,12 +27,12 @@ impl Authorities {
         cli(&self.0, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
-    fn add(&self, name: &str) {
+    pub(crate) fn add(&self, name: &str) {
         self.run(&["ca", "new", "--out", name, "--name", name]);
     }
 
     /// The folder of a new host: what it shows.
-    fn host(&self, name: &str, ca: &str) -> Vec<String> {
+    pub(crate) fn host(&self, name: &str, ca: &str) -> Vec<String> {
         self.run(&["cert", "host", "--cluster", CLUSTER, "--ca", ca, "--out", name]);
         self.proof(name)
     }
@@ -48,8 +48,9 @@ impl Authorities {
         folders.iter().for_each(|folder| write(&self.0.join(folder).join("ca.pem"), &pem, 0o600));
     }
 
-    /// Has the certificate in this folder be one that has ended, by the same authority and for the same key.
-    fn expire(&self, name: &str, ca: &str) {
+    /// Has the certificate in this folder be one that is valid from one day to another, counted from today, by the same
+    /// authority and for the same key.
+    fn date(&self, name: &str, ca: &str, [from, to]: [i64; 2]) {
         let read = |path: PathBuf| fs::read_to_string(path).expect("read");
         let key = |path| KeyPair::from_pem(&read(path)).expect("a key");
         let authority = key(self.0.join(ca).join("ca-key.pem"));
@@ -61,8 +62,8 @@ impl Authorities {
         let mut params = CertificateParams::new(names.collect::<Vec<_>>()).expect("names");
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "a host");
-        params.not_before = OffsetDateTime::now_utc() - time::Duration::days(3);
-        params.not_after = OffsetDateTime::now_utc() - time::Duration::days(1);
+        params.not_before = OffsetDateTime::now_utc() + time::Duration::days(from);
+        params.not_after = OffsetDateTime::now_utc() + time::Duration::days(to);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
@@ -172,21 +173,59 @@ fn who_is_of_another_authority_stays_alone() {
     });
 }
 
+/// A host whose certificate is valid from one day to another is told of that by its own log, with its file, and by what
+/// the others are: `told` and `refused`.
+async fn untimely(days: [i64; 2], told: &str, refused: &str) {
+    let mut hosts = two_and_another(|hosts| {
+        let authorities = Authorities::new(hosts.folder());
+        authorities.add("ca");
+        for (host, name) in hosts.iter_mut().zip(["a", "b", "c"]) {
+            host.proof = authorities.host(name, "ca");
+        }
+        authorities.date("c", "ca", days);
+    })
+    .await;
+    let file = hosts.folder().join("c/cert.pem").display().to_string();
+    let told = format!("{file}: the host's certificate for the cluster {told}");
+    let checked = hosts[2].command().arg("--check-config").output().expect("to run the program");
+    let warning = String::from_utf8(checked.stderr).expect("text");
+    assert!(checked.status.success(), "{warning}");
+    assert!(warning.starts_with(&format!("killick: warning: {told}")), "{warning}");
+    stays_alone(&mut hosts, &told).await;
+    assert!(hosts[2].log().contains("no host will take it"));
+    let log = hosts[2].log();
+    let is_of_peer = "this host's certificate is not valid at this time by the other host's clock";
+    let line = log.lines().find(|line| line.contains("no host of this cluster at a seed"));
+    let line = line.expect("a warning");
+    assert!(line.contains(is_of_peer) && line.contains("clocks may be wrong"), "{line}");
+    let refused = format!("the other host's certificate {refused} by this host's clock");
+    let tells = |host: &Host| host.log().contains(&refused);
+    eventually("a warning", async || hosts[..2].iter().any(tells)).await;
+}
+
 #[test]
 fn who_has_a_certificate_that_has_ended_is_told_and_stays_alone() {
-    run(async {
-        let mut hosts = two_and_another(|hosts| {
-            let authorities = Authorities::new(hosts.folder());
-            authorities.add("ca");
-            for (host, name) in hosts.iter_mut().zip(["a", "b", "c"]) {
-                host.proof = authorities.host(name, "ca");
-            }
-            authorities.expire("c", "ca");
-        })
-        .await;
-        stays_alone(&mut hosts, "no host will take it").await;
-        assert!(hosts.iter().any(|host| host.log().contains("expired")));
-    });
+    run(untimely([-3, -1], "has ended 1 days ago, at ", "has ended"));
+}
+
+#[test]
+fn who_has_a_certificate_that_is_not_valid_yet_is_told_and_stays_alone() {
+    run(untimely([1, 3], "is not valid before ", "is not valid yet"));
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_shown_as_that() {
+    let hosts = Hosts::new(1);
+    let authorities = Authorities::new(hosts.folder());
+    authorities.add("ca");
+    authorities.host("a", "ca");
+    authorities.date("a", "ca", [1, 3]);
+    let shown = authorities.run(&["cert", "show", "a"]);
+    let warning = shown.lines().find(|line| line.starts_with("warning")).expect("a warning");
+    assert!(warning.contains(" it is not valid before "), "{warning}");
+    assert!(warning.ends_with(" UTC, which may be wrong"), "{warning}");
+    let shown = authorities.run(&["cert", "show", "a", "--json"]);
+    assert!(shown.contains("\"warning\":\"it is not valid before "), "{shown}");
 }
 
 #[test]

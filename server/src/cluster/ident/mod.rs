@@ -39,7 +39,7 @@ use rustls::server::ParsedCertificate;
 use time::OffsetDateTime;
 
 use super::HostId;
-use crate::pki;
+use crate::pki::{self, Dates};
 
 pub use error::ClusterIdentityError;
 pub(crate) use error::NotAHost;
@@ -69,8 +69,8 @@ struct Parts {
     cluster: String,
     id: HostId,
     fingerprint: Fingerprint,
-    /// When its certificate ends, if it does.
-    ends: Option<SystemTime>,
+    /// When its certificate is of use, if not at all times.
+    dates: Option<Dates>,
     key: PrivateKeyDer<'static>,
     tls: Tls,
     /// The folder that it was read from; a secret's has none.
@@ -103,8 +103,8 @@ impl ClusterIdentity {
             revoked: revocation::read(folder)?,
         };
         let refused = |why: NotAHost| ClusterIdentityError::refused(folder, why);
-        let ends = identity.chain().first().and_then(|certificate| pki::end_of(certificate));
-        let identity = Self::of(shown, cluster, identity.fingerprint(), ends, Some(source))?;
+        let dates = Dates::of(&identity);
+        let identity = Self::of(shown, cluster, identity.fingerprint(), dates, Some(source))?;
         let id = identity.host_in(identity.0.tls.chain()).map_err(refused)?;
         identity.0.tls.judge_own(&identity.name_of(id)).map_err(refused)?;
         Ok(identity)
@@ -148,13 +148,13 @@ impl ClusterIdentity {
         shown: Shown,
         cluster: &str,
         fingerprint: Fingerprint,
-        ends: Option<SystemTime>,
+        dates: Option<Dates>,
         source: Option<Source>,
     ) -> Result<Self, ClusterIdentityError> {
         let key = shown.key.clone_key();
         let (tls, id) = (Tls::new(shown)?, HostId::of(&fingerprint));
         let cluster = cluster.to_owned();
-        Ok(ClusterIdentity(Arc::new(Parts { cluster, id, fingerprint, ends, key, tls, source })))
+        Ok(ClusterIdentity(Arc::new(Parts { cluster, id, fingerprint, dates, key, tls, source })))
     }
 
     /// The fingerprint of its key: the first half of it is the host's id.
@@ -177,12 +177,13 @@ impl ClusterIdentity {
 
     /// When its certificate ends, if it does.
     pub(crate) fn ends(&self) -> Option<SystemTime> {
-        self.0.ends
+        self.0.dates.as_ref().map(|dates| dates.end().into())
     }
 
-    /// What is to be said of the certificate's end at `now`, if something is.
-    pub(crate) fn warning(&self, now: SystemTime) -> Option<String> {
-        pki::warning(self.0.ends?, now, ["the host's certificate for the cluster", "host"])
+    /// What is to be said of the time in which the certificate is valid, if something is.
+    pub(crate) fn untimely(&self) -> Option<String> {
+        let dates = self.0.dates.as_ref()?;
+        dates.warning(OffsetDateTime::now_utc(), ["the host's certificate for the cluster", "host"])
     }
 
     /// How it is dialed.

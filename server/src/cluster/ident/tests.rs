@@ -132,7 +132,7 @@ fn hosts_with_one_secret_take_each_other_and_keep_their_id_with_their_key() {
     let of = |secret, key| ClusterIdentity::from_secret(secret, CLUSTER, key).expect("a host");
     let (a, b) = (of(&secret, Some(&path)), of(&secret, None));
     assert_eq!((a.judge(chain(&b)), b.judge(chain(&a))), (Ok(b.id()), Ok(a.id())));
-    assert_eq!((a.warning(SystemTime::now()), a.ends()), (None, None));
+    assert_eq!((a.untimely(), a.ends()), (None, None));
     let mode = fs::metadata(&path).expect("made").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let again = of(&secret, Some(&path));
@@ -160,7 +160,7 @@ fn hosts_with_one_secret_take_each_other_and_keep_their_id_with_their_key() {
 #[test]
 fn a_certificate_near_its_end_is_told() {
     let ca = Ca::new("ca");
-    let told = |issued: Issued| issued.load().warning(SystemTime::now()).expect("a warning");
+    let told = |issued: Issued| issued.load().untimely().expect("a warning");
     assert!(told(ca.issue("host", For::Host)).ends_with(" ends in 9 days"));
     // It is let start all the same: its certificate can be renewed then.
     assert!(told(ca.issue("expired", For::ExpiredHost)).ends_with("no host will take it"));
