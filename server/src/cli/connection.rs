@@ -29,6 +29,9 @@ use super::target::{Start, Target};
 /// The largest answer that is read, in words of eight bytes: a listing of some million children.
 const ANSWER_WORDS: usize = 64 << 20;
 
+/// How long one host of several may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// What a look-up answers.
 type Found = Promise<Response<anchor::lookup_results::Owned>, capnp::Error>;
 
@@ -137,6 +140,11 @@ impl Connection {
     /// The longest wait for one answer; none is for ever.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// How long one of several hosts is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))
     }
 
     /// What is shown at the address.

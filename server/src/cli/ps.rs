@@ -1,5 +1,8 @@
 //! `killick ps`: the processes at and below a path.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use capnp::capability::{Client, FromClientHook};
 use clap::Args;
 use futures::StreamExt;
@@ -12,10 +15,10 @@ use killick_schema::api::process_capnp::process;
 
 use super::Context;
 use super::connection::{Connection, within};
-use super::error::CliError;
+use super::error::{CliError, is_remote, reason};
 use super::process::{status_json, status_of};
 use super::target::{Target, join};
-use super::text::{columns, duration, shown};
+use super::text::{columns, counted, duration, shown};
 use super::value::{KIND_TIMEOUT, Value};
 
 const AFTER_HELP: &str = "\
@@ -24,8 +27,13 @@ capability, for what a process tells. What does not answer within a second count
 process that was started with --keep stays when it has ended; one that is at no path is not shown,
 but counted by 'killick info'.
 
+'ps /' looks at every host. One that has not answered within 3 s, or --timeout if that is less, or
+whose connection ends, is told of when the processes of the others have been shown, and the exit
+code is 1.
+
 Examples:
   killick ps
+  killick ps /               those at every host
   killick ps workers
   killick ps --json | jq -r 'select(.state == \"running\").path'";
 
@@ -50,23 +58,32 @@ impl Ps {
         let (found, anchor) = connection.lookup(&self.path);
         connection.found(&what, &self.path, found).await?;
         let path = self.path.canonical();
-        let start = Node { path, anchor, is_filled: true, has_children: true };
-        // The cluster's own anchor has no cell.
-        let start = Node { is_filled: self.path.canonical() != "/", ..start };
-        let mut processes = below(connection, &what, start).await?;
+        let start = match self.path.is_cluster() {
+            true => connection.answer(&what, hosts(&path, &anchor)).await?,
+            false => vec![Node { path, anchor, is_filled: true, has_children: true, host: None }],
+        };
+        let Found { mut processes, lost } = below(connection, &what, start).await?;
         processes.sort_by(|(one, _), (other, _)| one.cmp(other));
         if output.is_json() {
             let line = |(path, status): &(String, _)| status_json(status, path);
-            return processes.iter().try_for_each(|process| output.line(line(process)));
+            processes.iter().try_for_each(|process| output.line(line(process)))?;
+        } else {
+            let rows: Vec<_> = processes.iter().map(row).collect();
+            columns(&COLUMNS, &rows).into_iter().try_for_each(|line| output.line(line))?;
         }
-        let row = |(path, status): &(String, ProcessStatus)| {
-            let path = if path.is_empty() { "." } else { path };
-            let (state, program) = (status.state.to_string(), shown(status.program.as_bytes()));
-            [status.pid.to_string(), state, duration(status.age), program, path.to_owned()]
-        };
-        let rows: Vec<_> = processes.iter().map(row).collect();
-        columns(&COLUMNS, &rows).into_iter().try_for_each(|line| output.line(line))
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let why: Vec<_> = lost.iter().map(|(host, why)| format!("{host} ({why})")).collect();
+        let hosts = counted(lost.len() as u64, "host");
+        Err(CliError::failed(what, format!("{hosts} not shown whole: {}", why.join(", "))))
     }
+}
+
+fn row((path, status): &(String, ProcessStatus)) -> [String; 5] {
+    let path = if path.is_empty() { "." } else { path };
+    let (state, program) = (status.state.to_string(), shown(status.program.as_bytes()));
+    [status.pid.to_string(), state, duration(status.age), program, path.to_owned()]
 }
 
 /// A node that is still to be looked at.
@@ -75,6 +92,8 @@ struct Node {
     anchor: anchor::Client,
     is_filled: bool,
     has_children: bool,
+    /// Which of several hosts has it.
+    host: Option<Rc<str>>,
 }
 
 /// What was seen of a node: the process that is there, and the nodes below.
@@ -83,28 +102,53 @@ struct Seen {
     below: Vec<Node>,
 }
 
-/// The processes at `start` and below.
-async fn below(
-    connection: &Connection,
-    what: &str,
-    start: Node,
-) -> Result<Vec<(String, ProcessStatus)>, CliError> {
-    let mut processes = Vec::new();
+/// The processes with their paths, and the hosts that do not tell all of theirs, with the reason.
+#[derive(Default)]
+struct Found {
+    processes: Vec<(String, ProcessStatus)>,
+    lost: BTreeMap<Rc<str>, String>,
+}
+
+/// The processes at the nodes of `start` and below, which are hosts or none is of another one.
+async fn below(connection: &Connection, what: &str, start: Vec<Node>) -> Result<Found, CliError> {
+    let mut found = Found::default();
+    let are_hosts = start.iter().any(|node| node.host.is_some());
     // The last first, so that few wait.
-    let mut waiting = vec![start];
+    let mut waiting = start;
     let mut looked = FuturesUnordered::new();
     loop {
         while looked.len() < WINDOW
             && let Some(node) = waiting.pop()
         {
-            looked.push(look(node));
+            let host = node.host.clone();
+            let patience = host.is_some().then(|| connection.patience());
+            let seen = look(node);
+            looked.push(async move { (host, within(patience, seen).await) });
         }
-        let Some(seen) = connection.answer(what, async { Ok(looked.next().await) }).await? else {
-            return Ok(processes);
+        let next = looked.next();
+        let next = match are_hosts {
+            // Each has its own time.
+            true => next.await,
+            false => connection.answer(what, async { Ok(next.await) }).await?,
         };
-        let seen = seen.map_err(|error| connection.call_error(what, &error))?;
-        processes.extend(seen.process);
-        waiting.extend(seen.below);
+        let Some((host, seen)) = next else { return Ok(found) };
+        let is_lost = host.as_ref().is_some_and(|host| found.lost.contains_key(host));
+        match seen {
+            Some(Ok(seen)) => {
+                found.processes.extend(seen.process);
+                waiting.extend(seen.below.into_iter().filter(|_| !is_lost));
+            }
+            Some(Err(error)) if host.is_none() || !is_remote(&error) => {
+                return Err(connection.call_error(what, &error));
+            }
+            // Of several hosts the others are looked at all the same.
+            unseen => {
+                let silent = || format!("no answer within {}", duration(connection.patience()));
+                let why = unseen.and_then(Result::err).map_or_else(silent, |error| reason(&error));
+                waiting.retain(|node| node.host != host);
+                found.lost.extend(host.map(|host| (host, why)));
+            }
+        }
     }
 }
 
@@ -125,6 +169,18 @@ async fn look(node: Node) -> capnp::Result<Seen> {
     Ok(Seen { process: status.map(|status| (node.path.clone(), status)), below })
 }
 
+/// The hosts that `cluster` has, at `path`: of another one nothing is known but that it is there.
+async fn hosts(path: &str, cluster: &anchor::Client) -> capnp::Result<Vec<Node>> {
+    let response = cluster.ls_request().send().promise.await?;
+    let host = |child: anchor::child::Reader<'_>| {
+        let name = shown(child.get_name()?.as_bytes());
+        let (path, anchor) = (join(path, &name), child.get_anchor()?);
+        let host = Some(name.into());
+        Ok(Node { path, anchor, is_filled: true, has_children: true, host })
+    };
+    response.get()?.get_children()?.iter().map(host).collect()
+}
+
 /// The children of a node in which, or below which, there may be processes.
 async fn children(node: &Node) -> capnp::Result<Vec<Node>> {
     let response = node.anchor.ls_request().send().promise.await?;
@@ -133,7 +189,8 @@ async fn children(node: &Node) -> capnp::Result<Vec<Node>> {
         let (is_filled, has_children) = (child.get_filled(), child.get_child_count() > 0);
         if is_filled || has_children {
             let path = join(&node.path, &shown(child.get_name()?.as_bytes()));
-            nodes.push(Node { path, anchor: child.get_anchor()?, is_filled, has_children });
+            let (anchor, host) = (child.get_anchor()?, node.host.clone());
+            nodes.push(Node { path, anchor, is_filled, has_children, host });
         }
     }
     Ok(nodes)

@@ -13,7 +13,7 @@ use std::vec;
 
 use clap::Args;
 use futures::StreamExt;
-use futures::future::LocalBoxFuture;
+use futures::future::{LocalBoxFuture, OptionFuture};
 use futures::stream::FuturesUnordered;
 use killick_schema::api::anchor_capnp::anchor;
 use serde_json::json;
@@ -27,8 +27,8 @@ use super::target::{Target, join};
 use super::text::{counted, duration, one_line};
 
 const AFTER_HELP: &str = "\
-A '*' after a name says that the cell holds a value. The tree is no snapshot: each node's children
-are listed at a moment of their own.
+A '*' after a name says that the cell holds a value; that of the start is told if it may be read.
+The tree is no snapshot: each node's children are listed at a moment of their own.
 
 'tree /' goes into every host. One that has not answered within 3 s, or --timeout if that is less, or
 whose connection ends, has why after its name or that of the node where it ended, with --json as 'error';
@@ -45,8 +45,6 @@ const WINDOW: usize = 64;
 /// The most children in listings that are asked for or not yet printed, unless a single one is
 /// larger.
 const AHEAD: u64 = 1 << 16;
-/// How long one host of several may take for a listing.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one is waited for at least that had its time while others were waited for.
 const LEAST_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -69,39 +67,50 @@ impl Tree {
         let what = format!("tree {}", target.spelled());
         let (found, anchor) = context.connection.lookup(target);
         context.connection.found(&what, target, found).await?;
-        if !context.output.is_json() {
-            context.output.line(target.spelled())?;
-        }
         let depth = self.depth.map_or(usize::MAX, |depth| depth as usize);
         let is_cluster = target.is_cluster();
         let mut listings = Listings::new(&context.connection, &what, depth, is_cluster, anchor);
-        let children = listings.next(&[]).await?.map_err(|why| CliError::failed(&what, why))?;
-        let mut levels = vec![Level::new(target.canonical(), children)];
+        let start = listings.next(&[]).await?.map_err(|why| CliError::failed(&what, why))?;
         let (mut nodes, mut filled) = (0, 0);
+        // The cluster's own anchor is no node of a host's.
+        if !is_cluster {
+            (nodes, filled) = (1, u64::from(start.filled == Some(true)));
+        }
+        match context.output.is_json() {
+            true if is_cluster => {}
+            true => context.output.line(start_json(&start, target))?,
+            false => context.output.line(target.spelled() + mark(start.filled))?,
+        }
+        let mut levels = vec![Level::new(target.canonical(), start.children)];
         while let Some(level) = levels.last_mut() {
             let Some((position, mut child)) = level.rest.next() else {
                 levels.pop();
                 continue;
             };
             level.position = position;
-            (nodes, filled) = (nodes + 1, filled + u64::from(child.filled == Some(true)));
             let path = join(&level.path, &child.name);
-            let mut below = Ok(Vec::new());
+            let mut below = Ok(Below::default());
             if child.children != Some(0) && levels.len() < depth {
                 let key: Vec<usize> = levels.iter().map(|level| level.position).collect();
                 below = listings.next(&key).await?;
-                let found = below.as_ref().map(|below| below.len() as u64);
-                child.children = child.children.or(found.ok());
             }
+            if let Ok(below) = &below
+                && child.children.is_none()
+                && levels.len() < depth
+            {
+                child.children = Some(below.children.len() as u64);
+                child.filled = below.filled;
+            }
+            (nodes, filled) = (nodes + 1, filled + u64::from(child.filled == Some(true)));
             let why = below.as_ref().err().map(String::as_str);
             match context.output.is_json() {
                 true => context.output.line(child_json(&child, &path, levels.len(), why))?,
                 false => context.output.line(branch(&levels, &child, why))?,
             }
             if let Ok(below) = below
-                && !below.is_empty()
+                && !below.children.is_empty()
             {
-                levels.push(Level::new(path, below));
+                levels.push(Level::new(path, below.children));
             }
         }
         let lost = listings.lost.len() as u64;
@@ -143,11 +152,21 @@ fn branch(levels: &[Level], child: &Child, why: Option<&str>) -> String {
         line.push_str(if last.is_last() { "└── " } else { "├── " });
     }
     line.push_str(&child.name);
-    if child.filled == Some(true) {
-        line.push_str(" *");
-    }
+    line.push_str(mark(child.filled));
     line.extend(why.map(|why| format!(" ({})", one_line(why))));
     line
+}
+
+/// What follows a name whose cell holds a value.
+fn mark(filled: Option<bool>) -> &'static str {
+    if filled == Some(true) { " *" } else { "" }
+}
+
+fn start_json(start: &Below, target: &Target) -> serde_json::Value {
+    let path = target.canonical();
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let children = Some(start.children.len() as u64);
+    child_json(&Child { name, filled: start.filled, children, anchor: None }, &path, 0, None)
 }
 
 fn child_json(child: &Child, path: &str, depth: usize, why: Option<&str>) -> serde_json::Value {
@@ -163,8 +182,16 @@ fn child_json(child: &Child, path: &str, depth: usize, why: Option<&str>) -> ser
 /// order of printing.
 type Key = Vec<usize>;
 
-/// The children of a node, or why a host does not tell them.
-type Listed = Result<Vec<Child>, String>;
+/// What a node has.
+#[derive(Default)]
+struct Below {
+    children: Vec<Child>,
+    /// Whether its cell holds a value, if that was asked for and may be known.
+    filled: Option<bool>,
+}
+
+/// What a node has, or why a host does not tell it.
+type Listed = Result<Below, String>;
 
 /// Listings, asked for ahead and given out in the order of printing.
 struct Listings<'a> {
@@ -174,7 +201,7 @@ struct Listings<'a> {
     /// Whether the children of the start are hosts.
     is_cluster: bool,
     /// Known to have children, not asked for yet.
-    waiting: BTreeMap<Key, (anchor::Client, u64)>,
+    waiting: BTreeMap<Key, Waiting>,
     asked: FuturesUnordered<LocalBoxFuture<'static, Listing>>,
     ready: BTreeMap<Key, (Listed, u64)>,
     /// How many children the asked and the ready are thought to have together.
@@ -185,11 +212,20 @@ struct Listings<'a> {
     lost: HashSet<usize>,
 }
 
+/// A node that is not asked for yet.
+struct Waiting {
+    anchor: anchor::Client,
+    /// How many children it is thought to have.
+    expected: u64,
+    /// Whether nobody has told whether its cell holds a value.
+    asks_value: bool,
+}
+
 /// The answer for one node, with the number of children that it was thought to have.
 struct Listing {
     key: Key,
     expected: u64,
-    children: capnp::Result<Vec<Child>>,
+    below: capnp::Result<Below>,
 }
 
 impl<'a> Listings<'a> {
@@ -201,7 +237,8 @@ impl<'a> Listings<'a> {
         is_cluster: bool,
         start: anchor::Client,
     ) -> Self {
-        let waiting = BTreeMap::from([(Key::new(), (start, 1))]);
+        let start = Waiting { anchor: start, expected: 1, asks_value: !is_cluster };
+        let waiting = BTreeMap::from([(Key::new(), start)]);
         Listings {
             connection,
             what,
@@ -235,16 +272,19 @@ impl<'a> Listings<'a> {
             let host = self.host(key);
             if host.is_some_and(|host| self.lost.contains(&host)) {
                 // Where it was lost it is told why.
-                return Ok(Ok(Vec::new()));
+                return Ok(Ok(Below::default()));
             }
             let Some(answered) = self.answered(key, host, least).await? else {
                 self.lost.extend(host);
-                return Ok(Err(format!("no answer within {}", duration(self.patience()))));
+                return Ok(Err(format!(
+                    "no answer within {}",
+                    duration(self.connection.patience())
+                )));
             };
             match answered {
                 Some(listing) => self.take(listing)?,
                 // It has been given out before, or was never thought to have children.
-                None => return Ok(Ok(Vec::new())),
+                None => return Ok(Ok(Below::default())),
             }
         }
     }
@@ -256,7 +296,7 @@ impl<'a> Listings<'a> {
         host: Option<usize>,
         least: Instant,
     ) -> Result<Option<Option<Listing>>, CliError> {
-        let end = self.since.get(key).map_or(least, |since| *since + self.patience());
+        let end = self.since.get(key).map_or(least, |since| *since + self.connection.patience());
         let next = self.asked.next();
         match host {
             None => self.connection.answer(self.what, async { Ok(next.await) }).await.map(Some),
@@ -264,24 +304,20 @@ impl<'a> Listings<'a> {
         }
     }
 
-    fn patience(&self) -> Duration {
-        self.connection.timeout().map_or(PATIENCE, |timeout| timeout.min(PATIENCE))
-    }
-
     /// Keeps an answer until its turn comes.
-    fn take(&mut self, Listing { key, expected, children }: Listing) -> Result<(), CliError> {
+    fn take(&mut self, Listing { key, expected, below }: Listing) -> Result<(), CliError> {
         self.since.remove(&key);
         let host = self.host(&key);
-        let listed = match children {
+        let listed = match below {
             _ if host.is_some_and(|host| self.lost.contains(&host)) => {
                 self.ahead -= expected;
                 return Ok(());
             }
-            Ok(mut children) => {
+            Ok(mut below) => {
                 if key.len() + 1 < self.depth {
-                    self.note(&key, &mut children);
+                    self.note(&key, &mut below.children);
                 }
-                Ok(children)
+                Ok(below)
             }
             Err(error)
                 if let Some(host) = host
@@ -303,7 +339,8 @@ impl<'a> Listings<'a> {
             if let Some(anchor) = child.anchor.take() {
                 let mut key = parent.clone();
                 key.push(position);
-                self.waiting.insert(key, (anchor, child.children.unwrap_or(1)));
+                let (expected, asks_value) = (child.children.unwrap_or(1), child.filled.is_none());
+                self.waiting.insert(key, Waiting { anchor, expected, asks_value });
             }
         }
     }
@@ -311,12 +348,12 @@ impl<'a> Listings<'a> {
     /// Asks for the next listings in order, as many as may be under way; for `wanted` in any case.
     fn ask(&mut self, wanted: &[usize]) {
         while let Some(first) = self.waiting.first_entry() {
-            let expected = first.get().1;
+            let expected = first.get().expected;
             let room = self.asked.len() < WINDOW && self.ahead.saturating_add(expected) <= AHEAD;
             if !room && first.key() != wanted {
                 return;
             }
-            let (key, (anchor, expected)) = first.remove_entry();
+            let (key, Waiting { anchor, asks_value, .. }) = first.remove_entry();
             let host = self.host(&key);
             if host.is_some_and(|host| self.lost.contains(&host)) {
                 continue;
@@ -327,15 +364,26 @@ impl<'a> Listings<'a> {
             self.ahead = self.ahead.saturating_add(expected);
             let are_hosts = self.is_cluster && key.is_empty();
             let listed = anchor.ls_request().send().promise;
+            let filled = asks_value.then(|| is_filled(&anchor));
             self.asked.push(Box::pin(async move {
                 // The anchor is held until its children are known: they keep it then.
-                let answer = listed.await;
+                let (answer, filled) = tokio::join!(listed, OptionFuture::from(filled));
                 drop(anchor);
-                let children = answer.and_then(|response| read_children(response.get(), are_hosts));
-                Listing { key, expected, children }
+                let below = answer.and_then(|response| {
+                    let children = read_children(response.get(), are_hosts)?;
+                    Ok(Below { children, filled: filled.flatten() })
+                });
+                Listing { key, expected, below }
             }));
         }
     }
+}
+
+/// Asks whether the cell of `anchor` holds a value: not known to whom it may not be told.
+fn is_filled(anchor: &anchor::Client) -> impl Future<Output = Option<bool>> + use<> {
+    let loader = anchor.cell_request().send().pipeline.get_loader();
+    let loaded = loader.load_request().send().promise;
+    async move { Some(loaded.await.ok()?.get().ok()?.has_value()) }
 }
 
 #[cfg(test)]

@@ -44,21 +44,45 @@ fn tree_draws_what_is_below_and_marks_values() {
 │       └── z *
 └── b *
 
-5 nodes, 3 with a value
+6 nodes, 3 with a value
 ";
     assert_eq!(server.run(&["tree"]).ok(), drawn);
-    let drawn = "a/y\n└── z *\n\n1 node, 1 with a value\n";
+    let drawn = "a/y\n└── z *\n\n2 nodes, 1 with a value\n";
     assert_eq!(server.run(&["tree", "a/y"]).ok(), drawn);
     assert_eq!(server.run(&["tree", "nope"]).error(3), "killick: tree nope: nothing there");
 }
 
 #[test]
+fn tree_counts_the_start_and_marks_its_value_as_that_of_every_other_node() {
+    let server = Server::start();
+    assert_eq!(server.run(&["tree"]).ok(), ".\n\n1 node, 0 with a value\n");
+    server.run(&["store", ".", "1"]).ok();
+    server.run(&["store", "a/b", "1"]).ok();
+    let drawn = ". *\n└── a\n    └── b *\n\n3 nodes, 2 with a value\n";
+    assert_eq!(server.run(&["tree"]).ok(), drawn);
+    let drawn = "/\n└── HOST *\n    └── a\n        └── b *\n\n3 nodes, 2 with a value\n";
+    assert_eq!(server.run(&["tree", "/"]).ok(), drawn.replace("HOST", &server.host()));
+    let start = &server.run(&["tree", "--json"]).json()[0];
+    let line = r#"{"children":1,"depth":0,"filled":true,"name":"","path":""}"#;
+    assert_eq!(start.to_string(), line);
+    let start = &server.run(&["tree", "--json", "/self/a"]).json()[0];
+    assert_eq!((&start["path"], &start["name"]), (&"/self/a".into(), &"a".into()));
+    assert_eq!(start["filled"], false);
+    // Who may not read it is not told, and is shown the rest.
+    let make = ["grant", "make", ".", "--rights", "lookup,ls", "--at", "g", "--revoker", "r"];
+    server.run(&make).ok();
+    let shown = server.run(&["--through", "g", "tree"]);
+    assert!(shown.ok().starts_with(".\n├── a\n"), "{shown:?}");
+    assert!(server.run(&["--through", "g", "tree", "--json"]).json()[0]["filled"].is_null());
+}
+
+#[test]
 fn tree_stops_at_the_depth_it_is_given() {
     let server = stored(&["a/b/c/d"]);
-    let drawn = ".\n└── a\n    └── b\n\n2 nodes, 0 with a value\n";
+    let drawn = ".\n└── a\n    └── b\n\n3 nodes, 0 with a value\n";
     assert_eq!(server.run(&["tree", "--depth", "2"]).ok(), drawn);
-    assert_eq!(server.run(&["tree", "--depth", "1", "--json"]).json().len(), 1);
-    assert_eq!(server.run(&["tree", "--depth", "9", "--json"]).json().len(), 4);
+    assert_eq!(server.run(&["tree", "--depth", "1", "--json"]).json().len(), 2);
+    assert_eq!(server.run(&["tree", "--depth", "9", "--json"]).json().len(), 5);
     assert_eq!(server.run(&["tree", "--depth", "0"]).code, Some(2));
 }
 
@@ -76,7 +100,7 @@ fn tree_shows_each_of_many_nodes_once_and_in_order() {
     paths.sort_by(|a, b| a.split('/').cmp(b.split('/')));
     assert_eq!(shown_filled, paths);
     let drawn = server.run(&["tree", "t"]);
-    assert_eq!(drawn.ok().lines().count(), shown.len() + 3);
+    assert_eq!(drawn.ok().lines().count(), shown.len() + 2);
 }
 
 #[test]

@@ -96,6 +96,21 @@ fn ls_and_tree_tell_of_every_host_and_of_what_each_has() {
         assert!(shown.ends_with("\n8 nodes, 2 with a value\n"), "{shown}");
         let shown = one.run(&["tree", "/", "--depth", "1"]).expect("tree");
         assert!(shown.ends_with("\n3 nodes, 0 with a value\n"), "{shown}");
+
+        // The cell of another host's own anchor.
+        let root = format!("/{}", other.name());
+        one.run(&["store", &root, "3"]).expect("stored");
+        let shown = one.run(&["tree", "/"]).expect("tree");
+        assert!(shown.contains(&format!("── {} *\n", other.name())), "{shown}");
+        assert!(shown.ends_with("\n8 nodes, 3 with a value\n"), "{shown}");
+        let shown = one.run(&["tree", &root]).expect("tree");
+        assert!(shown.starts_with(&format!("{root} *\n└── there\n")), "{shown}");
+        assert!(shown.ends_with("\n4 nodes, 2 with a value\n"), "{shown}");
+        for start in [&root, "/"] {
+            let shown = one.told(&["tree", "--json", start]);
+            let told = shown.iter().find(|told| told["path"] == *root).expect("shown");
+            assert_eq!((&told["filled"], &told["children"]), (&json!(true), &json!(1)));
+        }
     });
 }
 
@@ -121,6 +136,52 @@ fn tree_shows_which_host_does_not_answer_and_goes_on_with_the_others() {
             let is_silent = told["path"] == format!("/{}", hosts[2].name());
             assert_eq!(told["error"].is_string(), is_silent, "{told}");
         }
+        hosts[2].signal(Signal::CONT);
+    });
+}
+
+#[test]
+fn ps_shows_the_processes_of_every_host_and_which_one_does_not_answer() {
+    run(async {
+        let mut hosts = Hosts::new(3);
+        let allow = ["--allow-exec", "/bin/"].map(str::to_owned);
+        hosts.iter_mut().for_each(|host| host.arguments.extend(allow.clone()));
+        hosts.launch();
+        hosts.whole().await;
+        // One has it at its own anchor.
+        let at = [".", "jobs/one", "two"];
+        for (host, path) in hosts.iter().zip(at) {
+            let start = ["exec", "--detach", "--at", path, "--", "/bin/sleep", "60"];
+            host.run(&start).expect("started");
+        }
+        let path = |host: &Host, at: &str| match at {
+            "." => format!("/{}", host.name()),
+            at => host.path(at),
+        };
+        let paths: Vec<_> = hosts.iter().zip(at).map(|(host, at)| path(host, at)).collect();
+        let told = |said: &str| {
+            let line = |line| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+            let paths =
+                said.lines().map(|said| line(said)["path"].as_str().expect("a path").to_owned());
+            paths.collect::<Vec<_>>()
+        };
+        let sorted = |paths: &[String]| {
+            let mut paths = paths.to_vec();
+            paths.sort();
+            paths
+        };
+        for host in hosts.iter() {
+            let shown = host.run(&["ps", "--json", "/"]).expect("ps");
+            assert_eq!(told(&shown), sorted(&paths));
+        }
+        let shown = hosts[0].run(&["ps", "/"]).expect("ps");
+        assert_eq!(shown.lines().count(), 4, "{shown}");
+
+        hosts[2].signal(Signal::STOP);
+        let (code, shown, complained) = hosts[0].ran(&["ps", "--json", "--timeout", "1s", "/"]);
+        assert_eq!((code, told(&shown)), (Some(1), sorted(&paths[..2])), "{complained}");
+        let (host, start) = (hosts[2].name(), "killick: ps /: 1 host not shown whole: ");
+        assert_eq!(complained, format!("{start}{host} (no answer within 1.00 s)\n"));
         hosts[2].signal(Signal::CONT);
     });
 }
