@@ -249,15 +249,15 @@ impl Connection {
             }
             Err(error) => {
                 let none = self.no_such_host(target).await;
-                return Err(none.map_or(error, |(what, why)| CliError::nothing(what, why)));
+                return Err(none.map_or(error, |why| CliError::nothing(what, why)));
             }
         };
         match there {
             true => Ok(()),
-            false => match self.no_such_host(target).await {
-                Some((what, why)) => Err(CliError::nothing(what, why)),
-                None => Err(CliError::nothing(what, "nothing there")),
-            },
+            false => {
+                let none = self.no_such_host(target).await;
+                Err(CliError::nothing(what, none.unwrap_or_else(|| "nothing there".to_owned())))
+            }
         }
     }
 
@@ -279,13 +279,13 @@ impl Connection {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 let none = self.no_such_host(target).await;
-                Err(none.map_or(error, |(what, why)| CliError::failed(what, why)))
+                Err(none.map_or(error, |why| CliError::failed(what, why)))
             }
         }
     }
 
-    /// What there is not, and why, if `target` is absolute and starts with a host that is not.
-    async fn no_such_host(&self, target: &Target) -> Option<(String, String)> {
+    /// Why there is nothing, if `target` is absolute and starts with a host that is not.
+    async fn no_such_host(&self, target: &Target) -> Option<String> {
         let host = target.host()?;
         if host == b"self" {
             return None;
@@ -320,7 +320,7 @@ impl Connection {
                 some_of(&members),
             ),
         };
-        Some((format!("no host '{}'", super::text::shortened(host)), why))
+        Some(format!("no host '{}': {why}", super::text::shortened(host)))
     }
 }
 

@@ -166,7 +166,10 @@ fn a_path_to_no_host_is_told_what_hosts_there_are() {
         let error = |path: &str| killick(address, &["load", path]).error(3).to_owned();
         let nowhere = error("/nowhere/a");
         let ids = "here '0123456789abcdef', '89abcdef01234567' or 'self'";
-        assert!(nowhere.starts_with("killick: no host 'nowhere': ") && nowhere.contains(ids));
+        assert!(
+            nowhere.starts_with("killick: load /nowhere/a: no host 'nowhere': ")
+                && nowhere.contains(ids)
+        );
         assert!(nowhere.ends_with("did you mean 'nowhere/a'?"), "{nowhere}");
         // The name of its machine, and the beginning of its id.
         for path in ["/one/a", "/0123/a"] {

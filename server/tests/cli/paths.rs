@@ -40,11 +40,13 @@ fn a_path_without_a_host_is_refused_with_the_relative_spelling() {
         &["lookup", "//foo/./bar/"],
         &["walk", "/foo/bar"],
         &["import", "/dev/null", "--under", "/foo/bar"],
+        &["ps", "/foo/bar"],
     ] {
         let refused = server.run(arguments);
         let creates = ["store", "swap", "walk", "import"].contains(&arguments[0]);
         let line = refused.error(if creates { 1 } else { 3 });
-        assert!(line.starts_with("killick: no host 'foo'"), "{arguments:?}: {line}");
+        assert!(line.starts_with(&format!("killick: {}", arguments[0])), "{arguments:?}: {line}");
+        assert!(line.contains(": no host 'foo': a path that"), "{arguments:?}: {line}");
         assert!(line.ends_with("did you mean 'foo/bar'?"), "{arguments:?}: {line}");
         assert!(line.contains(&host), "{arguments:?}: {line}");
     }
