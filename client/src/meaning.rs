@@ -42,7 +42,10 @@ pub fn meaning(words: &str, peer: &str, own: &str) -> Option<String> {
             "{own} certificate is not valid at this time by {peer} clock: {WRONG}"
         ));
     }
-    let others = [("UnsupportedCertificate", "is not one for this side")];
+    let others = [
+        ("UnsupportedCertificate", "is not one for this side"),
+        ("BadCertificate", "does not have the name that it was called by, or is broken"),
+    ];
     find(&others, alert).map(|means| format!("{own} certificate {means}"))
 }
 

@@ -31,8 +31,6 @@ const PROBE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct Ways {
     fabric: Fabric,
-    /// Whether it shows what is made of a secret.
-    by_secret: bool,
     /// Where it looks for others, as it was told.
     seeds: Arc<str>,
     told: Arc<Mutex<HashMap<SocketAddr, Told>>>,
@@ -47,8 +45,7 @@ struct Told {
 impl Ways {
     pub(super) fn new(fabric: Fabric, config: &ClusterConfig) -> Self {
         let seeds: Vec<_> = config.join.iter().map(ToString::to_string).collect();
-        let (seeds, by_secret) = (seeds.join(",").into(), config.identity.is_of_secret());
-        Ways { fabric, by_secret, seeds, told: Arc::default() }
+        Ways { fabric, seeds: seeds.join(",").into(), told: Arc::default() }
     }
 
     /// Whether it is told at this moment that nobody answers at `at`; and forgotten, if somebody `is_there`.
@@ -104,30 +101,12 @@ impl Transport for Ways {
                 warn!(%at, join, why, "nobody answers at a seed's address");
             });
         }
-        let met = met.map_err(|error| match error {
-            LinkError::Refused { at, reason } if self.by_secret => {
-                LinkError::Refused { at, reason: of_secrets(reason) }
-            }
-            error => error,
-        });
         Ok(met?)
     }
 
     async fn is_twin(&self, at: SocketAddr) -> bool {
         self.fabric.is_twin(at).await
     }
-}
-
-/// Why a host is not taken for one, to whom has a secret and no file of authorities.
-fn of_secrets(reason: String) -> String {
-    let is = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    let means = match () {
-        () if is(&["BadSignature", "DecryptError"]) => "it has another --cluster-secret",
-        () if is(&["UnknownIssuer", "UnknownCA"]) => "it has another --cluster, or no secret",
-        () => return reason,
-    };
-    let words = reason.splitn(3, ": ").take(2).collect::<Vec<_>>().join(": ");
-    format!("{means} ({words})")
 }
 
 /// What the system knows of an address where nobody answers a host that listens at `here`.
@@ -190,25 +169,6 @@ mod tests {
             let elsewhere = SocketAddr::from(([192, 0, 2, 7], 7300));
             assert!(why_silent(here, elsewhere).await.contains("this machine alone"));
         });
-    }
-
-    #[test]
-    fn who_has_a_secret_is_told_of_secrets_and_not_of_files() {
-        for (reason, told) in [
-            (
-                "invalid peer certificate: BadSignature: the other host's certificate is of another \
-                 authority than the one with the same name in this host's ca.pem",
-                "it has another --cluster-secret (invalid peer certificate: BadSignature)",
-            ),
-            (
-                "received fatal alert: UnknownCA: this host's certificate is of no authority in the other \
-                 host's ca.pem",
-                "it has another --cluster, or no secret (received fatal alert: UnknownCA)",
-            ),
-            ("the other host has restarted", "the other host has restarted"),
-        ] {
-            assert_eq!(of_secrets(reason.to_owned()), told);
-        }
     }
 
     #[test]

@@ -135,7 +135,8 @@ fn who_has_another_secret_stays_alone() {
             hosts[2].proof[1] = hosts.folder().join("other").display().to_string();
         })
         .await;
-        stays_alone(&mut hosts, "is of another authority").await;
+        stays_alone(&mut hosts, "it has another --cluster-secret").await;
+        hosts.iter().for_each(|host| assert!(!host.log().contains("ca.pem"), "{}", host.log()));
         hosts.calm().await;
     });
 }
@@ -226,6 +227,35 @@ fn a_certificate_that_is_not_valid_yet_is_shown_as_that() {
     assert!(warning.ends_with(" UTC, which may be wrong"), "{warning}");
     let shown = authorities.run(&["cert", "show", "a", "--json"]);
     assert!(shown.contains("\"warning\":\"it is not valid before "), "{shown}");
+}
+
+#[test]
+fn who_answers_at_the_address_of_another_host_is_not_taken_for_that_one() {
+    run(async {
+        let mut hosts = two_and_another(|_| {}).await;
+        let one = hosts[0].client().await;
+        let (name, path) = (hosts[1].name().to_owned(), hosts[1].path("mail"));
+        one.store_at(&path, "its own", false).await.expect("stored");
+        hosts[1].kill();
+        hosts[2].at = hosts[1].at;
+        hosts[2].launch();
+        hosts[2].run(&["store", "mail", "another's"]).expect("stored");
+        let fails = async || match one.load_at(&path).await {
+            Ok(loaded) => panic!("it has answered: {:?}", loaded.text()),
+            Err(_) => members(&one).await[&name].state == MemberState::Failed,
+        };
+        eventually("it is missed", fails).await;
+        hosts.whole().await;
+        assert!(one.load_at(&path).await.is_err());
+        let loaded = one.load_at(hosts[2].path("mail")).await.expect("loaded");
+        assert_eq!(loaded.text(), Some("another's"));
+        let log = hosts[0].log();
+        assert!(log.contains(&format!("certificate not valid for name \"{name}")), "{log}");
+        let called = "this host's certificate does not have the name that it was called by";
+        let told = || refusals(&hosts[2].log(), &hosts[0]);
+        let is_told = async || told().iter().any(|told| told.contains(called));
+        eventually("a warning", is_told).await;
+    });
 }
 
 #[test]

@@ -100,6 +100,10 @@ fn a_host_with_another_secret_or_cluster_is_told_of_at_once() {
             let log = hosts[0].log();
             let line = log.lines().find(|line| line.contains(&told)).expect("the warning");
             assert!(line.contains(why) && !log.contains("nobody answers"), "{log}");
+            // As is who is joined, of who comes.
+            let told = format!("somebody is not let into the cluster at={at} reason={why}");
+            eventually("a warning", async || hosts[0].log().contains(&told)).await;
+            assert!(!hosts[0].log().contains("ca.pem"), "{}", hosts[0].log());
         }
     });
 }

@@ -43,7 +43,9 @@ async fn receive(inner: Arc<Inner>, incoming: Incoming, place: OwnedSemaphorePer
 /// Lets in who shows to be a host of the cluster, and says so.
 async fn shake_hands(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), Refused> {
     let standing = inner.table().standing().clone();
-    let connection = incoming.accept_with(standing.server.clone())?.await?;
+    let broken = |error| Refused::by(&error, &standing.identity);
+    let connecting = incoming.accept_with(standing.server.clone()).map_err(broken)?;
+    let connection = connecting.await.map_err(broken)?;
     let chain = chain_of(&connection);
     let host = match standing.identity.host_in(&chain) {
         Ok(host) => host,

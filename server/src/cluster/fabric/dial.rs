@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::error::reason;
+use super::error::refusal;
 use super::link::{Code, Link, attend};
 use super::setup::{Options, Standing};
 use super::table::{Table, Unkept};
@@ -124,7 +124,10 @@ async fn connect(
 fn failed(error: &ConnectionError, at: SocketAddr, inner: &Inner) -> LinkError {
     match error {
         ConnectionError::TimedOut => LinkError::Silent { at, limit: inner.options.idle },
-        error => LinkError::Refused { at, reason: reason(error) },
+        error => {
+            let identity = inner.table().standing().identity.clone();
+            LinkError::Refused { at, reason: refusal(error, &identity) }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use quinn::ConnectionError;
 use rustls::AlertDescription;
 
 use crate::cluster::HostId;
+use crate::cluster::ident::ClusterIdentity;
 
 /// Why there is no fabric.
 #[derive(Debug)]
@@ -84,9 +85,37 @@ impl From<LinkError> for io::Error {
     }
 }
 
-/// Why a connection has ended, or not come to be.
+/// Why a connection has ended.
 pub(super) fn reason(error: &ConnectionError) -> String {
-    let words = match error {
+    let words = words(error);
+    match meaning(&words, "the other host's", "this host's") {
+        Some(means) => format!("{words}: {means}"),
+        None => words,
+    }
+}
+
+/// Why a connection has not come to be, to a host that shows `identity`.
+pub(super) fn refusal(error: &ConnectionError, identity: &ClusterIdentity) -> String {
+    let words = words(error);
+    match of_secrets(&words).filter(|_| identity.is_of_secret()) {
+        Some(means) => format!("{means} ({words})"),
+        None => reason(error),
+    }
+}
+
+/// What the words mean that a handshake ends with to whom has a secret, and no file of authorities.
+fn of_secrets(words: &str) -> Option<&'static str> {
+    let is = |names: &[&str]| names.iter().any(|name| words.contains(name));
+    match () {
+        () if is(&["BadSignature", "DecryptError"]) => Some("it has another --cluster-secret"),
+        () if is(&["UnknownIssuer", "UnknownCA"]) => Some("it has another --cluster, or no secret"),
+        () => None,
+    }
+}
+
+/// What is said of it by whoever has ended it.
+fn words(error: &ConnectionError) -> String {
+    match error {
         ConnectionError::TransportError(error) => match error.reason.is_empty() {
             true => error.code.to_string(),
             false => error.reason.clone(),
@@ -104,10 +133,6 @@ pub(super) fn reason(error: &ConnectionError) -> String {
         ConnectionError::TimedOut => "the other host is silent".to_owned(),
         ConnectionError::LocallyClosed => "closed".to_owned(),
         other => other.to_string(),
-    };
-    match meaning(&words, "the other host's", "this host's") {
-        Some(means) => format!("{words}: {means}"),
-        None => words,
     }
 }
 
@@ -115,4 +140,41 @@ pub(super) fn reason(error: &ConnectionError) -> String {
 pub(super) fn alert(code: u64) -> Option<AlertDescription> {
     let code = code.checked_sub(0x100)?;
     u8::try_from(code).ok().map(AlertDescription::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ClusterSecret;
+    use crate::cluster::ident::testing::{CLUSTER, Ca};
+    use quinn::{ConnectionClose, TransportErrorCode};
+
+    #[test]
+    fn who_has_a_secret_is_told_of_secrets_and_not_of_files() {
+        let secret = ClusterIdentity::from_secret(&ClusterSecret::fresh(), CLUSTER, None);
+        let (secret, certified) = (secret.expect("an identity"), Ca::new("ca").host("a"));
+        let alert = |alert: AlertDescription| {
+            let error_code = TransportErrorCode::crypto(alert.into());
+            let closed =
+                ConnectionClose { error_code, frame_type: None, reason: Default::default() };
+            ConnectionError::ConnectionClosed(closed)
+        };
+        for (description, told) in [
+            (
+                AlertDescription::DecryptError,
+                "it has another --cluster-secret (received fatal alert: DecryptError)",
+            ),
+            (
+                AlertDescription::UnknownCA,
+                "it has another --cluster, or no secret (received fatal alert: UnknownCA)",
+            ),
+        ] {
+            assert_eq!(refusal(&alert(description), &secret), told);
+            let of_files = refusal(&alert(description), &certified);
+            assert!(of_files.ends_with("the other host's ca.pem"), "{of_files}");
+        }
+        for other in [ConnectionError::Reset, alert(AlertDescription::InternalError)] {
+            assert_eq!(refusal(&other, &secret), reason(&other));
+        }
+    }
 }

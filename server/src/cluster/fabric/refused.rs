@@ -10,8 +10,8 @@ use quinn::ConnectionError;
 use rustls::{AlertDescription, CertificateError};
 use tracing::{debug, warn};
 
-use super::error::{alert, reason};
-use crate::cluster::ident::NotAHost;
+use super::error::{alert, refusal};
+use crate::cluster::ident::{ClusterIdentity, NotAHost};
 use crate::cluster::seldom::Seldom;
 
 /// Why somebody is not let in, in a word.
@@ -82,9 +82,10 @@ pub(super) struct Refused {
     pub(super) why: String,
 }
 
-impl From<ConnectionError> for Refused {
-    fn from(error: ConnectionError) -> Self {
-        let kind = match &error {
+impl Refused {
+    /// Whose connection to a host that shows `identity` has not come to be.
+    pub(super) fn by(error: &ConnectionError, identity: &ClusterIdentity) -> Self {
+        let kind = match error {
             ConnectionError::TransportError(error) => {
                 alert(error.code.into()).map_or(Kind::Broken, Kind::of)
             }
@@ -94,7 +95,7 @@ impl From<ConnectionError> for Refused {
             ConnectionError::ApplicationClosed(_) => Kind::Theirs,
             _ => Kind::Broken,
         };
-        Refused { kind, why: reason(&error) }
+        Refused { kind, why: refusal(error, identity) }
     }
 }
 
