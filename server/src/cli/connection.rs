@@ -137,11 +137,6 @@ impl Connection {
         &self.address
     }
 
-    /// The longest wait for one answer; none is for ever.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
     /// How long one of several hosts is waited for.
     pub(crate) fn patience(&self) -> Duration {
         self.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 use super::error::CliError;
 use super::log::{Format, Level};
-use written::{Join, Listen, Program, Tag, Time};
+use written::{Join, Listen, Place, Program, Tag, Time};
 
 /// One name for each setting: `max-nodes` in the file, `--max-nodes` as a flag, and in the environment
 /// `KILLICK_MAX_NODES`. What is not set here may be set elsewhere.
@@ -103,7 +103,7 @@ pub(super) struct Settings {
 
     /// Where to listen for the other hosts, by UDP.
     #[arg(long, value_name = "IP:PORT", env = "KILLICK_LISTEN_CLUSTER", hide_env = true)]
-    listen_cluster: Option<SocketAddr>,
+    listen_cluster: Option<Place>,
 
     /// Where to look for the other hosts: IP:PORT, NAME:PORT, or file:PATH with such lines; may be given
     /// several times. Names are looked up and files read again each time. With mdns, if the program was built
@@ -115,7 +115,7 @@ pub(super) struct Settings {
     /// Where the other hosts reach this one, if that is not where it listens. A port of 0 is that of
     /// --listen-cluster.
     #[arg(long, value_name = "IP:PORT", env = "KILLICK_ADVERTISE", hide_env = true)]
-    advertise: Option<SocketAddr>,
+    advertise: Option<Place>,
 
     /// Where clients reach this host, as it tells the others, if that is not where it listens with TLS; may
     /// be given several times.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use killick_server::{ClusterConfig, ClusterIdentity, ClusterSecret, ClusterSecretError};
 
-use super::written::{Join, Listen, Tag};
+use super::written::{Join, Listen, Place, Tag};
 use super::{BadValue, Settings, text};
 
 impl Settings {
@@ -12,7 +12,7 @@ impl Settings {
     pub(super) fn takes_part(&self) -> Result<Option<ClusterConfig>, BadValue> {
         let Some(name) = &self.cluster else { return self.takes_no_part() };
         let usage = |key, why: &str| BadValue { key, why: why.into(), is_usage: true };
-        let Some(listen) = self.listen_cluster else {
+        let Some(Place(listen)) = self.listen_cluster else {
             let why = "a cluster takes an address for the other hosts, as in 192.0.2.7:7300";
             return Err(usage("listen-cluster", why));
         };
@@ -27,7 +27,7 @@ impl Settings {
         })?;
         let identity = self.identity(name)?;
         Ok(Some(ClusterConfig {
-            advertise: self.advertise,
+            advertise: self.advertise.map(|Place(at)| at),
             join: self.join.iter().flatten().map(|Join(seed)| seed.clone()).collect(),
             client_addresses: self
                 .advertise_client

@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -59,6 +60,19 @@ impl FromStr for Join {
 
     fn from_str(text: &str) -> Result<Self, BadSeed> {
         text.parse().map(Join)
+    }
+}
+
+/// Where hosts reach each other, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Place(pub(super) SocketAddr);
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = |_| "an address and a port are expected, as in 192.0.2.7:7300";
+        text.parse().map(Place).map_err(bad)
     }
 }
 
@@ -148,6 +162,13 @@ impl<'de> Deserialize<'de> for Listen {
 impl<'de> Deserialize<'de> for Join {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "a place in quotes, as in \"hosts.example.org:7300\"";
+        deserializer.deserialize_str(Written { expected, value: PhantomData })
+    }
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "an address in quotes, as in \"192.0.2.7:7300\"";
         deserializer.deserialize_str(Written { expected, value: PhantomData })
     }
 }

@@ -41,6 +41,9 @@ impl fmt::Display for BadSeed {
         if text == LAN && cfg!(not(feature = "mdns")) {
             return write!(f, "{LAN}: this program was built without it (the cargo feature mdns)");
         }
+        if text.rsplit_once(':').is_some_and(|(_, port)| port.parse() == Ok(0u16)) {
+            return write!(f, "{text:?}: nobody is at port 0: give that of its --listen-cluster");
+        }
         write!(f, "{text:?} says no place of a host: give ADDRESS:PORT, NAME:PORT or file:PATH")
     }
 }
@@ -77,10 +80,10 @@ impl fmt::Display for Seed {
 
 /// An address, or a name and a port.
 fn place(text: &str) -> Result<Seed, BadSeed> {
-    if let Ok(at) = text.parse() {
-        return Ok(Seed::Address(at));
-    }
     let bad = || BadSeed(text.to_owned());
+    if let Ok(at) = text.parse::<SocketAddr>() {
+        return if at.port() == 0 { Err(bad()) } else { Ok(Seed::Address(at)) };
+    }
     let (name, port) = text.rsplit_once(':').ok_or_else(bad)?;
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let named = !name.is_empty() && name.len() < 254 && name.bytes().all(letter);

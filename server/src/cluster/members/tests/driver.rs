@@ -227,10 +227,13 @@ fn a_seed_is_an_address_a_name_or_a_file() {
         assert_eq!(text.parse(), Ok(seed.clone()));
         assert_eq!(seed.to_string(), text);
     }
-    for text in ["", "10.0.0.1", "name", "name:", "name:0", "name:70000", "na me:1", "file:", ":1"]
-    {
+    for text in ["", "10.0.0.1", "name", "name:", "name:70000", "na me:1", "file:", ":1"] {
         let error = text.parse::<Seed>().expect_err(text).to_string();
         assert!(error.contains("ADDRESS:PORT"), "{error}");
+    }
+    for text in ["127.0.0.1:0", "[::1]:0", "name:0"] {
+        let error = text.parse::<Seed>().expect_err(text).to_string();
+        assert!(error.contains("nobody is at port 0"), "{error}");
     }
     match "mdns".parse::<Seed>() {
         Ok(seed) => assert!(cfg!(feature = "mdns") && seed.to_string() == "mdns"),
