@@ -234,6 +234,25 @@ impl Host {
         kib.expect("a number of KiB") * 1024.0
     }
 
+    /// How many sockets it has open: all together, and of those the ones for UDP.
+    pub(crate) fn sockets(&self) -> (usize, usize) {
+        let process = format!("/proc/{}", self.process().id());
+        let files = fs::read_dir(format!("{process}/fd")).expect("a process");
+        let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        let inode = |link: PathBuf| {
+            let link = link.to_str()?;
+            link.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned)
+        };
+        let all: Vec<_> = links.filter_map(inode).collect();
+        let tables =
+            ["udp", "udp6"].map(|name| fs::read_to_string(format!("{process}/net/{name}")));
+        let udp: String = tables.into_iter().flatten().collect();
+        let of_udp: BTreeSet<_> =
+            udp.lines().filter_map(|line| line.split_whitespace().nth(9)).collect();
+        let count = all.iter().filter(|inode| of_udp.contains(inode.as_str())).count();
+        (all.len(), count)
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
