@@ -183,7 +183,8 @@ impl Client {
     /// that came over it are dropped.
     ///
     /// A connection whose other end has vanished without a word, by a cable or a crash, stays open for
-    /// a long time, and operations on it time out. This is for who takes a time-out as a sign of that.
+    /// [two minutes](Options#machines-that-vanish), and operations on it time out. This is for who takes a
+    /// time-out as a sign of that.
     ///
     /// # Examples
     /// ```

@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::alive::{gone, keep_alive};
 use crate::meaning::meaning;
 use crate::{Address, Identity};
 
@@ -49,6 +50,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(1
 /// Connects to `address`; waits for as long as the system does, over TLS for as long as the other side
 /// keeps silent, and at a Unix socket for as long as others who wait there leave no room. A `tls:` address
 /// takes an `identity` to show there; others do without.
+///
+/// Over TCP and TLS a stream ends, with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), two minutes after
+/// the machine at its other end has vanished: [`Options`](crate::Options#machines-that-vanish).
 ///
 /// Over TLS the stream is there as soon as the server has shown that it is who `address` says: whether it
 /// takes this identity is known when something is read.
@@ -119,6 +123,7 @@ async fn connect(at: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(at).await?;
     // Calls are small and waited for: never held back for more to come.
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     Ok(stream)
 }
 
@@ -159,6 +164,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let tells_breaks = self.tells_breaks;
         let read = delegate!(self, stream => Pin::new(stream).poll_read(context, buffer));
+        let read = read.map_err(gone);
         if tells_breaks { read } else { end_is_an_end(read) }
     }
 }
@@ -199,6 +205,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[tokio::test]
@@ -220,6 +228,20 @@ mod tests {
             listener.accept().await.expect("accepted");
         }
         dialled.await.expect("no panic").expect("connected");
+    }
+
+    /// A machine that takes nothing any more is as one that is gone, to a system that is told to wait for less.
+    #[tokio::test]
+    async fn what_waits_for_a_machine_that_is_gone_is_disconnected() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let at = listener.local_addr().expect("an address").to_string();
+        let mut stream = dial(&Address::Tcp(at), None).await.expect("connected");
+        let Kind::Tcp(tcp) = &stream.kind else { panic!("a stream of TCP") };
+        assert!(rustix::net::sockopt::socket_keepalive(tcp).expect("an option"));
+        rustix::net::sockopt::set_tcp_user_timeout(tcp, 100).expect("an option");
+        while let Ok(1..) = tcp.try_write(&[0; 1 << 16]) {}
+        let read = stream.read(&mut [0]).await.expect_err("an end");
+        assert_eq!(capnp::Error::from(read).kind, capnp::ErrorKind::Disconnected);
     }
 
     #[test]

@@ -87,9 +87,12 @@
 //! handle [without a time limit](Recver::with_timeout). A call on a capability that another client hosts is given up there as well,
 //! but never answered: it counts against the server's limit of the bytes of open calls
 //! (`max_call_bytes`) until this connection ends. What waits for something to happen has no limit of time:
-//! [`Watch::next`], [`Anchor::wait`] and [`Client::wait_at`] take as long as that does. So they do over a
-//! connection whose other end has vanished without a word: who has to know asks for something else
-//! beside them, now and then.
+//! [`Watch::next`], [`Anchor::wait`] and [`Client::wait_at`] take as long as that does.
+//!
+//! A server whose machine has vanished without a word, by a cable or a crash, is noticed within two minutes, over
+//! TCP and TLS: the system asks after it when it says nothing for one. The connection then ends as any other does:
+//! calls are [`Error::Disconnected`], or [`Error::UnknownOutcome`], and watches and waits of a [`Client`] go on
+//! over another one. Who has to know sooner asks for something beside them, with a time limit.
 //!
 //! # What there is not
 //! A [`Storer`] cannot tell what it [cleared](Storer::clear): the wire does not.
@@ -98,6 +101,7 @@
 
 // Where it is and how it is reached.
 mod address;
+mod alive;
 mod dial;
 mod identity;
 mod meaning;
@@ -160,6 +164,7 @@ pub use killick_schema as schema;
 /// What the server and its command line do in the same way. No part of what this crate promises.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::alive::{GONE, gone, keep_alive};
     pub use crate::dial::end_is_an_end;
     pub use crate::error::{is_remote, reason};
     pub use crate::granted::{no_half, put_limits, put_rights, read_limits, read_rights};

@@ -8,6 +8,13 @@ use crate::Identity;
 
 /// How a [`Client`](crate::Client) behaves.
 ///
+/// # Machines that vanish
+/// No option: over TCP and TLS a server that says nothing for a minute is asked by the system whether its machine is
+/// there, and a connection to one that leaves that, or what was sent to it, unanswered has ended two minutes after
+/// its last word: what waits over it is [`Error::Disconnected`](crate::Error::Disconnected), and what goes on over
+/// another connection does. A program that hangs on a machine that is there, and a server at a Unix socket,
+/// are not asked.
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;

@@ -41,7 +41,6 @@
 #![forbid(unsafe_code)]
 
 mod access;
-mod alive;
 mod bridge;
 mod cap;
 mod channel;

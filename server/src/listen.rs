@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::access::{Credentials, Place, Who, handshake, socket_mode};
-use crate::alive::keep_alive;
 use crate::config::Config;
 use crate::hosts::HostId;
 use crate::net::{self, HostStream, Streams};
@@ -26,6 +25,7 @@ use crate::refusals::Refusal;
 use crate::shared::{Permit, Shared};
 use crate::stats::{Limit, connections, counted};
 use killick_client::Address;
+use killick_client::internal::keep_alive;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;

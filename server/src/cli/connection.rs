@@ -15,7 +15,7 @@ use capnp_rpc::{RpcSystem, rpc_twoparty_capnp, twoparty};
 use futures::io::{BufReader, BufWriter};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use killick::Right;
-use killick_client::internal::{meaning, no_half};
+use killick_client::internal::{GONE, meaning, no_half};
 use killick_client::{Address, Identity, Member, dial};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::anchor_capnp::anchor::loader::load_results;
@@ -186,9 +186,7 @@ impl Connection {
                 CliError::call(what, error)
             }
             _ if let Some(why) = self.kept_out(error) => CliError::failed(what, why),
-            capnp::ErrorKind::Disconnected => {
-                CliError::failed(what, format!("{} closed the connection", self.address))
-            }
+            capnp::ErrorKind::Disconnected => CliError::failed(what, ended(&self.address, error)),
             // Only what reads the stream makes other errors at this end.
             _ => {
                 let why = format!("{} is no killick server ({})", self.address, reason(error));
@@ -373,6 +371,14 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// How a connection to `address` has ended, by the error of this end.
+fn ended(address: &Address, error: &capnp::Error) -> String {
+    match reason(error) {
+        why if why.starts_with(GONE) => format!("{address}: {why}"),
+        _ => format!("{address} closed the connection"),
+    }
+}
+
 fn no_answer(timeout: Option<Duration>) -> String {
     let waited = super::text::duration(timeout.unwrap_or_default());
     format!("no answer within {waited} (see --timeout)")
@@ -396,5 +402,28 @@ pub(crate) fn why_unreachable(address: &Address, error: &io::Error) -> String {
             format!("{text} (is a server running there? 'killick serve' starts one)")
         }
         _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use killick_client::internal::gone;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_gone_is_told_from_a_server_that_has_closed() {
+        let address = "tcp:127.0.0.1:1".parse().expect("an address");
+        for (kind, words) in [
+            (
+                io::ErrorKind::TimedOut,
+                "tcp:127.0.0.1:1: the other machine does not answer any more (",
+            ),
+            (io::ErrorKind::ConnectionReset, "tcp:127.0.0.1:1 closed the connection"),
+        ] {
+            let error = capnp::Error::from(gone(kind.into()));
+            assert_eq!(error.kind, capnp::ErrorKind::Disconnected);
+            assert!(ended(&address, &error).starts_with(words), "{error}");
+        }
     }
 }

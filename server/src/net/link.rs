@@ -14,6 +14,7 @@ use capnp_rpc::rpc_capnp::{exception, message};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork};
 use futures::channel::oneshot;
+use killick_client::internal::gone;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Calls, Gate, MAKING_LIMIT, Received, Segments, SharedSegments, Stream, Streams, gate};
@@ -230,7 +231,7 @@ async fn receive<S: AsyncRead + Unpin>(
     if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::QuotaExceeded) {
         calls.ends_for(Limit::MessageBytes);
     }
-    let Some(segments) = read? else {
+    let Some(segments) = read.map_err(gone)? else {
         return Ok(None);
     };
     let (message, others) = take(segments, stream, calls, max_words, ends)?;
