@@ -208,36 +208,40 @@ impl Config {
 
     /// The first setting, by its name, that no server can work with, and why.
     pub(crate) fn unusable(&self) -> Option<(&'static str, String)> {
-        let nothing = |what: &str| format!("0 would let {what}");
+        let nothing = |what: &str| format!("0 {what}: at least 1");
         let threads = self.threads.get();
         match self {
-            Config { max_connections: 0, .. } => Some(("max-connections", nothing("nobody in"))),
+            Config { max_connections: 0, .. } => {
+                Some(("max-connections", nothing("would let nobody in")))
+            }
             Config { limits: Limits { nodes: 0, .. }, .. } => {
-                Some(("max-nodes", "the root alone would be there".to_owned()))
+                Some(("max-nodes", nothing("would leave the root alone")))
             }
             Config { limits: Limits { depth: 0, .. }, .. } => {
-                Some(("max-depth", "the root alone would be there".to_owned()))
+                Some(("max-depth", nothing("would leave the root alone")))
             }
             Config { limits: Limits { name_bytes: 0, .. }, .. } => {
-                Some(("max-name-bytes", "no node could have a name".to_owned()))
+                Some(("max-name-bytes", nothing("would let no node have a name")))
             }
             Config { limits: Limits { path_bytes: 0, .. }, .. } => {
-                Some(("max-path-bytes", "no path would lead anywhere".to_owned()))
+                Some(("max-path-bytes", nothing("would let no path lead anywhere")))
             }
-            Config { max_calls: 0, .. } => Some(("max-calls", nothing("nobody call anything"))),
+            Config { max_calls: 0, .. } => {
+                Some(("max-calls", nothing("would let nobody call anything")))
+            }
             Config { max_capabilities: 0, .. } => {
-                Some(("max-capabilities", nothing("nobody have an anchor")))
+                Some(("max-capabilities", nothing("would let nobody have an anchor")))
             }
             Config { max_connection_nodes: 0, .. } => {
-                Some(("max-connection-nodes", nothing("nobody have an anchor")))
+                Some(("max-connection-nodes", nothing("would let nobody have an anchor")))
             }
             _ if threads > MAX_THREADS => {
-                let reason = format!("{threads} are more than the {MAX_THREADS} that are of use");
+                let reason = format!("{threads} are more than are of use: at most {MAX_THREADS}");
                 Some(("threads", reason))
             }
             Config { max_message_bytes: Some(bytes), .. } if *bytes < MIN_MESSAGE_BYTES => {
                 let reason =
-                    format!("{bytes} bytes have no room for a call; {MIN_MESSAGE_BYTES} do");
+                    format!("{bytes} bytes have no room for a call: at least {MIN_MESSAGE_BYTES}");
                 Some(("max-message-bytes", reason))
             }
             #[cfg(feature = "cluster")]

@@ -85,6 +85,13 @@ struct Close {
 }
 
 impl Chan {
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        match &self.command {
+            Command::Make(make) => make.first().map(drop),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         match self.command {
             Command::Make(make) => make.run(context).await,
@@ -95,12 +102,16 @@ impl Chan {
 }
 
 impl Make {
-    async fn run(self, context: &mut Context) -> Result<(), CliError> {
+    /// The first place of an end.
+    fn first(&self) -> Result<&Target, CliError> {
         let ends = self.send_end.as_ref().filter(|_| self.recv_end.is_some());
-        let Some(first) = self.path.as_ref().or(ends) else {
-            let why = "it takes a PATH, or both --send-end and --recv-end";
-            return Err(CliError::usage("chan make", why));
-        };
+        self.path.as_ref().or(ends).ok_or_else(|| {
+            CliError::usage("chan make", "it takes a PATH, or both --send-end and --recv-end")
+        })
+    }
+
+    async fn run(self, context: &mut Context) -> Result<(), CliError> {
+        let first = self.first()?;
         let what = format!("chan make {}", first.spelled());
         let anchor = context.connection.walk(first).pipeline.get_anchor();
         let mut request = anchor.new_chan_request();

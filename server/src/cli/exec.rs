@@ -137,6 +137,34 @@ struct Bounds {
 }
 
 impl Exec {
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        self.lifetime()?;
+        self.program()?;
+        self.env.iter().try_for_each(|said| variable(said).map(drop))?;
+        match self.cwd.as_deref().filter(|folder| !folder.is_absolute()) {
+            Some(folder) => {
+                let folder = shortened(folder.as_os_str().as_bytes());
+                Err(CliError::usage("exec --cwd", format!("'{folder}' is no absolute path")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The program, as a server takes one.
+    fn program(&self) -> Result<&str, CliError> {
+        let program = self.command.first().map(OsString::as_os_str).unwrap_or_default();
+        let bad = |why: &str| {
+            CliError::usage("exec", format!("'{}' {why}", shortened(program.as_bytes())))
+        };
+        match program.to_str().ok_or_else(|| bad("is not UTF-8"))? {
+            "" => Err(bad("is no program")),
+            name if name.contains('/') && !name.starts_with('/') => {
+                Err(bad("is neither an absolute path nor a name without '/'"))
+            }
+            name => Ok(name),
+        }
+    }
+
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let lifetime = self.lifetime()?;
         // Before the start, so that no signal in between is lost on the process.
@@ -224,11 +252,8 @@ impl Exec {
     /// The command as the server takes it.
     fn put(&self, lifetime: Lifetime, mut to: command::Builder<'_>) -> Result<(), CliError> {
         let usage = |why: String| CliError::usage("exec", why);
-        let [program, arguments @ ..] = self.command.as_slice() else {
-            return Err(usage("a program is needed".to_owned()));
-        };
-        let not_utf8 = || usage(format!("'{}' is not UTF-8", shortened(program.as_bytes())));
-        to.set_program(program.to_str().ok_or_else(not_utf8)?);
+        to.set_program(self.program()?);
+        let arguments = self.command.get(1..).unwrap_or_default();
         let count =
             |len: usize| u32::try_from(len).map_err(|_| usage(format!("{len} are too many")));
         let mut args = to.reborrow().init_args(count(arguments.len())?);
@@ -288,6 +313,10 @@ impl Bounds {
 /// A variable, with the value that it is to have or has here.
 fn variable(said: &OsStr) -> Result<(&OsStr, OsString), CliError> {
     let bytes = said.as_bytes();
+    if matches!(bytes, [] | [b'=', ..]) {
+        let why = format!("'{}' has no name", shortened(bytes));
+        return Err(CliError::usage("exec --env", why));
+    }
     if let Some(at) = bytes.iter().position(|&byte| byte == b'=') {
         let value = OsStr::from_bytes(&bytes[at + 1..]).to_owned();
         return Ok((OsStr::from_bytes(&bytes[..at]), value));

@@ -114,6 +114,13 @@ struct Revoke {
 }
 
 impl Grant {
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        match &self.command {
+            Command::Make(make) => make.check(),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         match self.command {
             Command::Make(make) => make.run(context).await,
@@ -177,6 +184,16 @@ fn able_to_exec(connection: &Connection, target: &Target, rights: Rights) -> anc
 }
 
 impl Make {
+    fn check(&self) -> Result<(), CliError> {
+        match self.at.canonical() == self.revoker.canonical() {
+            true => Err(CliError::usage(
+                "grant make",
+                "--at and --revoker are one cell, which holds one value",
+            )),
+            false => Ok(()),
+        }
+    }
+
     async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("grant make {}", self.path.spelled());
         let sent = self.limits.narrow(&context.connection, &self.path, self.rights)?;

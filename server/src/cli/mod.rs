@@ -196,6 +196,21 @@ enum Command {
     DemoHost(demo::DemoHost),
 }
 
+impl Command {
+    /// Whether its arguments make sense together, before any server is asked.
+    fn check(&self) -> Result<(), CliError> {
+        match self {
+            Command::Store(store) => store.check(),
+            Command::Swap(swap) => swap.check(),
+            Command::Send(send) => send.check(),
+            Command::Chan(chan) => chan.check(),
+            Command::Grant(grant) => grant.check(),
+            Command::Exec(exec) => exec.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The longest wait for one answer; none is for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wait(Option<Duration>);
@@ -247,6 +262,11 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(&matches)?;
     let said = matches.value_source("timeout") == Some(ValueSource::CommandLine);
     cli.global.is_timeout_said = said;
+    if let (Command::Serve(serve), Some(matches)) =
+        (&mut cli.command, matches.subcommand_matches("serve"))
+    {
+        serve.note_environment(matches);
+    }
     let why = match cli.command {
         Command::Serve(_) => [
             "'serve' listens and does not connect: use --listen, not --connect",
@@ -278,6 +298,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
 
 fn dispatch(cli: Cli) -> Result<(), CliError> {
     let Cli { global, command } = cli;
+    command.check()?;
     match command {
         Command::Serve(serve) => serve.run(global.json),
         Command::Demo(demo) => demo.run(global.json),

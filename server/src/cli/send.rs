@@ -48,11 +48,15 @@ pub(super) struct Send {
 }
 
 impl Send {
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        match self.lines && self.value != "-" {
+            true => Err(CliError::usage("send", "--lines reads standard input: VALUE is '-'")),
+            false => Content::check(&self.value, self.data),
+        }
+    }
+
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let what = format!("send {}", self.path.spelled());
-        if self.lines && self.value != "-" {
-            return Err(CliError::usage(what, "--lines reads standard input: VALUE is '-'"));
-        }
         let content = match self.lines {
             true => None,
             false => Some(Content::read(&self.value, self.data)?),

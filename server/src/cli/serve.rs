@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Args;
-use killick_server::{Config, Server, StartError, default_address};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Id};
+use killick_server::{Config, ListenError, Server, StartError, default_address};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use serde_json::json;
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use super::error::CliError;
 use super::log::{Level, Log};
 use super::output::Output;
-use super::settings::{BadValue, Settings};
+use super::settings::{BadValue, File, Settings};
 use super::signal::Interrupt;
 use super::text::nearest;
 
@@ -73,9 +74,33 @@ pub(super) struct Serve {
     /// As --log off.
     #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
+
+    /// The settings whose values stand in the environment.
+    #[arg(skip)]
+    in_environment: Vec<String>,
 }
 
 impl Serve {
+    /// Takes from `matches` which settings the environment has said.
+    pub(super) fn note_environment(&mut self, matches: &ArgMatches) {
+        let is_said =
+            |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::EnvVariable);
+        let said = matches.ids().filter(is_said);
+        self.in_environment = said.map(|id| id.as_str().replace('_', "-")).collect();
+    }
+
+    /// Where the setting `key` has its value from, or should have.
+    fn place(&self, file: Option<&File>, key: &str) -> String {
+        let in_file = file.and_then(|file| file.place(key, &self.settings));
+        in_file.unwrap_or_else(|| match self.in_environment.iter().any(|said| said == key) {
+            true => {
+                let variable = key.replace('-', "_").to_uppercase();
+                format!("KILLICK_{variable} in the environment")
+            }
+            false => format!("--{key}"),
+        })
+    }
+
     pub(super) fn run(mut self, json: bool) -> Result<(), CliError> {
         if self.verbose {
             self.settings.set_level(Level::Debug);
@@ -162,13 +187,12 @@ impl Serve {
             Some(file) => self.settings.or(&file.settings),
             None => self.settings.clone(),
         };
-        // What is wrong in the file is told with its place there.
-        let in_file = |key: &str| file.as_ref().and_then(|file| file.place(key, &self.settings));
+        let place = |key: &str| self.place(file.as_ref(), key);
         let mut config =
             settings.clone().config().map_err(
                 |BadValue { key, why, is_usage }| match is_usage {
-                    true => CliError::usage(in_file(key).unwrap_or_else(|| key.to_owned()), why),
-                    false => CliError::failed(in_file(key).unwrap_or_else(|| key.to_owned()), why),
+                    true => CliError::usage(place(key), why),
+                    false => CliError::failed(place(key), why),
                 },
             )?;
         if config.listen.is_empty() {
@@ -176,20 +200,14 @@ impl Serve {
             let address = address.map_err(|error| CliError::failed("default address", error))?;
             config.listen.push(address);
         }
-        Server::check(&config).map_err(|error| {
-            let place = match &error {
-                StartError::Listen(_) => in_file("listen"),
-                StartError::Metrics { .. } => in_file("metrics"),
-                StartError::Unusable { setting, .. } => in_file(setting),
-                _ => None,
-            };
-            match (place, &error) {
-                (Some(place), StartError::Unusable { reason, .. }) => {
-                    CliError::failed(place, reason)
-                }
-                (Some(place), error) => CliError::failed(place, error),
-                (None, error) => CliError::failed("serve", error),
+        Server::check(&config).map_err(|error| match &error {
+            StartError::Unusable { setting, reason } => CliError::usage(place(setting), reason),
+            StartError::Listen(unfit) if is_forbidden(unfit) => {
+                CliError::usage(place("listen"), error)
             }
+            StartError::Listen(_) => CliError::failed(place("listen"), error),
+            StartError::Metrics { .. } => CliError::usage(place("metrics"), error),
+            _ => CliError::failed("serve", error),
         })?;
         Ok(Told { settings, config })
     }
@@ -228,6 +246,11 @@ fn failed(error: &StartError) -> CliError {
         StartError::Twin { .. } => CliError::Twin { what: "serve".into(), why: error.to_string() },
         error => CliError::failed("serve", error),
     }
+}
+
+/// Whether no server may listen there, however things stand.
+fn is_forbidden(error: &ListenError) -> bool {
+    matches!(error, ListenError::NotLoopback { .. } | ListenError::NoIdentity { .. })
 }
 
 /// What a server is told.

@@ -16,6 +16,7 @@ use serde_json::Value as Json;
 
 use super::error::CliError;
 use super::log::{Format, Level};
+pub(super) use file::File;
 use written::{Join, Listen, Place, Program, Tag, Time};
 
 /// One name for each setting: `max-nodes` in the file, `--max-nodes` as a flag, and in the environment
@@ -272,6 +273,8 @@ pub(super) struct Settings {
 
     /// How long a client may leave unread what is written to it, or its limit of calls may stay
     /// unanswered, before its connection is closed.
+    ///
+    /// Over TCP what is written may be left unread for two minutes at most.
     #[arg(long, value_name = "TIME", env = "KILLICK_WRITE_TIMEOUT", hide_env = true)]
     write_timeout: Option<Time>,
 

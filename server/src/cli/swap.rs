@@ -42,6 +42,10 @@ pub(super) struct Swap {
 }
 
 impl Swap {
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        Content::check(&self.value, self.data)
+    }
+
     pub(super) async fn run(self, context: &mut Context) -> Result<(), CliError> {
         let target = &self.path;
         let content = Content::read(&self.value, self.data)?;

@@ -58,6 +58,14 @@ impl Content {
         Content::of(bytes, data)
     }
 
+    /// Whether VALUE can be stored, as far as it is there.
+    pub(crate) fn check(argument: &OsStr, data: bool) -> Result<(), CliError> {
+        match argument.as_bytes() {
+            b"-" => Ok(()),
+            bytes => Content::of(bytes.to_vec(), data).map(drop),
+        }
+    }
+
     /// Takes bytes as text, or as data.
     pub(crate) fn of(bytes: Vec<u8>, data: bool) -> Result<Self, CliError> {
         if data {

@@ -361,13 +361,13 @@ fn a_server_without_its_identity_or_with_a_bad_list_does_not_start() {
     let path = folder.path();
     let serve = |arguments: &[&str]| at(path, &[&["serve"][..], arguments].concat());
     let ran = serve(&["--listen", "tls:127.0.0.1:0"]);
-    assert!(ran.error(1).contains("cannot listen on tls:127.0.0.1:0: TLS takes"), "{ran:?}");
+    assert!(ran.error(2).contains("cannot listen on tls:127.0.0.1:0: TLS takes"), "{ran:?}");
     let ran = serve(&["--listen", "tcp:0.0.0.0:2016"]);
-    assert!(ran.error(1).contains("use tls:0.0.0.0:2016, tcp:127.0.0.1:2016 or"), "{ran:?}");
+    assert!(ran.error(2).contains("use tls:0.0.0.0:2016, tcp:127.0.0.1:2016 or"), "{ran:?}");
     fs::write(path.join("list"), "# nobody\n\nabc /x\n").expect("written");
     for check in [&[][..], &["--check-config"]] {
         let ran = serve(&[&["--authorized", "list"], check].concat());
-        let expected = "killick: authorized: list:3: a fingerprint has 64 hex digits, not 3";
+        let expected = "killick: --authorized: list:3: a fingerprint has 64 hex digits, not 3";
         assert_eq!(ran.error(1), expected, "{ran:?}");
         let ran = serve(&[&["--tls-identity", "nowhere"], check].concat());
         assert!(ran.error(1).contains("tls-identity: nowhere/key.pem: No such file"), "{ran:?}");

@@ -76,7 +76,7 @@ fn a_bad_variable_breaks_only_what_needs_it_and_is_named() {
         with(bad, &["completions", "bash"]).ok();
         with(bad, &["--connect", &server.address(), "ls"]).ok();
         let refused = with(bad, &["serve", "--listen", "tcp:0.0.0.0:0"]);
-        assert!(refused.error(1).contains("loopback"), "{refused:?}");
+        assert!(refused.error(2).contains("loopback"), "{refused:?}");
     }
     let line = with("nonsense", &["ls"]).error(2).to_owned();
     assert!(line.starts_with("killick: KILLICK_ADDR: address 'nonsense' begins"), "{line}");
@@ -235,8 +235,8 @@ fn completions_are_written_for_every_shell() {
 #[test]
 fn the_server_refuses_an_address_that_others_reach_and_says_why() {
     let ran = killick(&["serve", "--listen", "tcp:0.0.0.0:0"]);
-    assert!(ran.error(1).starts_with("killick: serve: "), "{ran:?}");
-    assert!(ran.error(1).contains("loopback"), "{ran:?}");
+    assert!(ran.error(2).starts_with("killick: --listen: "), "{ran:?}");
+    assert!(ran.error(2).contains("loopback"), "{ran:?}");
 }
 
 #[test]

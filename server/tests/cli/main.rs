@@ -20,5 +20,6 @@ mod paths;
 mod processes;
 mod settings;
 mod support;
+mod usage;
 mod values;
 mod watching;

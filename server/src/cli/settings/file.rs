@@ -77,7 +77,7 @@ impl Settings {
             };
             let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
             let line = line_of(&text, at_byte);
-            CliError::failed(format!("{at}:{line}"), format!("{key}{why}"))
+            CliError::usage(format!("{at}:{line}"), format!("{key}{why}"))
         })?;
         Ok(File { path: path.to_owned(), text, settings })
     }
