@@ -82,6 +82,9 @@ use output::Output;
 use target::Target;
 use text::{one_line, plain, shortened};
 
+/// What the options stand below in the help that every command takes.
+const COMMON_OPTIONS: &str = "Common options";
+
 /// The environment variable with the address to connect to.
 const VARIABLE: &str = "KILLICK_ADDR";
 
@@ -117,7 +120,7 @@ struct Cli {
 
 /// What every command takes.
 #[derive(Args)]
-#[command(next_help_heading = "Common options")]
+#[command(next_help_heading = COMMON_OPTIONS)]
 struct Global {
     /// The server to talk to: unix:/path/to/socket, tcp:HOST:PORT or tls:HOST:PORT.
     ///

@@ -578,16 +578,16 @@ impl Settings {
     /// Has the help of a command that takes settings tell the defaults.
     pub(super) fn explained(command: Command) -> Command {
         let defaults = Settings::defaults().fields();
-        defaults.into_iter().fold(command, |command, (name, value)| {
+        command.mut_args(|argument| {
+            let Some(value) = defaults.get(&argument.get_id().as_str().replace('_', "-")) else {
+                return argument;
+            };
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            command.mut_arg(name.replace('-', "_"), |argument| {
-                let help = argument.get_help().map(|help| format!("{help} [default: {value}]"));
-                let long = argument.get_long_help();
-                let long = long.map(|help| format!("{help}\n\n[default: {value}]"));
-                let argument =
-                    help.into_iter().fold(argument, |argument, help| argument.help(help));
-                long.into_iter().fold(argument, |argument, help| argument.long_help(help))
-            })
+            let help = argument.get_help().map(|help| format!("{help} [default: {value}]"));
+            let long = argument.get_long_help();
+            let long = long.map(|help| format!("{help}\n\n[default: {value}]"));
+            let argument = help.into_iter().fold(argument, |argument, help| argument.help(help));
+            long.into_iter().fold(argument, |argument, help| argument.long_help(help))
         })
     }
 }

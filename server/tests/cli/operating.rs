@@ -133,6 +133,47 @@ fn bench_ends_with_the_error_that_it_meets() {
 }
 
 #[test]
+fn a_manual_page_tells_what_options_take_and_shows_examples_as_they_are() {
+    let section = |command: &[&str], heading: &str| {
+        let page = run(program().arg("man").args(command), b"").ok().to_owned();
+        let (_, rest) = page.split_once(&format!(".SH {heading}\n")).expect("a section");
+        let text = rest.split("\n.SH ").next().expect("a part").to_owned();
+        ["\\fB", "\\fI", "\\fR", "\\"].iter().fold(text, |text, font| text.replace(font, ""))
+    };
+    let common = "[-h|--help] [--connect ADDR] [--identity FOLDER] [--through PATH] [--timeout TIME] [--json]";
+    for (command, synopsis) in [
+        (
+            &["store"][..],
+            "killick store [--data] [--no-overwrite] [--if-revision N] [--bound] {} PATH VALUE",
+        ),
+        (&["kill"], "killick kill [-s|--signal SIGNAL] {} PATH"),
+        (&["ls"], "killick ls [-l|--long] {} [PATH]"),
+        (&["ca", "new"], "killick ca new [--out FOLDER] [--name NAME] [--days N] {}"),
+        (
+            &["cert", "client"],
+            "killick cert client --out FOLDER [--root PATH] [--ca FOLDER] [--days N] {} NAME",
+        ),
+        (&["chan"], "killick chan {} COMMAND ..."),
+    ] {
+        assert_eq!(
+            section(command, "SYNOPSIS").lines().next().unwrap_or(""),
+            synopsis.replace("{}", common)
+        );
+    }
+    let serve = section(&["serve"], "SYNOPSIS");
+    assert!(
+        serve.starts_with("killick serve [--listen ADDR]... [--tls-identity FOLDER] "),
+        "{serve}"
+    );
+    assert!(serve.contains(" [--metrics IP:PORT] [--threads N] [--max-connections N] "), "{serve}");
+    let examples = section(&["load"], "EXAMPLES");
+    let lines: Vec<_> = examples.lines().collect();
+    assert!(lines[0] == ".nf" && lines.last() == Some(&".fi"), "{lines:?}");
+    assert!(lines[1].starts_with("  killick load "), "{lines:?}");
+    assert!(section(&[], "NOTES").contains("\n  0 done   1 failed   2 usage"));
+}
+
+#[test]
 fn every_command_has_a_manual_page() {
     let page = run(program().args(["man"]), b"");
     assert!(page.ok().contains(".TH killick 1"), "{page:?}");
