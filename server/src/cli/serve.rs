@@ -50,6 +50,7 @@ Examples:
   killick serve --listen tls:0.0.0.0:2016 --tls-identity host --authorized authorized
   killick serve --max-nodes 10000 --max-children 100
   killick serve --check-config > killick.toml        all settings, to begin a file with
+  killick serve --check-config --json | jq .listen
   killick serve --config killick.toml";
 
 /// Run a server until it is interrupted.
@@ -64,6 +65,8 @@ pub(super) struct Serve {
     config: Option<PathBuf>,
 
     /// Show what the settings come to, as a file, and serve nothing.
+    ///
+    /// With --json as one document, null for what is not set and has no default of its own.
     #[arg(long)]
     check_config: bool,
 
@@ -118,7 +121,10 @@ impl Serve {
                 // That nobody reads it is no reason to fail.
                 let _ = writeln!(std::io::stderr(), "killick: warning: {warning}");
             }
-            output.bytes(told.settings.to_toml()?.as_bytes())?;
+            match json {
+                true => output.line(told.settings.to_json(&told.config.listen)?)?,
+                false => output.bytes(told.settings.to_toml()?.as_bytes())?,
+            }
             return output.flush();
         }
         let runtime = tokio::runtime::Builder::new_current_thread()

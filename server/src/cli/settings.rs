@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 use killick::Limits;
-use killick_server::{Authorized, Config, Identity, Tls};
+use killick_server::{Address, Authorized, Config, Identity, Tls};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -573,6 +573,14 @@ impl Settings {
         let unset = UNSET.into_iter().filter(|(key, _)| !all.has(key));
         text.extend(unset.map(|(key, example)| format!("# {key} = {example}\n")));
         Ok(text)
+    }
+
+    /// As one document, with the defaults for what is not set, and null for what has none. Where it listens is told as
+    /// it comes to.
+    pub(super) fn to_json(&self, listen: &[Address]) -> Result<Json, CliError> {
+        let all = self.or(&Settings::defaults());
+        let all = Settings { listen: Some(listen.iter().cloned().map(Listen).collect()), ..all };
+        serde_json::to_value(&all).map_err(|error| CliError::failed("check-config", error))
     }
 
     /// Has the help of a command that takes settings tell the defaults.

@@ -6,6 +6,7 @@ use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::process::Signal;
+use serde_json::{Value as Json, json};
 
 use super::support::{Server, at, eventually, program, run, serving, signal};
 
@@ -215,6 +216,33 @@ fn a_configuration_is_checked_for_what_no_server_can_do() {
     assert_eq!(ran.error(2), line);
     let ran = checked(&["--max-calls", "0"], &[("KILLICK_MAX_CALLS", "5")]);
     assert_eq!(ran.error(2), "killick: --max-calls: 0 would let nobody call anything: at least 1");
+}
+
+#[test]
+fn what_settings_come_to_is_told_in_json_as_well() {
+    let arguments = ["--json", "--max-nodes", "5", "--allow-uid", "7", "--read-timeout", "0.5"];
+    let ran = checked(&arguments, &[("KILLICK_LOG", "warn"), ("XDG_RUNTIME_DIR", "/run/mine")]);
+    let all = ran.json().remove(0);
+    for (key, value) in [
+        ("max-nodes", 5.into()),
+        ("allow-uid", json!([7])),
+        ("read-timeout", "500ms".into()),
+        ("log", "warn".into()),
+        ("write-timeout", "30s".into()),
+        ("listen", json!(["unix:/run/mine/killick.sock"])),
+        ("idle-timeout", Json::Null),
+    ] {
+        assert_eq!(all[key], value, "{key}: {all}");
+    }
+    // The same settings as in a file.
+    let file = checked(&[], &[]);
+    let keys = file.ok().lines().filter_map(|line| line.trim_start_matches("# ").split(' ').next());
+    let mut keys: Vec<_> = keys.collect();
+    keys.sort_unstable();
+    let told: Vec<_> = all.as_object().expect("an object").keys().collect();
+    assert_eq!(told, keys);
+    let ran = checked(&["--json", "--max-calls", "0"], &[]);
+    assert!(ran.error(2).contains("--max-calls") && ran.stdout.is_empty(), "{ran:?}");
 }
 
 #[test]
