@@ -1,6 +1,6 @@
 //! `killick completions`: what a shell needs to complete our arguments.
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::error::CliError;
@@ -23,9 +23,19 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self) -> Result<(), CliError> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut super::command(), "killick", &mut script);
+        clap_complete::generate(self.shell, &mut shown(), "killick", &mut script);
         let mut output = Output::new(false);
         output.bytes(&script)?;
         output.flush()
     }
+}
+
+/// The command line without the commands that its help does not show.
+fn shown() -> Command {
+    let all = super::command();
+    let shown = all.get_subcommands().filter(|command| !command.is_hide_set());
+    Command::new("killick")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments().cloned())
+        .subcommands(shown.cloned())
 }

@@ -244,12 +244,9 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match parse(&arguments) {
         Ok(cli) => match dispatch(cli) {
             Ok(()) => Exit::Done as u8,
-            Err(error) => {
-                report(&error);
-                error.exit()
-            }
+            Err(error) => told(&error),
         },
-        Err(error) => refuse(&error, &arguments) as u8,
+        Err(error) => refuse(&error, &arguments),
     };
     ExitCode::from(exit)
 }
@@ -418,11 +415,12 @@ fn address_without_flag() -> Result<Address, CliError> {
     }
 }
 
-/// Says on stderr what went wrong. If nobody listens there, the exit code still tells.
-fn report(error: &CliError) {
+/// Says on stderr what went wrong, and gives the exit code. If nobody listens there, that still tells.
+fn told(error: &CliError) -> u8 {
     if !matches!(error, CliError::OutputClosed | CliError::Ended(_)) {
         let _ = writeln!(std::io::stderr(), "killick: {error}");
     }
+    error.exit()
 }
 
 /// The argument that `error` is about, as clap shows it, and the variable that its value came from, if it
@@ -464,16 +462,16 @@ fn not_utf8(arguments: &[OsString]) -> Option<String> {
 }
 
 /// Answers arguments that make no command: help and version to stdout, errors to stderr.
-fn refuse(error: &clap::Error, arguments: &[OsString]) -> Exit {
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if !error.use_stderr() {
-        let _ = error.print();
-        return Exit::Done;
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        return printed.map_or_else(|error| told(&CliError::output(error)), |()| Exit::Done as u8);
     }
     if error.kind() == ErrorKind::InvalidUtf8
         && let Some(what) = not_utf8(arguments)
     {
         let _ = writeln!(std::io::stderr(), "killick: {what} is not UTF-8");
-        return Exit::Usage;
+        return Exit::Usage as u8;
     }
     let mut text = error.render().to_string();
     for (_, value) in error.context() {
@@ -502,7 +500,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> Exit {
         _ => format!("killick: {}", without_prefix(&text)),
     };
     let _ = std::io::stderr().write_all(text.as_bytes());
-    Exit::Usage
+    Exit::Usage as u8
 }
 
 fn without_prefix(text: &str) -> &str {

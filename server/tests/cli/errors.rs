@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::{Ran, Server, program, run};
+use super::support::{Ran, Server, has, program, run};
 
 fn killick(arguments: &[&str]) -> Ran {
     run(program().args(arguments), b"")
@@ -47,7 +48,7 @@ fn without_an_address_client_and_server_agree_on_one() {
 
     let mut command = program();
     command.env("XDG_RUNTIME_DIR", folder.path()).args(["serve", "--json"]);
-    let mut server = command.stdout(std::process::Stdio::piped()).spawn().expect("to start");
+    let mut server = command.stdout(Stdio::piped()).spawn().expect("to start");
     let mut line = [0; 512];
     let mut stdout = server.stdout.take().expect("a pipe");
     let read = stdout.read(&mut line).expect("a line");
@@ -225,10 +226,74 @@ fn help_and_version_go_to_stdout_and_every_command_has_an_example() {
 }
 
 #[test]
-fn completions_are_written_for_every_shell() {
+fn completions_are_written_for_every_shell_and_have_nothing_hidden() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = killick(&["completions", shell]);
         assert!(script.ok().contains("if-revision"), "{shell}");
+        for hidden in ["demo-client", "demo-worker", "demo-host"] {
+            assert!(!script.ok().contains(hidden), "{shell}: {hidden} shows");
+        }
+        if ["bash", "zsh", "fish"].contains(&shell) && has(shell, &["--version"]) {
+            let file = folder.path().join(shell);
+            std::fs::write(&file, script.ok()).expect("written");
+            run(Command::new(shell).arg("-n").arg(&file), b"").ok();
+        }
+    }
+}
+
+#[test]
+fn bash_completes_commands_options_and_values() {
+    if !has("bash", &["--version"]) {
+        return;
+    }
+    let script = r#"
+        source <("$1" completions bash)
+        shift
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        _killick killick "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        echo "${COMPREPLY[@]}"
+    "#;
+    let completed = |line: &str| {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "bash", env!("CARGO_BIN_EXE_killick")]).args(line.split(' '));
+        run(&mut bash, b"").ok().trim_end().to_owned()
+    };
+    for (line, words) in [
+        ("killick st", "store"),
+        ("killick demo", "demo"),
+        ("killick help ch", "chan"),
+        ("killick --json loo", "lookup"),
+        ("killick --connect tcp:127.0.0.1:1 ls --l", "--long"),
+        ("killick store --if", "--if-revision"),
+        ("killick chan ma", "make"),
+        ("killick cert cl", "client"),
+        ("killick serve --max-na", "--max-name-bytes"),
+        ("killick serve --log ", "off error warn info debug"),
+        ("killick exec --lifetime ", "own reference connection"),
+        ("killick completions f", "fish"),
+        ("killick nothing-like-it", ""),
+    ] {
+        assert_eq!(completed(line), words, "{line}");
+    }
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    for arguments in [&["--help"][..], &["--version"], &["store", "--help"], &["help"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let mut command = program();
+        let ran =
+            command.args(arguments).stdout(full).stderr(Stdio::piped()).output().expect("to run");
+        let error = String::from_utf8(ran.stderr).expect("text");
+        assert!(error.starts_with("killick: write to stdout: "), "{arguments:?}: {error}");
+        assert_eq!(ran.status.code(), Some(1), "{arguments:?}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = program();
+        let ran =
+            command.args(arguments).stdout(writer).stderr(Stdio::piped()).output().expect("to run");
+        assert_eq!((ran.status.code(), ran.stderr), (Some(0), Vec::new()), "{arguments:?}");
     }
 }
 
