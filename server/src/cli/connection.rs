@@ -25,6 +25,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::error::{CliError, is_remote, reason};
 use super::target::{Start, Target};
+use super::text::system;
 
 /// The largest answer that is read, in words of eight bytes: a listing of some million children.
 const ANSWER_WORDS: usize = 64 << 20;
@@ -391,9 +392,7 @@ pub(crate) fn why_unreachable(address: &Address, error: &io::Error) -> String {
     {
         return "not a socket".to_owned();
     }
-    // The operating system's words without the number that io::Error adds.
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
+    let text = system(error);
     let mut rest = text.chars();
     let first = rest.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
     let text = first + rest.as_str();

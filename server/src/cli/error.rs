@@ -6,7 +6,7 @@ use std::io;
 use killick_client::internal;
 pub(crate) use killick_client::internal::is_remote;
 
-use super::text::one_line;
+use super::text::{one_line, system};
 
 /// What a shell sees: the table stands in the help of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) enum CliError {
 
 impl CliError {
     pub(crate) fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
-        CliError::Failed { what: what.into(), why: why.to_string() }
+        CliError::Failed { what: what.into(), why: system(why) }
     }
 
     pub(crate) fn usage(what: impl Into<String>, why: impl fmt::Display) -> Self {

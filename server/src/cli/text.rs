@@ -1,5 +1,6 @@
 //! Bytes and numbers as people read them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use killick_client::internal::is_deceptive;
@@ -62,10 +63,12 @@ pub(crate) fn plain(message: &str) -> String {
     PLAIN.iter().fold(message.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// The operating system's words, without the number that Rust adds.
-pub(crate) fn system(error: &std::io::Error) -> String {
+/// What an error says, without the numbers that Rust adds to the operating system's words.
+pub(crate) fn system(error: impl Display) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or("", |(_, rest)| rest))
 }
 
 /// How many characters have to be put in, taken out or replaced for `one` to become `other`.
@@ -187,6 +190,17 @@ mod tests {
         let short = shortened(&long);
         assert!(short.starts_with("aaa") && short.ends_with("zzz (1000 bytes)"), "{short}");
         assert_eq!(shortened(b"a/b"), "a/b");
+    }
+
+    #[test]
+    fn the_systems_words_are_told_without_their_numbers() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        assert_eq!(system(&refused), "Connection refused");
+        assert_eq!(
+            system(format!("a: {refused}, b ({refused})")),
+            "a: Connection refused, b (Connection refused)"
+        );
+        assert_eq!(system("no number"), "no number");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::Settings;
 use crate::cli::error::CliError;
-use crate::cli::text::{nearest, plain, system};
+use crate::cli::text::{nearest, plain};
 
 /// What is said of a key that stands in a file twice.
 const AGAIN: &str = "duplicate key";
@@ -62,7 +62,7 @@ impl Settings {
     pub(in crate::cli) fn read(path: &Path) -> Result<File, CliError> {
         let at = path.display();
         let text = fs::read_to_string(path)
-            .map_err(|error| CliError::failed(format!("--config {at}"), system(&error)))?;
+            .map_err(|error| CliError::failed(format!("--config {at}"), error))?;
         let settings = toml::from_str(&text).map_err(|error| {
             let at_byte = error.span().map_or(0, |span| span.start).min(text.len());
             let key = match error.span() {
