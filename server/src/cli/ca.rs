@@ -158,7 +158,13 @@ impl Revoke {
         output.line(format!("subject      {}", shown(details.name.as_bytes())))?;
         output.line(format!("fingerprint  {}", details.fingerprint))?;
         output.line(format!("revoked      {}", since.date()))?;
-        output.line(format!("list         {}: copy it to every host", list.display()))
+        let counts = match details.cluster() {
+            Some(_) => "copy it to every host",
+            None => {
+                "it keeps out hosts of a cluster alone; take this one's line out of the authorized file"
+            }
+        };
+        output.line(format!("list         {}: {counts}", list.display()))
     }
 }
 

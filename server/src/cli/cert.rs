@@ -265,6 +265,13 @@ impl Details {
         Details::of(&der, &parsed).ok_or_else(|| failed(&"the certificate makes no sense"))
     }
 
+    /// The host's id and its cluster, if it is one of one.
+    pub(super) fn cluster(&self) -> Option<(String, String)> {
+        let at: Vec<_> = self.at.iter().map(ServerName::to_str).collect();
+        let (id, cluster) = pki::cluster_of(&self.fingerprint, at.iter().map(AsRef::as_ref))?;
+        Some((id, cluster.to_owned()))
+    }
+
     fn of(der: &CertificateDer<'_>, parsed: &X509Certificate<'_>) -> Option<Self> {
         let common = |name: &x509_parser::x509::X509Name<'_>| {
             let name = name.iter_common_name().next().and_then(|name| name.as_str().ok());
@@ -304,7 +311,7 @@ impl Details {
     fn tell(&self, output: &mut Output, root: Option<&str>) -> Result<(), CliError> {
         let line = root.map(|root| format!("{} {root} # {}", self.fingerprint, self.name));
         let at: Vec<_> = self.at.iter().map(|name| name.to_str().into_owned()).collect();
-        let cluster = pki::cluster_of(&self.fingerprint, at.iter().map(String::as_str));
+        let cluster = self.cluster();
         let roles = [(self.serves, "serve"), (self.connects, "connect"), (self.authority, "sign")];
         let roles: Vec<_> =
             roles.into_iter().filter_map(|(may, what)| may.then_some(what)).collect();

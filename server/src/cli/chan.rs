@@ -87,7 +87,7 @@ struct Close {
 impl Chan {
     pub(super) fn check(&self) -> Result<(), CliError> {
         match &self.command {
-            Command::Make(make) => make.first().map(drop),
+            Command::Make(make) => make.check(),
             _ => Ok(()),
         }
     }
@@ -102,6 +102,21 @@ impl Chan {
 }
 
 impl Make {
+    fn check(&self) -> Result<(), CliError> {
+        self.first()?;
+        let places = [&self.path, &self.send_end, &self.recv_end].into_iter().flatten();
+        let places: Vec<_> = places.map(Target::canonical).collect();
+        let is_twice = (1..places.len()).any(|index| places[..index].contains(&places[index]));
+        match is_twice {
+            true => {
+                let why =
+                    "PATH, --send-end and --recv-end are cells of their own, each for one value";
+                Err(CliError::usage("chan make", why))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// The first place of an end.
     fn first(&self) -> Result<&Target, CliError> {
         let ends = self.send_end.as_ref().filter(|_| self.recv_end.is_some());

@@ -237,6 +237,10 @@ fn what_is_revoked_stays_so_and_only_its_own_authority_can_say_it() {
     }
 
     assert_eq!(told(&revoke("a", "ca"), "list"), "ca/crl.pem: copy it to every host");
+    at(path, &["cert", "client", "alice", "--ca", "other", "--out", "alice"]).ok();
+    let ran = revoke("alice", "other");
+    assert!(told(&ran, "list").ends_with("line out of the authorized file"), "{ran:?}");
+    fs::remove_file(path.join("other/crl.pem")).expect("removed");
     let count = |what: &str| {
         let ran = at(path, &["ca", "revoke", what, "--ca", "ca", "--json"]);
         ran.json()[0]["count"].as_u64()

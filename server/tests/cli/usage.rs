@@ -174,6 +174,8 @@ fn arguments_that_make_no_sense_together_are_refused_before_a_server_is_asked() 
         (&["send", "a", "x", "--lines"][..], "VALUE is '-'"),
         (&["chan", "make"], "a PATH, or both --send-end and --recv-end"),
         (&["chan", "make", "--send-end", "a"], "a PATH, or both --send-end and --recv-end"),
+        (&["chan", "make", "a", "--send-end", "b", "--recv-end", "./a"], "cells of their own"),
+        (&["chan", "make", "--send-end", "b", "--recv-end", "b"], "cells of their own"),
         (&["grant", "make", "a", "--at", "b/", "--revoker", "./b"], "--at and --revoker"),
         (&["grant", "make", "a", "--at", "b", "--revoker", "c", "--rights", "fly"], "'fly'"),
         (&["exec", "--rights", "fly", "true"], "'fly'"),
