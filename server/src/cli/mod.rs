@@ -71,9 +71,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use killick_server::{Address, Identity, default_address};
 
 use connection::Connection;
@@ -253,7 +254,14 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The command line, with the defaults of settings in its help.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("serve", settings::Settings::explained)
+    let explained = |serve| settings::Settings::explained(serve).mut_args(without_empty);
+    Cli::command().mut_args(without_empty).mut_subcommand("serve", explained)
+}
+
+/// The same argument, which does not take its value from a variable that is empty: that counts as one that is not set.
+fn without_empty(argument: Arg) -> Arg {
+    let is_empty = argument.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    if is_empty { argument.env(Resettable::Reset) } else { argument }
 }
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {

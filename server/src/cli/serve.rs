@@ -23,8 +23,8 @@ const AFTER_HELP: &str = "\
 Prints a line for each address as soon as it listens; the log goes to stderr. SIGINT (Ctrl-C) or
 SIGTERM ends it, and with it the tree, which is in memory only.
 
-What is not given as an option is taken from the environment (KILLICK_MAX_NODES for --max-nodes),
-and else from the file (max-nodes = 1000). SIGHUP has the file read again, and the certificate and
+What is not given as an option is taken from the environment (KILLICK_MAX_NODES for --max-nodes; an
+empty variable is none), and else from the file (max-nodes = 1000). SIGHUP has the file read again, and the certificate and
 the authorized keys: bounds of connections and values, times and the log change for connections
 from then on, and those that may not be here any more are closed; the addresses, the threads and
 the bounds of the tree stay.

@@ -90,8 +90,16 @@ fn an_empty_variable_counts_as_unset() {
     let mut command = program();
     command.env("KILLICK_ADDR", "").env("XDG_RUNTIME_DIR", folder.path()).arg("ls");
     let address = format!("unix:{}", folder.path().join("killick.sock").display());
-    let ran = run(&mut command, b"");
+    let ran = run(command.env("KILLICK_IDENTITY", ""), b"");
     assert!(ran.error(1).contains(&address), "{ran:?}");
+    let unset = killick(&["serve", "--check-config"]).ok().to_owned();
+    for variable in
+        ["LISTEN", "CONFIG", "MAX_NODES", "IDLE_TIMEOUT", "LOG", "TLS_IDENTITY", "METRICS"]
+    {
+        let mut command = program();
+        command.env(format!("KILLICK_{variable}"), "").args(["serve", "--check-config"]);
+        assert_eq!(run(&mut command, b"").ok(), unset, "{variable}");
+    }
 }
 
 #[test]
