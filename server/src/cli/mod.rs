@@ -96,7 +96,7 @@ Paths:
   Printable ASCII without space and backslash, '/' between names. '..' is an error.
 
 Exit codes:
-  0 done   1 failed   2 usage, a bad path included   3 nothing there, or nothing stored
+  0 done   1 failed   2 usage, a bad path or setting included   3 nothing there, or nothing stored
   4 'serve' has found another host with its key
   'exec', 'attach' and 'wait' end with the code of their process, 128 and the signal if one ended it.
 
@@ -279,14 +279,16 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         Command::Serve(_) => [
             "'serve' listens and does not connect: use --listen, not --connect",
             "'serve' takes --tls-identity, not --identity",
+            "'serve' has no paths: it takes no --through",
         ],
         Command::Demo(_) => [
             "'demo' has a server of its own: it takes no --connect",
             "'demo' has a server of its own: it takes no --identity",
+            "'demo' has paths of its own: it takes no --through",
         ],
         _ => return Ok(cli),
     };
-    for (argument, why) in ["connect", "identity"].into_iter().zip(why) {
+    for (argument, why) in ["connect", "identity", "through"].into_iter().zip(why) {
         if matches.value_source(argument) == Some(ValueSource::CommandLine) {
             return Err(command.error(ErrorKind::ArgumentConflict, why));
         }

@@ -181,6 +181,8 @@ fn arguments_that_make_no_sense_exit_with_two() {
         &["ls", "--depth", "1"],
         &["store", "a", "1", "--no-overwrite", "--if-revision", "1"],
         &["serve", "--connect", "tcp:127.0.0.1:1"],
+        &["serve", "--through", "a"],
+        &["demo", "--through", "a"],
         &["ls", "--timeout", "soon"],
         &["completions", "cobol"],
     ] {

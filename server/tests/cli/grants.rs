@@ -83,7 +83,7 @@ fn a_grant_that_cannot_be_stored_leaves_nothing_behind() {
     let server = Server::start();
     server.run(&["store", "taken", "x"]).ok();
     let nodes = server.nodes();
-    for (at, revoker) in [("taken", "free"), ("free", "taken"), ("same", "same")] {
+    for (at, revoker) in [("taken", "free"), ("free", "taken"), ("same", "/self/same")] {
         let to = ["--at", at, "--revoker", revoker];
         let refused = server.run(&[&["grant", "make", "docs"], &to[..]].concat());
         assert!(

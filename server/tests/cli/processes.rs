@@ -257,10 +257,7 @@ fn what_cannot_be_started_is_told_and_leaves_nothing() {
         (&["/no/such/program"], "this server does not start /no/such/program (allow-exec)"),
         (&["/bin/"], "it is a folder"),
         (&["/etc/passwd"], "this server does not start /etc/passwd (allow-exec)"),
-        (&["./here"], "neither an absolute path nor a name without '/'"),
-        (&["--cwd", "usr", "--", "sh"], "its folder 'usr' is no absolute path"),
         (&["--cwd", "/no/such", "--", "sh"], "its folder /no/such: "),
-        (&["--env", "=x", "--", "sh"], "'' is no name of a variable"),
         (&["--env", "KILLICK_FD=3", "--", "sh"], "is the server's to set"),
         (&["--anchor", "/nowhere/a", "--", "sh"], "starts with a host"),
     ] {

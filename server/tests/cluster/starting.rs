@@ -154,12 +154,12 @@ fn tags_that_are_no_use_are_told_wherever_they_stand() {
             }
             let ran = command.output().expect("to run the program");
             let complained = String::from_utf8(ran.stderr).expect("text");
-            assert_eq!((ran.status.code(), &*ran.stdout), (Some(1), &b""[..]), "{complained}");
+            assert_eq!((ran.status.code(), &*ran.stdout), (Some(2), &b""[..]), "{complained}");
             says(&complained, words);
         };
         let flags: Vec<_> = tags.iter().flat_map(|tag| ["--tag", tag]).collect();
-        refused(&flags, "", &["tag: ", why]);
-        refused(&[], &tags.join(","), &["tag: ", why]);
+        refused(&flags, "", &["--tag: ", why]);
+        refused(&[], &tags.join(","), &["KILLICK_TAG in the environment: ", why]);
         let file = hosts.folder().join("killick.toml");
         fs::write(&file, format!("log = \"info\"\ntag = {toml}\n")).expect("written");
         let file = file.display().to_string();
