@@ -143,6 +143,11 @@ impl Calls {
         })
     }
 
+    /// Whether the client waits for an answer.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered.get().calls > 0
+    }
+
     /// From here on there is no limit: has the end of the stream be read.
     pub(crate) fn lift(&self) {
         self.limit.set(Amount { calls: usize::MAX, bytes: usize::MAX });

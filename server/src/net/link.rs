@@ -71,7 +71,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Network<S> {
         let (gate, stream) = gate(streams, max_words, max_output, stats);
         let (ended, end) = oneshot::channel();
         let shutdown = Shutdown::default();
-        let writes = Promise::from_future(write(stream.clone(), shutdown.clone(), end));
+        let writes =
+            Promise::from_future(write(stream.clone(), calls.clone(), shutdown.clone(), end));
         let link = Link { stream, max_words, calls, shutdown, ends: Rc::new(ends), _ended: ended };
         (gate, Network { link: Some(link), asks: false, writes: Some(writes) })
     }
@@ -99,6 +100,7 @@ enum Asked {
 /// dropped too.
 async fn write<S: AsyncWrite + Unpin>(
     stream: Stream<S>,
+    calls: Rc<Calls>,
     shutdown: Shutdown,
     link_ended: oneshot::Receiver<()>,
 ) -> Result<(), Error> {
@@ -109,9 +111,10 @@ async fn write<S: AsyncWrite + Unpin>(
                 Asked::No | Asked::Over => stream.poll_output(cx).map(|()| None),
             });
             let asked = asked.await;
-            // What else can be done of what was read comes first, and goes with this.
+            // What else can be done of what was read comes first, and goes with this. Where all is answered
+            // there is nothing to wait for.
             let (mut rounds, mut turns) = (0, 0);
-            while rounds < COLLECT_ROUNDS {
+            while rounds < COLLECT_ROUNDS && (calls.is_unanswered() || stream.has_message()) {
                 tokio::task::yield_now().await;
                 match stream.has_message() && turns < COLLECT_TURNS {
                     true => turns += 1,
