@@ -153,6 +153,11 @@ mod tests {
                 Limit::ConnectionNodes,
             ),
             (
+                "this connection would hold more than its limit of 4 nodes for one client of another host \
+                 (max-connection-nodes)",
+                Limit::ConnectionNodes,
+            ),
+            (
                 "this connection already has its limit of 2 values that die with it",
                 Limit::ConnectionValues,
             ),

@@ -49,9 +49,10 @@ impl Drop for Place {
 pub(crate) struct ChannelRoom {
     _all: Place,
     _own: Place,
+    _host: Option<Place>,
 }
 
-/// The channels that one connection has made and that exist, and how many those may be.
+/// The channels that a client has made and that exist, and how many those may be.
 #[derive(Clone, Copy)]
 pub(crate) struct Own<'a> {
     pub(crate) count: &'a Arc<AtomicUsize>,
@@ -67,10 +68,20 @@ impl Own<'_> {
 }
 
 impl Channels {
-    /// Takes a place among `limit` and among those of one connection, if one is free in both.
-    pub(crate) fn room(&self, limit: usize, own: Own<'_>) -> Option<ChannelRoom> {
-        let own = Place::take(own.count, own.limit)?;
-        Some(ChannelRoom { _all: Place::take(&self.count, limit)?, _own: own })
+    /// Takes a place among `limit`, among those of one client, and, if that is one of another `host`, among those of
+    /// all of its clients, if one is free in each.
+    pub(crate) fn room(
+        &self,
+        limit: usize,
+        own: Own<'_>,
+        host: Option<Own<'_>>,
+    ) -> Option<ChannelRoom> {
+        let _own = Place::take(own.count, own.limit)?;
+        let _host = match host {
+            Some(host) => Some(Place::take(host.count, host.limit)?),
+            None => None,
+        };
+        Some(ChannelRoom { _all: Place::take(&self.count, limit)?, _own, _host })
     }
 
     /// How many there are.

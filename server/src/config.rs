@@ -53,7 +53,8 @@ pub struct Config {
     /// The most capabilities that one connection may hold at a time.
     pub max_capabilities: usize,
     /// The most nodes that the capabilities of one connection may keep alive. Each counts as many as its
-    /// anchor lies deep: itself and those above it, the root apart.
+    /// anchor lies deep: itself and those above it, the root apart. All clients of another host of a cluster
+    /// may keep as many together, and each of them a quarter.
     pub max_connection_nodes: usize,
     /// The most values that one connection has stored and that die with it.
     pub max_connection_values: usize,
@@ -102,8 +103,9 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
-/// For how many clients that have all that they may another host has at most.
-const HOST_SHARE: usize = 4;
+/// For how many clients that have all that they may another host has at most: each of its clients may have a part
+/// of that.
+pub(crate) const HOST_SHARE: usize = 4;
 
 /// The bounds of a server's tree.
 ///
@@ -177,7 +179,8 @@ const CALL_BYTES: usize = 8 * 1024;
 impl Config {
     /// The bounds for what comes from another host of the cluster, for all of its clients together: of what is kept
     /// for them, a few times as much as for one client here, and of nodes as much, so that those of one host
-    /// cannot take a tree from all others; of calls under way, as much as all may have there.
+    /// cannot take a tree from all others; of calls under way, as much as all may have there. Of what is kept, each
+    /// of its clients [has a share](crate::session).
     pub(crate) fn for_hosts(&self) -> Self {
         // As many as this one takes, the other may have, and each of them may ask for all that it may.
         let clients = self.max_connections.max(1);

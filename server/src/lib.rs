@@ -50,6 +50,7 @@ mod cluster;
 mod config;
 mod connection;
 mod end;
+mod few;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there is no other host"))]

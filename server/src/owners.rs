@@ -20,35 +20,57 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
 use crate::cap::Node;
 
+/// Who has stored a value.
+#[derive(Clone)]
+pub(crate) enum By {
+    Another,
+    /// The owner itself.
+    Owner,
+    /// The owner, which is another host, for a client of its that has stored so many.
+    Client(Rc<Cell<usize>>),
+}
+
+impl By {
+    /// Counts one value more, or one less.
+    fn count(&self, own: &Cell<usize>, changed: impl Fn(usize) -> usize) {
+        if !matches!(self, By::Another) {
+            own.set(changed(own.get()));
+        }
+        if let By::Client(count) = self {
+            count.set(changed(count.get()));
+        }
+    }
+}
+
 /// The cells that hold, or did a moment ago, values of one owner.
 #[derive(Default)]
 pub(crate) struct Cells {
-    /// Whether the owner has stored each of them itself.
-    noted: RefCell<HashMap<(Node, u64), bool>>,
+    noted: RefCell<HashMap<(Node, u64), By>>,
     own: Cell<usize>,
 }
 
 impl Cells {
-    /// A value of this owner came into `node`'s cell, by its `own` call or that of another, or went from
+    /// A value of this owner came into `node`'s cell, by a call of the owner's or of another, or went from
     /// it, where it has `revision`.
-    pub(crate) fn note(&self, node: Node, revision: u64, own: bool) {
+    pub(crate) fn note(&self, node: Node, revision: u64, by: By) {
         let key = (node, revision);
         let mut noted = self.noted.borrow_mut();
         match noted.remove_entry(&key) {
-            Some((known, own)) => {
-                self.own.set(self.own.get() - usize::from(own));
+            Some((known, by)) => {
+                by.count(&self.own, |count| count - 1);
                 // After the borrow: it may be the node's last anchor.
                 drop(noted);
                 drop((known, key));
             }
             None => {
-                noted.insert(key, own);
-                self.own.set(self.own.get() + usize::from(own));
+                by.count(&self.own, |count| count + 1);
+                noted.insert(key, by);
             }
         }
     }

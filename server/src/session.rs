@@ -13,6 +13,8 @@
 //! connection's, whatever objects are left, and lets go of what the client hosts, so that nothing
 //! depends on the RPC system having let go of everything.
 
+mod behalf;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
@@ -44,17 +46,19 @@ use crate::stats::{Limit, OUTCOMES, Stats, connections, counted};
 use crate::watching::Seat;
 use crate::wire;
 use crate::worker::Worker;
+use behalf::Whose;
 
-/// The state of one connection.
+/// The state of one connection, or [what one client of another host has](behalf) of it.
 pub(crate) struct Session {
     origin: Origin,
+    whose: Whose,
     /// As it was when the connection came.
     config: Arc<Config>,
     stats: Arc<Stats>,
     worker: Rc<Worker>,
     /// Our objects that the client holds, by what they stand for: one for each.
     objects: RefCell<HashMap<Cap, Weak<Object>>>,
-    /// The same, by address: how they are recognised when they come back.
+    /// The same, by address, of all clients of another host: how they are recognised when they come back.
     addresses: RefCell<HashMap<usize, Weak<Object>>>,
     /// What other hosts have given for the client.
     fars: Fars,
@@ -141,11 +145,28 @@ impl Session {
         let (shared, id) = (worker.shared(), worker.shared().next_connection());
         let host = matches!(who, Who::Host(..));
         let config = shared.config();
-        let session = Rc::new(Session {
-            origin: worker.home().origin(id, host),
-            config: if host { Arc::new(config.for_hosts()) } else { config },
-            stats: shared.clients.open(id, (peer.to_owned(), who), worker.number()),
-            worker: worker.clone(),
+        let origin = worker.home().origin(id, host);
+        let config = if host { Arc::new(config.for_hosts()) } else { config };
+        let stats = Arc::new(Stats::new(id, (peer.to_owned(), who), worker.number()));
+        shared.clients.open(&stats);
+        let whose = if host { Whose::Host(Box::default()) } else { Whose::Client };
+        let session = Rc::new(Session::new(origin, whose, (config, stats), worker.clone()));
+        worker.add_session(&session);
+        session
+    }
+
+    fn new(
+        origin: Origin,
+        whose: Whose,
+        (config, stats): (Arc<Config>, Arc<Stats>),
+        worker: Rc<Worker>,
+    ) -> Self {
+        Session {
+            origin,
+            whose,
+            config,
+            stats,
+            worker,
             objects: RefCell::default(),
             fars: Fars::default(),
             nodes: Cell::new(0),
@@ -159,11 +180,8 @@ impl Session {
             resting: Cell::new(0),
             turns: Semaphore::new(1),
             waiting: Cell::new(0),
-        });
-        worker.add_session(&session);
-        session
+        }
     }
-
     /// The number of this connection, from 1, in the order they came.
     pub(crate) fn id(&self) -> u64 {
         self.origin.id()
@@ -181,7 +199,7 @@ impl Session {
 
     /// The cells whose value dies with this connection.
     pub(crate) fn cells(&self) -> &Cells {
-        &self.cells
+        &self.connection().cells
     }
 
     /// What other hosts have given for the client.
@@ -225,6 +243,11 @@ impl Session {
         &self.config
     }
 
+    /// Counts that the client has met `limit`, which is its own: the error that says so in these words.
+    fn over_own(&self, limit: Limit, words: String) -> Error {
+        self.over(limit, words + self.whose.words())
+    }
+
     /// Counts that the client has met `limit`: the error that says so in these words.
     fn over(&self, limit: Limit, words: String) -> Error {
         self.hit(limit);
@@ -244,25 +267,46 @@ impl Session {
         if let Some(object) = self.objects.borrow().get(cap).and_then(Weak::upgrade) {
             return Ok(object.into_client());
         }
-        let limit = self.config().max_capabilities;
-        if self.objects.borrow().len() >= limit {
-            let limit = counted(limit, "capability", "capabilities");
-            let words = format!("this connection already holds its limit of {limit}");
-            return Err(self.over(Limit::Capabilities, words));
+        let (nodes, connection) = (nodes(cap), self.connection());
+        self.has_room_for(nodes)?;
+        if let Some(host) = self.host() {
+            host.has_room_for(nodes)?;
+            self.nodes.set(self.nodes.get() + nodes);
         }
-        let nodes = self.nodes.get() + nodes(cap);
-        let limit = self.config().max_connection_nodes;
-        if nodes > limit {
-            let limit = counted(limit, "node", "nodes");
-            let words = format!("this connection would hold more than its limit of {limit}");
-            return Err(self.over(Limit::ConnectionNodes, words));
-        }
-        self.nodes.set(nodes);
+        connection.nodes.set(connection.nodes.get() + nodes);
         let object = Object::new(self.clone(), cap.clone());
         self.objects.borrow_mut().insert(cap.clone(), Rc::downgrade(&object));
-        self.addresses.borrow_mut().insert(object.address(), Rc::downgrade(&object));
+        connection.addresses.borrow_mut().insert(object.address(), Rc::downgrade(&object));
         self.count_handles();
         Ok(object.into_client())
+    }
+
+    /// Whether one capability more may be held, which keeps as many `nodes`.
+    ///
+    /// # Errors
+    /// Those would be more than the limit.
+    fn has_room_for(&self, nodes: usize) -> Result<(), Error> {
+        let limit = self.share(self.config().max_capabilities);
+        if self.handles() >= limit {
+            let limit = counted(limit, "capability", "capabilities");
+            let words = format!("this connection already holds its limit of {limit}");
+            return Err(self.over_own(Limit::Capabilities, words));
+        }
+        let limit = self.share(self.config().max_connection_nodes);
+        if self.nodes.get() + nodes > limit {
+            let limit = counted(limit, "node", "nodes");
+            let words = format!("this connection would hold more than its limit of {limit}");
+            return Err(self.over_own(Limit::ConnectionNodes, words));
+        }
+        Ok(())
+    }
+
+    /// How many capabilities of ours are held: of all clients, where they are those of another host.
+    fn handles(&self) -> usize {
+        match self.host() {
+            Some(_) => self.objects.borrow().len(),
+            None => self.addresses.borrow().len(),
+        }
     }
 
     /// [`client`](Self::client) for something of the server's own, as a client of the interface it is
@@ -273,14 +317,23 @@ impl Session {
 
     /// An object was dropped: forgets it.
     pub(crate) fn forget(&self, address: usize, cap: Cap) {
-        if let Some(later) = &mut *self.ending.borrow_mut() {
+        let connection = self.connection();
+        if let Some(later) = &mut *connection.ending.borrow_mut() {
+            if self.host().is_some() {
+                // Its table may go with this object.
+                later.extend(self.objects.borrow_mut().remove_entry(&cap).map(|(key, _)| key));
+            }
             return later.push(cap);
         }
         let removed = self.objects.borrow_mut().remove_entry(&cap);
         if removed.is_some() {
-            self.nodes.set(self.nodes.get() - nodes(&cap));
+            let nodes = nodes(&cap);
+            connection.nodes.set(connection.nodes.get() - nodes);
+            if self.host().is_some() {
+                self.nodes.set(self.nodes.get() - nodes);
+            }
         }
-        self.addresses.borrow_mut().remove(&address);
+        connection.addresses.borrow_mut().remove(&address);
         self.count_handles();
         // Only now: dropping the last anchor of a node prunes it.
         drop((removed, cap));
@@ -291,14 +344,17 @@ impl Session {
     /// # Errors
     /// It would be one of them, and the connection has its limit of those.
     pub(crate) fn may_own(&self, owners: &[Origin]) -> Result<(), Error> {
-        let limit = self.config().max_connection_values;
-        if self.cells.own() < limit || owners.iter().all(|owner| owner.id() != self.id()) {
+        if owners.iter().all(|owner| owner.id() != self.id()) {
             return Ok(());
         }
-        let words = "this connection already has its limit of";
-        let limit = counted(limit, "value that dies", "values that die");
-        let words = format!("{words} {limit} with it");
-        Err(self.over(Limit::ConnectionValues, words))
+        let limit = self.share(self.config().max_connection_values);
+        if self.values() >= limit {
+            let words = "this connection already has its limit of";
+            let limit = counted(limit, "value that dies", "values that die");
+            let words = format!("{words} {limit} with it");
+            return Err(self.over_own(Limit::ConnectionValues, words));
+        }
+        self.host().map_or(Ok(()), |host| host.may_own(owners))
     }
 
     /// A place for one watch, or for a call that waits for a value.
@@ -306,12 +362,16 @@ impl Session {
     /// # Errors
     /// The connection has its limit of those.
     pub(crate) fn seat(&self) -> Result<Seat, Error> {
-        let limit = self.config().max_watches;
-        Seat::take(&self.stats, limit).ok_or_else(|| {
+        let limit = self.share(self.config().max_watches);
+        let seat = Seat::take(&self.stats, limit).ok_or_else(|| {
             let limit = counted(limit, "watch", "watches");
             let words = format!("this connection already has its limit of {limit}");
-            self.over(Limit::Watches, words)
-        })
+            self.over_own(Limit::Watches, words)
+        })?;
+        match self.host() {
+            Some(host) => Ok(seat.among(host.seat()?)),
+            None => Ok(seat),
+        }
     }
 
     /// The error of a watch that knows of so many names that it counts as `count` of `limit`.
@@ -353,13 +413,13 @@ impl Session {
                 format!("channel of capacity {capacity} exceeds the limit of {limit}{name}");
             return Err(Error::failed(words));
         }
-        let limit = self.config().max_connection_channels;
-        let own = channels::Own { count: &self.stats.channels, limit };
-        let room = self.shared().channel_room(own).ok_or_else(|| {
-            if own.is_full() {
-                let limit = counted(limit, "channel", "channels");
+        let (own, host) = (self.channels(), self.host().map(|host| host.channels()));
+        let room = self.shared().channel_room(own, host).ok_or_else(|| {
+            let mut sessions = [self, self.connection()].into_iter();
+            if let Some(full) = sessions.find(|session| session.channels().is_full()) {
+                let limit = counted(full.channels().limit, "channel", "channels");
                 let words = format!("this connection already has its limit of {limit}");
-                return self.over(Limit::ConnectionChannels, words);
+                return full.over_own(Limit::ConnectionChannels, words);
             }
             let limit = counted(self.shared().config().max_channels, "channel", "channels");
             let words = format!("the server already has its limit of {limit}");
@@ -374,6 +434,12 @@ impl Session {
             self.shared().channels.add(&side);
         }
         Ok(end)
+    }
+
+    /// The channels that the client has made, and how many those may be.
+    fn channels(&self) -> channels::Own<'_> {
+        let limit = self.share(self.config().max_connection_channels);
+        channels::Own { count: &self.stats.channels, limit }
     }
 
     /// A place for one process more.
@@ -403,25 +469,29 @@ impl Session {
 
     /// Has `process`, which the client has started, end with whatever it has to. Whether that has not ended.
     pub(crate) fn is_parent_of(&self, process: &Arc<Process>) -> bool {
+        let connection = self.connection();
         if process.lifetime() == Lifetime::Connection {
-            let mut processes = self.processes.borrow_mut();
+            let mut processes = connection.processes.borrow_mut();
             let ending = &mut processes.get_or_insert_default().ending;
             if ending.len() == ending.capacity() {
                 ending.retain(|process| process.strong_count() > 0);
             }
             ending.push(Arc::downgrade(process));
             drop(processes);
-            if self.is_ending() {
+            if connection.is_ending() {
                 return false;
             }
         }
-        let processes = self.processes.borrow();
+        let processes = connection.processes.borrow();
         let parent = processes.as_ref().and_then(|processes| processes.own.as_ref());
         parent.is_none_or(|parent| parent.adopt(process))
     }
 
     fn count_handles(&self) {
-        self.stats.handles.set(self.objects.borrow().len() as u64);
+        self.stats.handles.set(self.handles() as u64);
+        if let Some(host) = self.host() {
+            host.stats.handles.set(host.handles() as u64);
+        }
     }
 
     fn count_slots(&self) {
@@ -432,15 +502,17 @@ impl Session {
     /// Counts a call of `method`, an index of [`METHODS`](crate::stats::METHODS), as running until what
     /// this returns is dropped.
     pub(crate) fn running(self: &Rc<Self>, method: usize) -> Running {
-        self.stats.calls.add(1);
-        self.stats.running.add(1);
+        let session = self.host().unwrap_or(self).clone();
+        session.stats.calls.add(1);
+        session.stats.running.add(1);
         let outcome = OUTCOMES.len() - 1;
-        Running { session: self.clone(), method, started: Instant::now(), outcome }
+        Running { session, method, started: Instant::now(), outcome }
     }
 
     /// Whether a call has to wait for its [turn](Self::turn).
     pub(crate) fn has_to_wait(&self) -> bool {
-        self.waiting.get() > 0 || self.is_backed_up()
+        let connection = self.connection();
+        connection.waiting.get() > 0 || connection.is_backed_up()
     }
 
     fn is_backed_up(&self) -> bool {
@@ -458,21 +530,23 @@ impl Session {
                 self.0.set(self.0.get() - 1);
             }
         }
-        self.waiting.set(self.waiting.get() + 1);
-        let _waiting = Waiting(&self.waiting);
+        let Session { waiting, turns, stats, .. } = self.connection();
+        waiting.set(waiting.get() + 1);
+        let _waiting = Waiting(waiting);
         // It is never closed.
-        let _turn = self.turns.acquire().await;
-        while self.is_backed_up() {
-            self.stats.drained.notified().await;
+        let _turn = turns.acquire().await;
+        while self.connection().is_backed_up() {
+            stats.drained.notified().await;
         }
     }
 
     /// Counts a running call as one that waits for what may never happen, until what this returns is
     /// dropped.
     pub(crate) fn resting(&self) -> impl Drop + '_ {
-        self.resting.set(self.resting.get() + 1);
-        self.tell_if_idle();
-        Resting(self)
+        let connection = self.connection();
+        connection.resting.set(connection.resting.get() + 1);
+        connection.tell_if_idle();
+        Resting(connection)
     }
 
     fn is_idle(&self) -> bool {
@@ -545,8 +619,12 @@ impl Session {
         in_turns(self.ending.take().into_iter().flatten(), |cap| self.let_go(cap)).await;
         in_turns(self.addresses.take(), drop).await;
         let empty = |object: Rc<Object>| object.empty();
-        in_turns(self.objects.take(), |(_, object)| object.upgrade().into_iter().for_each(empty))
-            .await;
+        let empty = |(_, object): (Cap, Weak<Object>)| object.upgrade().into_iter().for_each(empty);
+        in_turns(self.objects.take(), empty).await;
+        for behalf in self.whose.behalves() {
+            behalf.fars.let_go();
+            in_turns(behalf.objects.take(), empty).await;
+        }
         self.shared().clients.close(&self.stats);
         self.worker.tidy_soon();
         self.worker.give_back_soon();
@@ -610,6 +688,9 @@ impl Peer for Session {
     }
 
     fn import(self: &Rc<Self>, hook: Box<dyn ClientHook>) -> Result<Cap, Error> {
+        if let Some(host) = self.host() {
+            return host.import(hook);
+        }
         if let Some(known) = self.known(&*hook) {
             return Ok(known);
         }
@@ -622,7 +703,7 @@ impl Peer for Session {
         if self.hosted.borrow().len() >= limit {
             let limit = counted(limit, "capability", "capabilities");
             let words = format!("this connection already hosts its limit of {limit}");
-            return Err(self.over(Limit::Capabilities, words));
+            return Err(self.over_own(Limit::Capabilities, words));
         }
         let token = self.worker.home().keep(self, &self.origin, hook);
         self.hosted.borrow_mut().insert(address, (token.id(), token.downgrade()));
@@ -633,12 +714,14 @@ impl Peer for Session {
 
     fn known(&self, hook: &dyn ClientHook) -> Option<Cap> {
         // An object's address is its own for as long as the table knows it, even just weakly.
-        let object = self.addresses.borrow().get(&hook.get_ptr()).and_then(Weak::upgrade)?;
+        let addresses = self.connection().addresses.borrow();
+        let object = addresses.get(&hook.get_ptr()).and_then(Weak::upgrade)?;
+        drop(addresses);
         object.cap()
     }
 
     fn backlog(&self) -> usize {
-        usize::try_from(self.stats.pending.get()).unwrap_or(usize::MAX)
+        usize::try_from(self.connection().stats.pending.get()).unwrap_or(usize::MAX)
     }
 
     fn released(&self, id: u64, address: usize) {

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::access::{Granted, Places};
 use crate::channels::{ChannelRoom, Channels, Own};
 use crate::config::Config;
+use crate::few::Few;
 use crate::hosts::{Host, HostId, Hosts, State};
 use crate::process::Reaper;
 use crate::refusals::Refusals;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) queues: Vec<Queues>,
     pub(crate) hits: Hits,
     pub(crate) refusals: Refusals,
+    /// What the log tells of clients of other hosts.
+    pub(crate) introduced: Few,
     /// How each worker is told of its clients' values.
     pub(crate) notes: Vec<UnboundedSender<Letter>>,
 }
@@ -106,6 +109,7 @@ impl Shared {
             queues: (0..workers).map(|_| Queues::default()).collect(),
             hits: Hits::default(),
             refusals: Refusals::default(),
+            introduced: Few::default(),
             notes,
             config: ArcSwap::from_pointee(config),
         };
@@ -181,10 +185,11 @@ impl Shared {
         Some(Room { stored: self.stored.clone(), bytes })
     }
 
-    /// Takes a place for a channel, if one is free, also among those of one connection.
-    pub(crate) fn channel_room(&self, own: Own<'_>) -> Option<ChannelRoom> {
+    /// Takes a place for a channel, if one is free, also among those of one client, and among those of the `host`
+    /// that it is of.
+    pub(crate) fn channel_room(&self, own: Own<'_>, host: Option<Own<'_>>) -> Option<ChannelRoom> {
         let limit = self.config.load().max_channels;
-        self.channels.make_room(|| self.channels.room(limit, own))
+        self.channels.make_room(|| self.channels.room(limit, own, host))
     }
 
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.

@@ -58,6 +58,30 @@ pub(crate) struct Stats {
     pub(crate) channels: Arc<AtomicUsize>,
 }
 
+impl Stats {
+    /// Those of connection `id`, which begins at this moment.
+    pub(crate) fn new(id: u64, (peer, who): (String, Who), worker: usize) -> Self {
+        Stats {
+            id,
+            peer,
+            who,
+            worker,
+            opened: Instant::now(),
+            calls: Count::default(),
+            running: Count::default(),
+            read: Count::default(),
+            written: Count::default(),
+            pending: Count::default(),
+            making: Count::default(),
+            drained: Notify::new(),
+            handles: Count::default(),
+            hosted: Count::default(),
+            watches: AtomicUsize::new(0),
+            channels: Arc::default(),
+        }
+    }
+}
+
 /// The open connections of a server. Its lock is taken when one comes or goes, and by those who look.
 #[derive(Debug, Default)]
 pub(crate) struct Clients(Mutex<Table>);
@@ -77,27 +101,8 @@ impl Clients {
     }
 
     /// Adds a connection.
-    pub(crate) fn open(&self, id: u64, (peer, who): (String, Who), worker: usize) -> Arc<Stats> {
-        let stats = Arc::new(Stats {
-            id,
-            peer,
-            who,
-            worker,
-            opened: Instant::now(),
-            calls: Count::default(),
-            running: Count::default(),
-            read: Count::default(),
-            written: Count::default(),
-            pending: Count::default(),
-            making: Count::default(),
-            drained: Notify::new(),
-            handles: Count::default(),
-            hosted: Count::default(),
-            watches: AtomicUsize::new(0),
-            channels: Arc::default(),
-        });
-        self.with(|table| table.open.insert(id, stats.clone()));
-        stats
+    pub(crate) fn open(&self, stats: &Arc<Stats>) {
+        self.with(|table| table.open.insert(stats.id, stats.clone()));
     }
 
     /// Removes one that has ended.

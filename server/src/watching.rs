@@ -490,17 +490,36 @@ pub(crate) struct Seat {
     stats: Arc<Stats>,
     limit: usize,
     count: usize,
+    /// The same among those of all clients of a host, where it is one of them that has it.
+    all: Option<Box<Seat>>,
 }
 
 impl Seat {
     /// That of one watch, among `limit`, if there is room.
     pub(crate) fn take(stats: &Arc<Stats>, limit: usize) -> Option<Self> {
-        let mut seat = Seat { stats: stats.clone(), limit, count: 0 };
+        let mut seat = Seat { stats: stats.clone(), limit, count: 0, all: None };
         seat.resize(1).is_ok().then_some(seat)
+    }
+
+    /// The same one, which also has `all`.
+    pub(crate) fn among(mut self, all: Seat) -> Self {
+        self.all = Some(Box::new(all));
+        self
     }
 
     /// Has it count as `count`, or tells the limit that this would exceed.
     fn resize(&mut self, count: usize) -> Result<(), usize> {
+        let before = self.count;
+        self.resize_own(count)?;
+        let resized = self.all.as_mut().map_or(Ok(()), |all| all.resize(count));
+        if resized.is_err() {
+            // That it counted as, and has not given back.
+            let _ = self.resize_own(before);
+        }
+        resized
+    }
+
+    fn resize_own(&mut self, count: usize) -> Result<(), usize> {
         let before = std::mem::replace(&mut self.count, count);
         let resized = |all: usize| {
             let all = all - before + count;

@@ -28,7 +28,7 @@ use crate::connection;
 use crate::hub::{Changes, Hub, changes};
 use crate::listen::{Incoming, Socket};
 use crate::net::Streams;
-use crate::owners::{Cells, Note};
+use crate::owners::{By, Cells, Note};
 use crate::refusals::Refusal;
 use crate::session::{Session, in_turns};
 use crate::shared::{Permit, Shared};
@@ -126,20 +126,21 @@ impl Worker {
         self.sessions.borrow().values().cloned().collect()
     }
 
-    /// Notes that a value of `owners` came into `node`'s cell, by a call of connection `writer`, or went
+    /// Notes that a value of `owners` came into `node`'s cell, by a call of `writer`, or went
     /// from it, where it has `revision`. What is returned are those notes that other workers have yet to take.
     pub(crate) fn note(
         &self,
         node: &Node,
         revision: u64,
         owners: &[Origin],
-        writer: u64,
+        writer: Option<&Session>,
     ) -> Vec<oneshot::Receiver<()>> {
         let mut pending = Vec::new();
         for owner in owners {
             let (node, id) = (node.clone(), owner.id());
             if owner.home() == self.number {
-                self.noted(id, node, revision, id == writer);
+                let writer = writer.filter(|writer| writer.id() == id);
+                self.noted(id, node, revision, writer.map_or(By::Another, Session::stores_as));
                 continue;
             }
             let (taken, taking) = oneshot::channel();
@@ -152,14 +153,14 @@ impl Worker {
         pending
     }
 
-    fn noted(&self, owner: u64, node: Node, revision: u64, own: bool) {
+    fn noted(&self, owner: u64, node: Node, revision: u64, by: By) {
         let session = self.sessions.borrow().get(&owner).and_then(Weak::upgrade);
         if let Some(session) = session {
-            return session.cells().note(node, revision, own);
+            return session.cells().note(node, revision, by);
         }
         let other = self.others.borrow().get(&owner).cloned();
         match other {
-            Some(cells) => cells.note(node, revision, false),
+            Some(cells) => cells.note(node, revision, By::Another),
             None => self.owner_left(&node, owner),
         }
     }
@@ -201,7 +202,7 @@ impl Worker {
                 // Nobody waits for these: each is that of a value, and was paid for with it.
                 let others = value.owners().iter().filter(|origin| origin.id() != owner);
                 let others: Vec<_> = others.cloned().collect();
-                drop(self.note(node, now.revision, &others, owner));
+                drop(self.note(node, now.revision, &others, None));
                 return;
             }
             // Lost to a concurrent store: look at the new value.
@@ -235,7 +236,7 @@ impl Worker {
                 match letter {
                     Letter::Note(Note { owner, node, revision, taken }) => {
                         // It writes on its own thread.
-                        self.noted(owner, node, revision, false);
+                        self.noted(owner, node, revision, By::Another);
                         drop(taken);
                     }
                     // An error means that nobody waits for it any more.

@@ -185,7 +185,8 @@ pub(super) struct Settings {
 
     /// The most nodes that what one connection holds may keep alive.
     ///
-    /// Each capability counts as many as its anchor lies deep: itself and those above it, the root apart.
+    /// Each capability counts as many as its anchor lies deep: itself and those above it, the root apart. All clients
+    /// of another host of a cluster may keep as many, and each of them a quarter.
     #[arg(long, value_name = "N", env = "KILLICK_MAX_CONNECTION_NODES", hide_env = true)]
     max_connection_nodes: Option<usize>,
 

@@ -78,7 +78,7 @@ pub(crate) struct Delegations {
 
 /// How many of them there may be. One goes when nobody has its authority any more, or the connection to its host
 /// ends.
-const MAX_DELEGATIONS: usize = 1 << 14;
+pub(crate) const MAX_DELEGATIONS: usize = 1 << 14;
 
 /// How long a host may take to take back what it has granted.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -18,7 +18,7 @@ use std::time::Instant;
 use killick_client::Address;
 use tokio::sync::watch;
 
-pub(crate) use far::{Delegations, Far, Fars};
+pub(crate) use far::{Delegations, Far, Fars, MAX_DELEGATIONS};
 pub(crate) use id::HostId;
 #[cfg(feature = "cluster")]
 pub(crate) use kept::Place;

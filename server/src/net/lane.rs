@@ -164,6 +164,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::Arc;
     use std::task::Poll;
 
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
@@ -171,7 +172,7 @@ mod tests {
     use super::*;
     use crate::access::Who;
     use crate::net::{Gate, Stream, Streams, gate};
-    use crate::stats::Clients;
+    use crate::stats::Stats;
 
     /// One side of a connection to a host, which takes what the other one writes: over the main stream, and over
     /// the lane.
@@ -193,7 +194,7 @@ mod tests {
         fn new() -> Self {
             let ((main, ours), (lane, large)) = (duplex(1 << 16), duplex(1 << 20));
             let streams = Streams { main: ours, lane: Some(Box::new(large)) };
-            let stats = Clients::default().open(1, ("test".into(), Who::Local), 0);
+            let stats = Arc::new(Stats::new(1, ("test".into(), Who::Local), 0));
             let (_gate, stream) = gate(streams, 1 << 16, 1 << 20, stats);
             Ends { _gate, stream, main, lane }
         }

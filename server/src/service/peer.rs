@@ -5,7 +5,7 @@ use std::rc::Rc;
 use capnp::Error;
 use killick_client::Fingerprint;
 use killick_schema::api::cluster_capnp::peer::{AnchorParams, AnchorResults, Server, principal};
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::access::{Refused, Who};
 use crate::cap::Own;
@@ -33,6 +33,20 @@ impl PeerService {
     }
 }
 
+impl PeerService {
+    /// Notes that the client of `session`, who has this connection there, has asked for something here.
+    fn tell(&self, session: &Session, theirs: u64) {
+        let (connection, peer) = (session.id(), &session.stats().peer);
+        match session.shared().introduced.next() {
+            None => debug!(connection, peer, host = %self.host, theirs, "anchor given"),
+            Some(left_out) => {
+                let left_out = (left_out > 0).then_some(left_out);
+                info!(connection, peer, host = %self.host, theirs, left_out, "anchor given");
+            }
+        }
+    }
+}
+
 impl Server for PeerService {
     async fn anchor(
         self: Rc<Self>,
@@ -52,9 +66,9 @@ impl Server for PeerService {
                 self.session.root()
             }
         };
-        let (connection, theirs) = (self.session.id(), behalf.get_connection());
-        debug!(connection, host = %self.host, behalf = name, theirs, "anchor given to a client of another host");
-        results.get().set_anchor(self.session.own(Own::Anchor(place))?);
+        let client = self.session.on_behalf(name)?;
+        self.tell(&client, behalf.get_connection());
+        results.get().set_anchor(client.own(Own::Anchor(place))?);
         Ok(())
     }
 }

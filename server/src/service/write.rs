@@ -71,11 +71,11 @@ impl Write {
         match stored {
             Ok(written) => {
                 let worker = session.worker();
-                let mut notes = worker.note(&node, written.revision, &owners, session.id());
+                let mut notes = worker.note(&node, written.revision, &owners, Some(session));
                 let Loaded { value, revision } = &written.previous;
                 if let Some(value) = value {
                     value.repay();
-                    notes.extend(worker.note(&node, *revision, value.owners(), 0));
+                    notes.extend(worker.note(&node, *revision, value.owners(), None));
                 }
                 drop(node);
                 worker.tidy_soon();

@@ -10,6 +10,7 @@ mod harness;
 mod joining;
 mod namespaces;
 mod proving;
+mod sharing;
 mod showing;
 mod spoofing;
 mod starting;

@@ -1,0 +1,155 @@
+//! What one client of another host has here.
+//!
+//! All of a host's clients come over the one connection to it. So that none of them takes what is all of
+//! theirs, what is made of the anchor that the host [asks for](killick_schema::api::cluster_capnp::peer) on behalf of one is made by a session
+//! of its own: a part of the connection, which has objects and counts of its own, and all else of that. What it
+//! may have is a share of what the connection may, and counts there as well: a host that makes clients up has no more by that.
+//!
+//! It lasts for as long as somebody at that host has anything of it, and goes with its last object.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use capnp::Error;
+
+use super::Session;
+use crate::config::HOST_SHARE;
+use crate::hosts::MAX_DELEGATIONS;
+use crate::owners::By;
+use crate::stats::{Limit, Stats, connections};
+
+/// Whose a session is.
+pub(super) enum Whose {
+    /// That of a connection's client.
+    Client,
+    /// That of another host, with those of its clients. Some have gone.
+    Host(Box<RefCell<Vec<Weak<Session>>>>),
+    /// That of a client of the host at the other end of this connection, and how many values it has stored that die
+    /// with that.
+    Behalf(Rc<Session>, Rc<Cell<usize>>),
+}
+
+impl Whose {
+    /// What the errors of its limits say besides.
+    pub(super) fn words(&self) -> &'static str {
+        match self {
+            Whose::Client => "",
+            Whose::Host(_) => " for all clients of another host",
+            Whose::Behalf(..) => " for one client of another host",
+        }
+    }
+
+    /// Those of the clients of another host, which are forgotten.
+    pub(super) fn behalves(&self) -> Vec<Rc<Session>> {
+        let Whose::Host(behalves) = self else { return Vec::new() };
+        behalves.take().iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// How much is kept of what a host calls a client of its.
+const NAME_BYTES: usize = 256;
+
+impl Session {
+    /// A session for the client of the other host that this calls `name`: a part of this connection's.
+    ///
+    /// # Errors
+    /// The host has asked for more clients than it may have.
+    pub(crate) fn on_behalf(self: &Rc<Self>, name: &str) -> Result<Rc<Self>, Error> {
+        let connection = self.host().unwrap_or(self);
+        let Whose::Host(behalves) = &connection.whose else { return Ok(self.clone()) };
+        let mut behalves = behalves.borrow_mut();
+        if behalves.len() == behalves.capacity() {
+            // As many are added before the next time as are left.
+            behalves.retain(|behalf| behalf.strong_count() > 0);
+            let left = behalves.len();
+            // As many as this host takes, the other may have, and as many of their grants.
+            let limit = connection.config.max_connections.saturating_add(MAX_DELEGATIONS);
+            if left >= limit {
+                let words = format!("the server already has its limit of {}", connections(limit));
+                let words = words + " of clients of one host";
+                return Err(connection.over(Limit::Connections, words));
+            }
+            behalves.reserve_exact(left.max(1).min(limit - left));
+        }
+        let stats = &connection.stats;
+        let name = &name[..name.floor_char_boundary(NAME_BYTES)];
+        let peer = format!("{name}, a client of {}", stats.peer);
+        let stats = Arc::new(Stats::new(stats.id, (peer, stats.who), stats.worker));
+        let (origin, config) = (connection.origin.clone(), connection.config.clone());
+        let whose = Whose::Behalf(connection.clone(), Rc::default());
+        let behalf = Session::new(origin, whose, (config, stats), connection.worker.clone());
+        let behalf = Rc::new(behalf);
+        behalves.push(Rc::downgrade(&behalf));
+        Ok(behalf)
+    }
+
+    /// The connection that it is a part of, if it is a part of one.
+    pub(super) fn host(&self) -> Option<&Rc<Session>> {
+        match &self.whose {
+            Whose::Behalf(host, _) => Some(host),
+            Whose::Client | Whose::Host(_) => None,
+        }
+    }
+
+    /// The connection that it is, or is a part of.
+    pub(super) fn connection(&self) -> &Session {
+        self.host().map_or(self, |host| host)
+    }
+
+    /// What it counts as that stores a value.
+    pub(crate) fn stores_as(&self) -> By {
+        match &self.whose {
+            Whose::Behalf(_, values) => By::Client(values.clone()),
+            Whose::Client | Whose::Host(_) => By::Owner,
+        }
+    }
+
+    /// How many values there are that it has stored and that die with the connection.
+    pub(super) fn values(&self) -> usize {
+        match &self.whose {
+            Whose::Behalf(_, values) => values.get(),
+            Whose::Client | Whose::Host(_) => self.cells.own(),
+        }
+    }
+
+    /// How much of what is limited in a connection this may have.
+    pub(super) fn share(&self, limit: usize) -> usize {
+        match self.host() {
+            Some(_) => (limit / HOST_SHARE).max(1),
+            None => limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Who;
+    use crate::config::Config;
+    use crate::hosts::HostId;
+    use crate::shared::Shared;
+    use crate::worker::Worker;
+
+    #[test]
+    fn a_host_that_makes_clients_up_has_no_more_of_them_than_it_may() {
+        let config = Config { max_connections: 8, ..Config::for_test([]) };
+        let (shared, mut notes) = Shared::new(config, 1);
+        let (worker, _inboxes) = Worker::new(shared, 0, notes.pop().expect("one"));
+        let host = Who::Host(HostId::from_bytes([1; 16]), 1);
+        let connection = Session::open(&worker, "host 1", host);
+        let mut clients: Vec<_> =
+            (0..).map_while(|n| connection.on_behalf(&n.to_string()).ok()).collect();
+        assert_eq!(clients.len(), 8 + MAX_DELEGATIONS);
+        let refused = connection.on_behalf("one more").err().expect("too many").to_string();
+        assert!(refused.contains("connections of clients of one host (max-conn"), "{refused}");
+        clients.truncate(1);
+        let name = "é".repeat(NAME_BYTES);
+        let client = connection.on_behalf(&name).expect("there is room");
+        assert!(client.stats().peer.len() < 2 * NAME_BYTES, "{}", client.stats().peer);
+        let another = clients[0].on_behalf("its own").expect("of the same host");
+        assert!(Rc::ptr_eq(another.host().expect("a host"), &connection));
+        drop((clients, client, another));
+        assert_eq!(Rc::strong_count(&connection), 1, "nothing is left of them");
+    }
+}
