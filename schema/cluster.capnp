@@ -9,6 +9,10 @@ interface Peer {
   # The anchor of this host as `behalf` may use it. Whoever asks is a host of the cluster, and is believed
   # about whom it asks for; what that one may do here is decided here.
 
+  ended @1 (gone :List(Anchor)) -> ();
+  # Of what whoever asks has given to this host these have ended, which others had hosted: a value that holds one is
+  # none any more. They may have any interface, whatever the list says.
+
   struct Principal {
     # A client of another host.
 

@@ -73,6 +73,24 @@ pub(crate) type WeakToken = bridge::WeakToken<Own>;
 /// What the clients of one worker host.
 pub(crate) type Home = bridge::Home<Session>;
 
+/// The connection, or the process, that a capability goes with, if it goes with one.
+pub(crate) fn owner(cap: &Cap) -> Option<&Origin> {
+    match cap {
+        Cap::Own(Own::Watch(watching)) => Some(watching.origin()),
+        Cap::Own(Own::Process(hand) | Own::Stream(hand, _)) => hand.owner(),
+        Cap::Own(_) => None,
+        Cap::Foreign(token) => Some(token.origin()),
+    }
+}
+
+/// Whether a capability has gone with what it goes with.
+pub(crate) fn has_ended(cap: &Cap) -> bool {
+    match cap {
+        Cap::Foreign(token) => token.has_ended(),
+        Cap::Own(_) => owner(cap).is_some_and(|owner| !owner.is_open()),
+    }
+}
+
 impl fmt::Debug for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use capnp::capability::Client;
+use capnp::capability::{Client, FromClientHook};
 use capnp::{Error, ErrorKind};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{Disconnector, RpcSystem};
@@ -283,6 +283,7 @@ where
     }
     if let Who::Host(host, generation) = client.who {
         let peer: Client = rpc.bootstrap(Side::Client);
+        session.tells(FromClientHook::new(peer.hook.add_ref()));
         let peer = session.worker().home().keep_as_is(session, session.origin(), peer.hook);
         session.shared().hosts.router.connected(host, generation, peer);
     }

@@ -1,7 +1,8 @@
 //! Values die with their owners.
 //!
 //! The owners of a value are the connections whose clients host capabilities in it, and the one that
-//! it was bound to. When the first of them ends, the cell that holds the value is emptied.
+//! it was bound to. When the first of them ends, the cell that holds the value is emptied; also when an owner that is
+//! another host says that a capability in it [has ended](crate::session).
 //!
 //! Each session knows the [`Cells`] that hold values of its own, for it is *noted* there when such a
 //! value comes into a cell and when it goes. Whoever writes the cell notes it, after the write, and on
@@ -78,6 +79,11 @@ impl Cells {
     /// How many there are with a value that the owner has stored itself.
     pub(crate) fn own(&self) -> usize {
         self.own.get()
+    }
+
+    /// The nodes of all these cells.
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        self.noted.borrow().keys().map(|(node, _)| node.clone()).collect()
     }
 
     /// The nodes of all these cells, which are forgotten.

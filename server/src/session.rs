@@ -14,6 +14,7 @@
 //! depends on the RPC system having let go of everything.
 
 mod behalf;
+mod passed;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -182,6 +183,7 @@ impl Session {
             waiting: Cell::new(0),
         }
     }
+
     /// The number of this connection, from 1, in the order they came.
     pub(crate) fn id(&self) -> u64 {
         self.origin.id()
@@ -265,6 +267,7 @@ impl Session {
     /// The connection holds its limit of capabilities, or of nodes by them.
     pub(crate) fn client(self: &Rc<Self>, cap: &Cap) -> Result<Client, Error> {
         if let Some(object) = self.objects.borrow().get(cap).and_then(Weak::upgrade) {
+            self.pass(object.address(), cap);
             return Ok(object.into_client());
         }
         let (nodes, connection) = (nodes(cap), self.connection());
@@ -277,6 +280,7 @@ impl Session {
         let object = Object::new(self.clone(), cap.clone());
         self.objects.borrow_mut().insert(cap.clone(), Rc::downgrade(&object));
         connection.addresses.borrow_mut().insert(object.address(), Rc::downgrade(&object));
+        self.pass(object.address(), cap);
         self.count_handles();
         Ok(object.into_client())
     }
@@ -334,6 +338,7 @@ impl Session {
             }
         }
         connection.addresses.borrow_mut().remove(&address);
+        self.take_back(address);
         self.count_handles();
         // Only now: dropping the last anchor of a node prunes it.
         drop((removed, cap));
@@ -613,6 +618,7 @@ impl Session {
     #[allow(clippy::mutable_key_type, reason = "a capability's identity, its key, never changes")]
     pub(crate) async fn close(&self) {
         self.disown().await;
+        self.tell_no_more();
         self.fars.let_go();
         let hosted = self.hosted.take();
         in_turns(hosted.into_values(), |(id, _)| self.worker.home().let_go(id)).await;

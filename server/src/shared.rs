@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) refusals: Refusals,
     /// What the log tells of clients of other hosts.
     pub(crate) introduced: Few,
+    /// How many capabilities other hosts have of this one that somebody else hosts.
+    pub(crate) passed: AtomicUsize,
     /// How each worker is told of its clients' values.
     pub(crate) notes: Vec<UnboundedSender<Letter>>,
 }
@@ -110,6 +112,7 @@ impl Shared {
             hits: Hits::default(),
             refusals: Refusals::default(),
             introduced: Few::default(),
+            passed: AtomicUsize::new(0),
             notes,
             config: ArcSwap::from_pointee(config),
         };
@@ -190,6 +193,25 @@ impl Shared {
     pub(crate) fn channel_room(&self, own: Own<'_>, host: Option<Own<'_>>) -> Option<ChannelRoom> {
         let limit = self.config.load().max_channels;
         self.channels.make_room(|| self.channels.room(limit, own, host))
+    }
+
+    /// Somebody has gone, and what he hosted: has other hosts told, if they have any of it.
+    pub(crate) fn tell_ended(&self) {
+        // SeqCst: with the one in `Session::pass`; either this counts that, or that sees the end.
+        fence(Ordering::SeqCst);
+        // Relaxed: ordered by the fence.
+        if self.passed.load(Ordering::Relaxed) > 0 {
+            for notes in &self.notes {
+                // An error means that the worker has ended, as the server does.
+                let _ = notes.send(Letter::Ended);
+            }
+        }
+    }
+
+    /// How many capabilities other hosts have of this one that somebody else hosts.
+    #[cfg(test)]
+    pub(crate) fn passed(&self) -> usize {
+        self.passed.load(Ordering::Relaxed)
     }
 
     /// Bytes of values in cells and channels, on their way there, or replaced and not yet reclaimed.

@@ -139,7 +139,7 @@ impl Clients {
 
 /// What is counted apart from what else is called: the schema's methods, the calls to what clients host,
 /// and those to no method of ours.
-pub(crate) const METHODS: [&str; 46] = [
+pub(crate) const METHODS: [&str; 47] = [
     "ls",
     "walk",
     "cell",
@@ -161,6 +161,7 @@ pub(crate) const METHODS: [&str; 46] = [
     "clients",
     "hosts",
     "peer.anchor",
+    "peer.ended",
     "close",
     "send",
     "trySend",

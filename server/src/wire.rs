@@ -11,6 +11,7 @@ use killick::{
 
 use crate::bridge::Peer;
 use crate::cap::{Cap, Origin, Own, Parcel};
+use crate::cap::{has_ended, owner};
 use crate::channel::{AlreadyClosed, Ended, Keeps, Refusal};
 use crate::end::Hold;
 use crate::hosts::Far;
@@ -63,12 +64,21 @@ impl Stored {
 
     /// The error of storing it if one of its owners has ended, which is a process in it or somebody's connection.
     pub(crate) fn is_alive(&self) -> Result<(), Error> {
+        let ended = |cap: &&Cap| matches!(cap, Cap::Foreign(token) if token.has_ended());
+        if let Some(Cap::Foreign(token)) = self.parcel.caps().find(ended) {
+            return Err(token.gone());
+        }
         let Some(owner) = self.owners.iter().find(|owner| !owner.is_open()) else { return Ok(()) };
         let ended = self.parcel.caps().find_map(|cap| match cap {
             Cap::Own(Own::Process(hand) | Own::Stream(hand, _)) => hand.gone(),
             _ => None,
         });
         Err(ended.unwrap_or_else(|| owner.gone()))
+    }
+
+    /// Whether something in it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.parcel.caps().any(has_ended)
     }
 
     /// The nodes that it keeps alive.
@@ -105,12 +115,7 @@ pub(crate) async fn take_value(
     let Some((parcel, room)) = Parcel::pack_settled(session, pointer, room).await? else {
         return Ok(None);
     };
-    let hosts = parcel.caps().filter_map(|cap| match cap {
-        Cap::Own(Own::Watch(watching)) => Some(watching.origin()),
-        Cap::Own(Own::Process(hand) | Own::Stream(hand, _)) => hand.owner(),
-        Cap::Own(_) => None,
-        Cap::Foreign(token) => Some(token.origin()),
-    });
+    let hosts = parcel.caps().filter_map(owner);
     let mut owners: Vec<Origin> = hosts.chain(bound.then_some(session.origin())).cloned().collect();
     owners.sort_unstable_by_key(Origin::id);
     owners.dedup_by_key(|owner| owner.id());

@@ -33,6 +33,7 @@ use crate::refusals::Refusal;
 use crate::session::{Session, in_turns};
 use crate::shared::{Permit, Shared};
 use crate::system;
+use crate::wire::Stored;
 
 /// What the connections of one worker share.
 pub(crate) struct Worker {
@@ -47,6 +48,7 @@ pub(crate) struct Worker {
     hub: Rc<Hub>,
     tidy: Notify,
     left: Notify,
+    ended: Notify,
 }
 
 /// What a worker runs until it is done, and is told when the server stops.
@@ -55,6 +57,8 @@ type Task = Box<dyn FnOnce(watch::Receiver<bool>) -> LocalBoxFuture<'static, ()>
 /// What a worker is told, or asked, by other threads.
 pub(crate) enum Letter {
     Note(Note),
+    /// What was passed on to other hosts may have ended.
+    Ended,
     /// Whether it still does what it is asked to.
     Ping(oneshot::Sender<()>),
 }
@@ -84,6 +88,7 @@ impl Worker {
             hub: Rc::default(),
             tidy: Notify::new(),
             left: Notify::new(),
+            ended: Notify::new(),
         };
         (Rc::new(worker), Inboxes { home: inbox, notes })
     }
@@ -156,7 +161,10 @@ impl Worker {
     fn noted(&self, owner: u64, node: Node, revision: u64, by: By) {
         let session = self.sessions.borrow().get(&owner).and_then(Weak::upgrade);
         if let Some(session) = session {
-            return session.cells().note(node, revision, by);
+            let kept = session.origin().is_eager().then(|| node.clone());
+            session.cells().note(node, revision, by);
+            // It may have ended while the value was on its way.
+            return kept.iter().for_each(|node| self.ended_left(node));
         }
         let other = self.others.borrow().get(&owner).cloned();
         match other {
@@ -176,6 +184,7 @@ impl Worker {
     /// Empties the cells whose value dies with `origin`, which has ended. Lets others run in between.
     pub(crate) async fn disown(&self, origin: &Origin, cells: &Cells) {
         origin.close();
+        self.shared.tell_ended();
         self.others.borrow_mut().remove(&origin.id());
         in_turns(cells.take(), |node| self.owner_left(&node, origin.id())).await;
     }
@@ -191,16 +200,29 @@ impl Worker {
 
     /// The connection `owner` has ended: empties `node`'s cell if its value was the connection's.
     pub(crate) fn owner_left(&self, node: &Node, owner: u64) {
+        let owned = |value: &Stored| value.owners().iter().any(|origin| origin.id() == owner);
+        self.empty(node, owned, |origin| origin.id() != owner);
+    }
+
+    /// Empties `node`'s cell if something in it has ended.
+    pub(crate) fn ended_left(&self, node: &Node) {
+        self.empty(node, Stored::has_ended, |_| true);
+    }
+
+    /// Empties `node`'s cell if its value `is_dead`, which those of its owners are told that are `left`.
+    fn empty(
+        &self,
+        node: &Node,
+        is_dead: impl Fn(&Stored) -> bool,
+        left: impl Fn(&Origin) -> bool,
+    ) {
         loop {
             let now = node.load();
-            let Some(value) = now.value.as_deref() else { return };
-            if !value.owners().iter().any(|origin| origin.id() == owner) {
-                return;
-            }
+            let Some(value) = now.value.as_deref().filter(|value| is_dead(value)) else { return };
             if node.compare_and_store(now.revision, None).is_ok() {
                 value.repay();
                 // Nobody waits for these: each is that of a value, and was paid for with it.
-                let others = value.owners().iter().filter(|origin| origin.id() != owner);
+                let others = value.owners().iter().filter(|origin| left(origin));
                 let others: Vec<_> = others.cloned().collect();
                 drop(self.note(node, now.revision, &others, None));
                 return;
@@ -213,6 +235,11 @@ impl Worker {
     /// claimed for long by a value that nobody can reach.
     pub(crate) fn tidy_soon(&self) {
         self.tidy.notify_one();
+    }
+
+    /// Has other hosts told of what has ended that they have, in a moment.
+    pub(crate) fn tell_soon(&self) {
+        self.ended.notify_one();
     }
 
     /// A connection has ended: has the memory that it took given back to the system, and channels ended that
@@ -239,6 +266,7 @@ impl Worker {
                         self.noted(owner, node, revision, By::Another);
                         drop(taken);
                     }
+                    Letter::Ended => self.tell_soon(),
                     // An error means that nobody waits for it any more.
                     Letter::Ping(answer) => drop(answer.send(())),
                 }
@@ -275,14 +303,26 @@ impl Worker {
                 }
             }
         };
+        let tell = async {
+            loop {
+                self.ended.notified().await;
+                tokio::time::sleep(TELL_PAUSE).await;
+                for session in self.sessions().iter().filter_map(Weak::upgrade) {
+                    session.tell_ended();
+                }
+            }
+        };
         let calls = self.home.run(home, |left, kept| {
             queues.calls.set(left as u64);
             // What it lets go of may be of connections that have ended.
             queues.slots.set(kept as u64);
         });
-        tokio::join!(calls, take_notes, reclaim, give_back, collect);
+        tokio::join!(calls, take_notes, reclaim, give_back, collect, tell);
     }
 }
+
+/// How long what has ended waits for more of it before other hosts are told.
+const TELL_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often memory is given back after a connection's end: the allocator returns some of it each time.
 const GIVE_BACK_ROUNDS: usize = 8;

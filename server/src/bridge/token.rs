@@ -100,6 +100,8 @@ pub(crate) struct WeakToken<O>(Weak<Claim<O>>);
 struct Claim<O> {
     id: u64,
     origin: Origin<O>,
+    /// Whether its host says that it has ended.
+    ended: AtomicBool,
 }
 
 impl<O> Drop for Claim<O> {
@@ -111,7 +113,7 @@ impl<O> Drop for Claim<O> {
 impl<O> Token<O> {
     /// A claim to what the home of `origin` keeps under `id`.
     pub(super) fn new(id: u64, origin: Origin<O>) -> Self {
-        Token(Arc::new(Claim { id, origin }))
+        Token(Arc::new(Claim { id, origin, ended: AtomicBool::new(false) }))
     }
 
     /// What its home keeps the capability under.
@@ -127,6 +129,27 @@ impl<O> Token<O> {
     /// The connection of the client that hosts it.
     pub(crate) fn origin(&self) -> &Origin<O> {
         &self.0.origin
+    }
+
+    /// It has ended before the connection of its host, which says so. Whether that is news.
+    pub(crate) fn end(&self) -> bool {
+        // Relaxed: what depends on it is told of it after that, by a way of its own.
+        !self.0.ended.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether nothing answers by it any more: its host has said so, or has gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        // Relaxed: as in `end`.
+        self.0.ended.load(Ordering::Relaxed) || !self.origin().is_open()
+    }
+
+    /// The error of storing what [has ended](Self::has_ended).
+    pub(crate) fn gone(&self) -> Error {
+        if !self.origin().is_open() {
+            return self.origin().gone();
+        }
+        let words = "whoever hosted this capability has gone, says the host that gave it";
+        Error::disconnected(words.into())
     }
 
     /// The same, without the claim.

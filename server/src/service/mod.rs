@@ -236,7 +236,7 @@ const INTERFACES: [(u64, usize); 15] = {
         (anchor_api::watch::Client::TYPE_ID, 1),
         (anchor_api::grant::Client::TYPE_ID, 2),
         (host_api::Client::TYPE_ID, 4),
-        (peer_api::Client::TYPE_ID, 1),
+        (peer_api::Client::TYPE_ID, 2),
         (closer::Client::TYPE_ID, 1),
         (<sender::Client<Any> as HasTypeId>::TYPE_ID, 2),
         (<recver::Client<Any> as HasTypeId>::TYPE_ID, 3),

@@ -3,8 +3,11 @@
 use std::rc::Rc;
 
 use capnp::Error;
+use capnp::capability::Client;
 use killick_client::Fingerprint;
-use killick_schema::api::cluster_capnp::peer::{AnchorParams, AnchorResults, Server, principal};
+use killick_schema::api::cluster_capnp::peer::{
+    AnchorParams, AnchorResults, EndedParams, EndedResults, Server, principal,
+};
 use tracing::{debug, info};
 
 use crate::access::{Refused, Who};
@@ -48,6 +51,13 @@ impl PeerService {
 }
 
 impl Server for PeerService {
+    async fn ended(self: Rc<Self>, params: EndedParams, _: EndedResults) -> Result<(), Error> {
+        let gone = params.get()?.get_gone()?;
+        let gone: Vec<Client> = gone.iter().filter_map(|gone| Some(gone.ok()?.client)).collect();
+        self.session.have_ended(gone.into_iter()).await;
+        Ok(())
+    }
+
     async fn anchor(
         self: Rc<Self>,
         params: AnchorParams,

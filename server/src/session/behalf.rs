@@ -14,6 +14,7 @@ use std::sync::Arc;
 use capnp::Error;
 
 use super::Session;
+use super::passed::Passed;
 use crate::config::HOST_SHARE;
 use crate::hosts::MAX_DELEGATIONS;
 use crate::owners::By;
@@ -23,11 +24,26 @@ use crate::stats::{Limit, Stats, connections};
 pub(super) enum Whose {
     /// That of a connection's client.
     Client,
-    /// That of another host, with those of its clients. Some have gone.
-    Host(Box<RefCell<Vec<Weak<Session>>>>),
-    /// That of a client of the host at the other end of this connection, and how many values it has stored that die
-    /// with that.
-    Behalf(Rc<Session>, Rc<Cell<usize>>),
+    /// That of another host.
+    Host(Box<OfHost>),
+    /// That of a client of another host.
+    Behalf(Box<OfClient>),
+}
+
+/// What a session of another host has besides.
+#[derive(Default)]
+pub(super) struct OfHost {
+    /// Those of its clients. Some have gone.
+    behalves: RefCell<Vec<Weak<Session>>>,
+    pub(super) passed: Passed,
+}
+
+/// What a session of a client of another host has besides.
+pub(super) struct OfClient {
+    /// The connection to that host.
+    connection: Rc<Session>,
+    /// How many values the client has stored that die with that.
+    values: Rc<Cell<usize>>,
 }
 
 impl Whose {
@@ -36,14 +52,14 @@ impl Whose {
         match self {
             Whose::Client => "",
             Whose::Host(_) => " for all clients of another host",
-            Whose::Behalf(..) => " for one client of another host",
+            Whose::Behalf(_) => " for one client of another host",
         }
     }
 
     /// Those of the clients of another host, which are forgotten.
     pub(super) fn behalves(&self) -> Vec<Rc<Session>> {
-        let Whose::Host(behalves) = self else { return Vec::new() };
-        behalves.take().iter().filter_map(Weak::upgrade).collect()
+        let Whose::Host(host) = self else { return Vec::new() };
+        host.behalves.take().iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -57,8 +73,8 @@ impl Session {
     /// The host has asked for more clients than it may have.
     pub(crate) fn on_behalf(self: &Rc<Self>, name: &str) -> Result<Rc<Self>, Error> {
         let connection = self.host().unwrap_or(self);
-        let Whose::Host(behalves) = &connection.whose else { return Ok(self.clone()) };
-        let mut behalves = behalves.borrow_mut();
+        let Whose::Host(host) = &connection.whose else { return Ok(self.clone()) };
+        let mut behalves = host.behalves.borrow_mut();
         if behalves.len() == behalves.capacity() {
             // As many are added before the next time as are left.
             behalves.retain(|behalf| behalf.strong_count() > 0);
@@ -77,7 +93,8 @@ impl Session {
         let peer = format!("{name}, a client of {}", stats.peer);
         let stats = Arc::new(Stats::new(stats.id, (peer, stats.who), stats.worker));
         let (origin, config) = (connection.origin.clone(), connection.config.clone());
-        let whose = Whose::Behalf(connection.clone(), Rc::default());
+        let client = OfClient { connection: connection.clone(), values: Rc::default() };
+        let whose = Whose::Behalf(Box::new(client));
         let behalf = Session::new(origin, whose, (config, stats), connection.worker.clone());
         let behalf = Rc::new(behalf);
         behalves.push(Rc::downgrade(&behalf));
@@ -87,7 +104,7 @@ impl Session {
     /// The connection that it is a part of, if it is a part of one.
     pub(super) fn host(&self) -> Option<&Rc<Session>> {
         match &self.whose {
-            Whose::Behalf(host, _) => Some(host),
+            Whose::Behalf(client) => Some(&client.connection),
             Whose::Client | Whose::Host(_) => None,
         }
     }
@@ -100,7 +117,7 @@ impl Session {
     /// What it counts as that stores a value.
     pub(crate) fn stores_as(&self) -> By {
         match &self.whose {
-            Whose::Behalf(_, values) => By::Client(values.clone()),
+            Whose::Behalf(client) => By::Client(client.values.clone()),
             Whose::Client | Whose::Host(_) => By::Owner,
         }
     }
@@ -108,7 +125,7 @@ impl Session {
     /// How many values there are that it has stored and that die with the connection.
     pub(super) fn values(&self) -> usize {
         match &self.whose {
-            Whose::Behalf(_, values) => values.get(),
+            Whose::Behalf(client) => client.values.get(),
             Whose::Client | Whose::Host(_) => self.cells.own(),
         }
     }

@@ -170,6 +170,51 @@ fn what_a_client_hosts_works_from_every_host_until_it_goes() {
     });
 }
 
+#[test]
+fn what_a_client_hosts_is_no_value_at_any_host_once_that_client_has_gone() {
+    struct Nothing;
+    impl anchor::Server for Nothing {}
+
+    run(|| async {
+        let cluster = Cluster::of(3);
+        let [near, far, third] = &cluster.sites[..] else { panic!("three") };
+        let (client, leave) = near.client_that_leaves(Who::Local);
+        let at = |host: &Site, name| format!("/{}/{name}", host.name());
+        let hosted: anchor::Client = capnp_rpc::new_client(Nothing);
+        store_cap(&walk(&client, &at(far, "first")), hosted.clone()).await.expect("stored");
+        store_cap(&walk(&client, &at(far, "again")), hosted).await.expect("stored");
+        // What a cell had once is not what it has.
+        let its = far.client();
+        store(&walk(&its, "/self/again"), "data").await.expect("stored");
+        // It goes on to others, by way of that host.
+        let found = load_cap(&walk(&its, "/self/first")).await.expect("loaded");
+        store_cap(&walk(&its, &at(third, "next")), found.clone()).await.expect("stored");
+        let links = cluster.connections.get();
+        assert_eq!([far, third].map(|site| site.shared.passed()), [1, 0]);
+
+        leave.await.expect("it leaves");
+        until_empty(third).await;
+        let left = walk(&its, "/self").ls_request().send().promise.await.expect("listed");
+        let left = left.get().expect("a list").get_children().expect("a list");
+        assert_eq!(
+            left.iter().map(|child| child.get_name().unwrap()).collect::<Vec<_>>(),
+            ["again"]
+        );
+        // Who still has it can store it no more: where it is not known yet what it is, it goes at once.
+        let error = error_of(store_cap(&walk(&its, "/self/late"), found.clone()).await);
+        assert_eq!(error.kind, ErrorKind::Disconnected, "{error}");
+        assert!(error.extra.contains("whoever hosted this capability has gone"), "{error}");
+        store_cap(&walk(&its, &at(third, "late")), found.clone()).await.expect("stored");
+        until_empty(third).await;
+        assert_eq!(cluster.connections.get(), links);
+        drop(found);
+        sleep(Duration::from_secs(1)).await;
+        for site in &cluster.sites {
+            assert_eq!(site.shared.passed(), 0);
+        }
+    });
+}
+
 /// The anchor at a path from the cluster's, as a promise that is settled by its answer alone.
 fn looked_up(host: &host::Client, path: &str) -> anchor::Client {
     let mut request = host.root_request().send().pipeline.get_root().lookup_request();
