@@ -14,6 +14,7 @@
 //! depends on the RPC system having let go of everything.
 
 mod behalf;
+mod limits;
 mod passed;
 
 use std::cell::{Cell, RefCell};
@@ -25,7 +26,7 @@ use std::time::Instant;
 use capnp::capability::{Client, FromClientHook};
 use capnp::private::capability::ClientHook;
 use capnp::{Error, ErrorKind, any_pointer};
-use killick::{ChildrenChange, NarrowError};
+use killick::NarrowError;
 use killick_client::Fingerprint;
 use tokio::sync::{Notify, Semaphore};
 use tracing::error;
@@ -33,9 +34,7 @@ use tracing::error;
 use crate::access::{Grant, Who};
 use crate::bridge::{Bound, Bounds, Peer};
 use crate::cap::{Cap, Origin, Own, WeakToken};
-use crate::channels;
 use crate::config::Config;
-use crate::end::End;
 use crate::hosts::Fars;
 use crate::net;
 use crate::owners::Cells;
@@ -43,11 +42,10 @@ use crate::place::Place;
 use crate::process::{Lifetime, Process};
 use crate::service::{self, Object};
 use crate::shared::Shared;
-use crate::stats::{Limit, OUTCOMES, Stats, connections, counted};
-use crate::watching::Seat;
+use crate::stats::{Limit, OUTCOMES, Stats, counted};
 use crate::wire;
 use crate::worker::Worker;
-use behalf::Whose;
+use behalf::{Other, Whose};
 
 /// The state of one connection, or [what one client of another host has](behalf) of it.
 pub(crate) struct Session {
@@ -137,9 +135,6 @@ impl Drop for Resting<'_> {
     }
 }
 
-/// What a name takes in an answer besides its bytes, at most.
-const ENTRY_BYTES: usize = 32;
-
 impl Session {
     /// A connection of `worker` to `peer`, with nothing held yet.
     pub(crate) fn open(worker: &Rc<Worker>, peer: &str, who: Who) -> Rc<Self> {
@@ -150,7 +145,7 @@ impl Session {
         let config = if host { Arc::new(config.for_hosts()) } else { config };
         let stats = Arc::new(Stats::new(id, (peer.to_owned(), who), worker.number()));
         shared.clients.open(&stats);
-        let whose = if host { Whose::Host(Box::default()) } else { Whose::Client };
+        let whose = host.then(Other::host);
         let session = Rc::new(Session::new(origin, whose, (config, stats), worker.clone()));
         worker.add_session(&session);
         session
@@ -245,22 +240,6 @@ impl Session {
         &self.config
     }
 
-    /// Counts that the client has met `limit`, which is its own: the error that says so in these words.
-    fn over_own(&self, limit: Limit, words: String) -> Error {
-        self.over(limit, words + self.whose.words())
-    }
-
-    /// Counts that the client has met `limit`: the error that says so in these words.
-    fn over(&self, limit: Limit, words: String) -> Error {
-        self.hit(limit);
-        Error::overloaded(format!("{words}{limit}"))
-    }
-
-    /// Counts that the client has met a limit.
-    pub(crate) fn hit(&self, limit: Limit) {
-        self.shared().hits.count(limit);
-    }
-
     /// This connection's object for `cap`: the same one each time, as long as the client holds it.
     ///
     /// # Errors
@@ -283,26 +262,6 @@ impl Session {
         self.pass(object.address(), cap);
         self.count_handles();
         Ok(object.into_client())
-    }
-
-    /// Whether one capability more may be held, which keeps as many `nodes`.
-    ///
-    /// # Errors
-    /// Those would be more than the limit.
-    fn has_room_for(&self, nodes: usize) -> Result<(), Error> {
-        let limit = self.share(self.config().max_capabilities);
-        if self.handles() >= limit {
-            let limit = counted(limit, "capability", "capabilities");
-            let words = format!("this connection already holds its limit of {limit}");
-            return Err(self.over_own(Limit::Capabilities, words));
-        }
-        let limit = self.share(self.config().max_connection_nodes);
-        if self.nodes.get() + nodes > limit {
-            let limit = counted(limit, "node", "nodes");
-            let words = format!("this connection would hold more than its limit of {limit}");
-            return Err(self.over_own(Limit::ConnectionNodes, words));
-        }
-        Ok(())
     }
 
     /// How many capabilities of ours are held: of all clients, where they are those of another host.
@@ -342,129 +301,6 @@ impl Session {
         self.count_handles();
         // Only now: dropping the last anchor of a node prunes it.
         drop((removed, cap));
-    }
-
-    /// Whether this connection may store a value of `owners`, for all of its that die with it.
-    ///
-    /// # Errors
-    /// It would be one of them, and the connection has its limit of those.
-    pub(crate) fn may_own(&self, owners: &[Origin]) -> Result<(), Error> {
-        if owners.iter().all(|owner| owner.id() != self.id()) {
-            return Ok(());
-        }
-        let limit = self.share(self.config().max_connection_values);
-        if self.values() >= limit {
-            let words = "this connection already has its limit of";
-            let limit = counted(limit, "value that dies", "values that die");
-            let words = format!("{words} {limit} with it");
-            return Err(self.over_own(Limit::ConnectionValues, words));
-        }
-        self.host().map_or(Ok(()), |host| host.may_own(owners))
-    }
-
-    /// A place for one watch, or for a call that waits for a value.
-    ///
-    /// # Errors
-    /// The connection has its limit of those.
-    pub(crate) fn seat(&self) -> Result<Seat, Error> {
-        let limit = self.share(self.config().max_watches);
-        let seat = Seat::take(&self.stats, limit).ok_or_else(|| {
-            let limit = counted(limit, "watch", "watches");
-            let words = format!("this connection already has its limit of {limit}");
-            self.over_own(Limit::Watches, words)
-        })?;
-        match self.host() {
-            Some(host) => Ok(seat.among(host.seat()?)),
-            None => Ok(seat),
-        }
-    }
-
-    /// The error of a watch that knows of so many names that it counts as `count` of `limit`.
-    pub(crate) fn too_many_names(&self, count: usize, limit: usize) -> Error {
-        let words = "this connection would have more than its limit of";
-        let why = format!("with that many children this one counts as {count}");
-        let limit = counted(limit, "watch", "watches");
-        self.over(Limit::Watches, format!("{words} {limit}: {why}"))
-    }
-
-    /// Whether `change` goes into one answer.
-    ///
-    /// # Errors
-    /// Its names take more than the calls of one connection may.
-    pub(crate) fn may_tell(&self, change: &ChildrenChange) -> Result<(), Error> {
-        let ChildrenChange { added, removed, filled, emptied, .. } = change;
-        let others = [removed, filled, emptied].into_iter().flatten();
-        let names = added.iter().map(|(name, _)| name).chain(others);
-        let bytes: usize = names.map(|name| name.len() + ENTRY_BYTES).sum();
-        let limit = self.config().max_call_bytes;
-        if bytes <= limit {
-            return Ok(());
-        }
-        let words = format!("a list of children of {bytes} bytes exceeds the limit of {limit}");
-        Err(self.over(Limit::CallBytes, words))
-    }
-
-    /// Both ends of a new channel, which the client makes at `place`.
-    ///
-    /// # Errors
-    /// The buffer would be larger than it may, the server or the connection has its limit of channels, or
-    /// it is not granted.
-    pub(crate) fn new_channel(&self, place: &Place, capacity: usize) -> Result<End, Error> {
-        let limit = self.config().max_channel_capacity;
-        if capacity > limit {
-            self.hit(Limit::ChannelCapacity);
-            let name = Limit::ChannelCapacity;
-            let words =
-                format!("channel of capacity {capacity} exceeds the limit of {limit}{name}");
-            return Err(Error::failed(words));
-        }
-        let (own, host) = (self.channels(), self.host().map(|host| host.channels()));
-        let room = self.shared().channel_room(own, host).ok_or_else(|| {
-            let mut sessions = [self, self.connection()].into_iter();
-            if let Some(full) = sessions.find(|session| session.channels().is_full()) {
-                let limit = counted(full.channels().limit, "channel", "channels");
-                let words = format!("this connection already has its limit of {limit}");
-                return full.over_own(Limit::ConnectionChannels, words);
-            }
-            let limit = counted(self.shared().config().max_channels, "channel", "channels");
-            let words = format!("the server already has its limit of {limit}");
-            self.over(Limit::Channels, words)
-        })?;
-        let end = End::at(place, capacity, room).map_err(|why| {
-            // Perhaps channels that are out of reach take what was granted.
-            self.shared().channels.collect_soon();
-            wire::denied(why)
-        })?;
-        if let Ok(Some(side)) = end.receives() {
-            self.shared().channels.add(&side);
-        }
-        Ok(end)
-    }
-
-    /// The channels that the client has made, and how many those may be.
-    fn channels(&self) -> channels::Own<'_> {
-        let limit = self.share(self.config().max_connection_channels);
-        channels::Own { count: &self.stats.channels, limit }
-    }
-
-    /// A place for one process more.
-    ///
-    /// # Errors
-    /// The server has its limit of those.
-    pub(crate) fn process_room(&self) -> Result<channels::Place, Error> {
-        let limit = self.config().max_processes;
-        channels::Place::take(&self.shared().processes, limit).ok_or_else(|| {
-            let limit = counted(limit, "process", "processes");
-            let words = format!("the server already has its limit of {limit}");
-            self.over(Limit::Processes, words)
-        })
-    }
-
-    /// The error of a process for which there is no connection: the server has its limit of those.
-    pub(crate) fn no_connections(&self) -> Error {
-        let limit = connections(self.shared().config().max_connections);
-        let words = format!("the server already has its limit of {limit}");
-        self.over(Limit::Connections, words)
     }
 
     /// This is the connection of `process`.
@@ -627,7 +463,7 @@ impl Session {
         let empty = |object: Rc<Object>| object.empty();
         let empty = |(_, object): (Cap, Weak<Object>)| object.upgrade().into_iter().for_each(empty);
         in_turns(self.objects.take(), empty).await;
-        for behalf in self.whose.behalves() {
+        for behalf in self.behalves() {
             behalf.fars.let_go();
             in_turns(behalf.objects.take(), empty).await;
         }

@@ -124,6 +124,7 @@ impl Dates {
     }
 
     /// The end of what it shows.
+    #[cfg(feature = "cluster")]
     pub(crate) fn end(&self) -> OffsetDateTime {
         self.shown.end
     }

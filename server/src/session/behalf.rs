@@ -20,14 +20,14 @@ use crate::hosts::MAX_DELEGATIONS;
 use crate::owners::By;
 use crate::stats::{Limit, Stats, connections};
 
-/// Whose a session is.
-pub(super) enum Whose {
-    /// That of a connection's client.
-    Client,
-    /// That of another host.
-    Host(Box<OfHost>),
-    /// That of a client of another host.
-    Behalf(Box<OfClient>),
+/// Whose a session is, if not a connection's client's, as most are.
+pub(super) type Whose = Option<Box<Other>>;
+
+/// Who has a session besides the clients of this host.
+pub(super) enum Other {
+    Host(OfHost),
+    /// A client of another host.
+    Client(OfClient),
 }
 
 /// What a session of another host has besides.
@@ -46,20 +46,10 @@ pub(super) struct OfClient {
     values: Rc<Cell<usize>>,
 }
 
-impl Whose {
-    /// What the errors of its limits say besides.
-    pub(super) fn words(&self) -> &'static str {
-        match self {
-            Whose::Client => "",
-            Whose::Host(_) => " for all clients of another host",
-            Whose::Behalf(_) => " for one client of another host",
-        }
-    }
-
-    /// Those of the clients of another host, which are forgotten.
-    pub(super) fn behalves(&self) -> Vec<Rc<Session>> {
-        let Whose::Host(host) = self else { return Vec::new() };
-        host.behalves.take().iter().filter_map(Weak::upgrade).collect()
+impl Other {
+    /// Another host, of which nothing is known yet.
+    pub(super) fn host() -> Box<Self> {
+        Box::new(Other::Host(OfHost::default()))
     }
 }
 
@@ -73,7 +63,7 @@ impl Session {
     /// The host has asked for more clients than it may have.
     pub(crate) fn on_behalf(self: &Rc<Self>, name: &str) -> Result<Rc<Self>, Error> {
         let connection = self.host().unwrap_or(self);
-        let Whose::Host(host) = &connection.whose else { return Ok(self.clone()) };
+        let Some(host) = connection.of_host() else { return Ok(self.clone()) };
         let mut behalves = host.behalves.borrow_mut();
         if behalves.len() == behalves.capacity() {
             // As many are added before the next time as are left.
@@ -94,19 +84,46 @@ impl Session {
         let stats = Arc::new(Stats::new(stats.id, (peer, stats.who), stats.worker));
         let (origin, config) = (connection.origin.clone(), connection.config.clone());
         let client = OfClient { connection: connection.clone(), values: Rc::default() };
-        let whose = Whose::Behalf(Box::new(client));
+        let whose = Some(Box::new(Other::Client(client)));
         let behalf = Session::new(origin, whose, (config, stats), connection.worker.clone());
         let behalf = Rc::new(behalf);
         behalves.push(Rc::downgrade(&behalf));
         Ok(behalf)
     }
 
+    /// What it has as that of another host.
+    pub(super) fn of_host(&self) -> Option<&OfHost> {
+        match self.whose.as_deref() {
+            Some(Other::Host(host)) => Some(host),
+            _ => None,
+        }
+    }
+
+    fn of_client(&self) -> Option<&OfClient> {
+        match self.whose.as_deref() {
+            Some(Other::Client(client)) => Some(client),
+            _ => None,
+        }
+    }
+
+    /// What the errors of its limits say besides.
+    pub(super) fn whose_limit(&self) -> &'static str {
+        match self.whose.as_deref() {
+            None => "",
+            Some(Other::Host(_)) => " for all clients of another host",
+            Some(Other::Client(_)) => " for one client of another host",
+        }
+    }
+
+    /// Those of the clients of another host, which are forgotten.
+    pub(super) fn behalves(&self) -> Vec<Rc<Session>> {
+        let Some(host) = self.of_host() else { return Vec::new() };
+        host.behalves.take().iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// The connection that it is a part of, if it is a part of one.
     pub(super) fn host(&self) -> Option<&Rc<Session>> {
-        match &self.whose {
-            Whose::Behalf(client) => Some(&client.connection),
-            Whose::Client | Whose::Host(_) => None,
-        }
+        self.of_client().map(|client| &client.connection)
     }
 
     /// The connection that it is, or is a part of.
@@ -116,18 +133,12 @@ impl Session {
 
     /// What it counts as that stores a value.
     pub(crate) fn stores_as(&self) -> By {
-        match &self.whose {
-            Whose::Behalf(client) => By::Client(client.values.clone()),
-            Whose::Client | Whose::Host(_) => By::Owner,
-        }
+        self.of_client().map_or(By::Owner, |client| By::Client(client.values.clone()))
     }
 
     /// How many values there are that it has stored and that die with the connection.
     pub(super) fn values(&self) -> usize {
-        match &self.whose {
-            Whose::Behalf(client) => client.values.get(),
-            Whose::Client | Whose::Host(_) => self.cells.own(),
-        }
+        self.of_client().map_or_else(|| self.cells.own(), |client| client.values.get())
     }
 
     /// How much of what is limited in a connection this may have.

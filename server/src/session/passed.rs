@@ -20,7 +20,6 @@ use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::cluster_capnp::peer;
 use tokio::sync::Semaphore;
 
-use super::behalf::Whose;
 use super::{Session, in_turns};
 use crate::cap::{Cap, has_ended, owner};
 
@@ -54,10 +53,7 @@ const BATCH: usize = 256;
 
 impl Session {
     fn passed(&self) -> Option<&Passed> {
-        match &self.connection().whose {
-            Whose::Host(host) => Some(&host.passed),
-            Whose::Client | Whose::Behalf(_) => None,
-        }
+        self.connection().of_host().map(|host| &host.passed)
     }
 
     /// The host at the other end is told by `peer` of what has ended.
