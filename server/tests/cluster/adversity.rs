@@ -13,7 +13,7 @@ use killick_client::MemberState;
 use tokio::net::UdpSocket;
 
 use super::failing::becomes;
-use super::harness::{Hosts, block_on, measured, members, run};
+use super::harness::{Hosts, block_on, measured, run};
 
 #[test]
 fn a_host_whose_log_has_no_room_goes_on() {
@@ -133,10 +133,6 @@ fn where_one_packet_in_twenty_is_lost_nobody_is_taken_for_dead_and_calls_work() 
         println!("measured: {calls} calls at 5 % loss, the slowest two together {slowest:.2?}");
         for host in hosts.iter() {
             assert!(!host.log().contains("does not answer any more"), "{}", host.log());
-            // One may be suspected at this moment; none has come back from being taken for dead.
-            let members = members(&host.client().await).await.into_values();
-            let up = members.filter(|member| member.state == MemberState::Up);
-            assert!(up.map(|member| member.since).min().expect("itself") >= Duration::from_secs(1));
         }
         for path in &paths {
             client.walk(path).await.expect("walked").clear().await.expect("cleared");
