@@ -175,7 +175,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, stream => Pin::new(stream).poll_write(context, bytes))
+        delegate!(self, stream => Pin::new(stream).poll_write(context, bytes)).map_err(gone)
     }
 
     fn poll_write_vectored(
@@ -183,7 +183,9 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, stream => Pin::new(stream).poll_write_vectored(context, parts))
+        let written =
+            delegate!(self, stream => Pin::new(stream).poll_write_vectored(context, parts));
+        written.map_err(gone)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -195,7 +197,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, stream => Pin::new(stream).poll_flush(context))
+        delegate!(self, stream => Pin::new(stream).poll_flush(context)).map_err(gone)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -205,7 +207,7 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -233,15 +235,22 @@ mod tests {
     /// A machine that takes nothing any more is as one that is gone, to a system that is told to wait for less.
     #[tokio::test]
     async fn what_waits_for_a_machine_that_is_gone_is_disconnected() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-        let at = listener.local_addr().expect("an address").to_string();
-        let mut stream = dial(&Address::Tcp(at), None).await.expect("connected");
-        let Kind::Tcp(tcp) = &stream.kind else { panic!("a stream of TCP") };
-        assert!(rustix::net::sockopt::socket_keepalive(tcp).expect("an option"));
-        rustix::net::sockopt::set_tcp_user_timeout(tcp, 100).expect("an option");
-        while let Ok(1..) = tcp.try_write(&[0; 1 << 16]) {}
-        let read = stream.read(&mut [0]).await.expect_err("an end");
-        assert_eq!(capnp::Error::from(read).kind, capnp::ErrorKind::Disconnected);
+        for reads in [true, false] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+            let at = listener.local_addr().expect("an address").to_string();
+            let mut stream = dial(&Address::Tcp(at), None).await.expect("connected");
+            let Kind::Tcp(tcp) = &stream.kind else { panic!("a stream of TCP") };
+            assert!(rustix::net::sockopt::socket_keepalive(tcp).expect("an option"));
+            rustix::net::sockopt::set_tcp_user_timeout(tcp, 100).expect("an option");
+            while let Ok(1..) = tcp.try_write(&[0; 1 << 16]) {}
+            let waited = match reads {
+                true => stream.read(&mut [0]).await.map(drop),
+                false => stream.write_all(&[0; 1 << 24]).await,
+            };
+            let error = waited.expect_err("an end");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
+            assert_eq!(capnp::Error::from(error).kind, capnp::ErrorKind::Disconnected);
+        }
     }
 
     #[test]
