@@ -172,6 +172,9 @@ impl Default for Config {
 const MAX_THREADS: usize = 1024;
 /// The smallest limit of messages: what a call takes without much of a path.
 const MIN_MESSAGE_BYTES: usize = 1024;
+/// The smallest limit of the bytes of open calls: four times as much is what those take that are made together to
+/// store a small value.
+const MIN_OPEN_BYTES: usize = 4096;
 
 /// Room in a message for a call without its path and value.
 const CALL_BYTES: usize = 8 * 1024;
@@ -212,13 +215,16 @@ impl Config {
     /// The first setting, by its name, that no server can work with, and why.
     pub(crate) fn unusable(&self) -> Option<(&'static str, String)> {
         let nothing = |what: &str| format!("0 {what}: at least 1");
+        let no_room =
+            |bytes, least| format!("{bytes} bytes have no room for a call: at least {least}");
         let threads = self.threads.get();
         match self {
             Config { max_connections: 0, .. } => {
                 Some(("max-connections", nothing("would let nobody in")))
             }
-            Config { limits: Limits { nodes: 0, .. }, .. } => {
-                Some(("max-nodes", nothing("would leave the root alone")))
+            // The root is one.
+            Config { limits: Limits { nodes: nodes @ 0..=1, .. }, .. } => {
+                Some(("max-nodes", format!("{nodes} would leave the root alone: at least 2")))
             }
             Config { limits: Limits { depth: 0, .. }, .. } => {
                 Some(("max-depth", nothing("would leave the root alone")))
@@ -243,9 +249,10 @@ impl Config {
                 Some(("threads", reason))
             }
             Config { max_message_bytes: Some(bytes), .. } if *bytes < MIN_MESSAGE_BYTES => {
-                let reason =
-                    format!("{bytes} bytes have no room for a call: at least {MIN_MESSAGE_BYTES}");
-                Some(("max-message-bytes", reason))
+                Some(("max-message-bytes", no_room(*bytes, MIN_MESSAGE_BYTES)))
+            }
+            Config { max_call_bytes: bytes, .. } if *bytes < MIN_OPEN_BYTES => {
+                Some(("max-call-bytes", no_room(*bytes, MIN_OPEN_BYTES)))
             }
             #[cfg(feature = "cluster")]
             Config { cluster: Some(cluster), .. } => cluster.unusable(),

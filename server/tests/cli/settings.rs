@@ -203,6 +203,8 @@ fn a_configuration_is_checked_for_what_no_server_can_do() {
         (["--metrics", "0.0.0.0:1"], "metrics are for loopback addresses only"),
         (["--max-capabilities", "0"], "0 would let nobody have an anchor"),
         (["--max-connection-nodes", "0"], "0 would let nobody have an anchor"),
+        (["--max-nodes", "1"], "1 would leave the root alone: at least 2"),
+        (["--max-call-bytes", "4095"], "4095 bytes have no room for a call: at least 4096"),
         (["--max-name-bytes", "0"], "0 would let no node have a name"),
         (["--max-path-bytes", "0"], "0 would let no path lead anywhere: at least 1"),
     ] {
