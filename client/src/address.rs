@@ -206,7 +206,7 @@ fn host_and_port_of(scheme: &str, text: &str) -> Result<String, AddressError> {
 
 /// The address that server and client commands use when none is given: the Unix socket
 /// `killick.sock` under `$XDG_RUNTIME_DIR`, or else in a folder of this user's in the folder for
-/// temporary files.
+/// temporary files (`$TMPDIR` if that is absolute, or else `/tmp`).
 ///
 /// That folder is made if it is missing, with access for this user alone.
 ///
@@ -219,7 +219,10 @@ pub fn default_address() -> Result<Address, AddressError> {
         Some(folder) => unix(folder.join(SOCKET_NAME)),
         None => {
             let user = rustix::process::geteuid().as_raw();
-            let folder = env::temp_dir().join(format!("killick-{user}"));
+            // An empty variable is none, and a relative one would be another folder for each program.
+            let temporary = Some(env::temp_dir()).filter(|folder| folder.is_absolute());
+            let temporary = temporary.unwrap_or_else(|| PathBuf::from("/tmp"));
+            let folder = temporary.join(format!("killick-{user}"));
             make_private(&folder, user)?;
             unix(folder.join(SOCKET_NAME))
         }

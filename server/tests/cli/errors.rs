@@ -92,6 +92,12 @@ fn an_empty_variable_counts_as_unset() {
     let address = format!("unix:{}", folder.path().join("killick.sock").display());
     let ran = run(command.env("KILLICK_IDENTITY", ""), b"");
     assert!(ran.error(1).contains(&address), "{ran:?}");
+    let mut command = program();
+    command.env("TMPDIR", "").current_dir(folder.path()).arg("ls");
+    let ran = run(&mut command, b"");
+    assert!(ran.error(1).contains("unix:/tmp/killick-"), "{ran:?}");
+    let made = folder.path().read_dir().expect("the folder").count();
+    assert_eq!(made, 0, "something was made in the folder that it ran in");
     let unset = killick(&["serve", "--check-config"]).ok().to_owned();
     for variable in
         ["LISTEN", "CONFIG", "MAX_NODES", "IDLE_TIMEOUT", "LOG", "TLS_IDENTITY", "METRICS"]
