@@ -83,6 +83,8 @@ pub(crate) struct Calls {
     open: RefCell<HashMap<u32, Open>>,
     unanswered: Cell<Amount>,
     given_up: Cell<usize>,
+    /// Whether something is to be written that is no answer.
+    asks: Cell<bool>,
     /// The bytes of all that are open.
     bytes: Cell<usize>,
     /// Of promises that others have resolved to, if there were some, how many there were up to there.
@@ -132,6 +134,7 @@ impl Calls {
             open: RefCell::default(),
             unanswered: Cell::default(),
             given_up: Cell::new(0),
+            asks: Cell::new(false),
             bytes: Cell::new(0),
             promises: RefCell::default(),
             stopped: Cell::new(None),
@@ -143,9 +146,15 @@ impl Calls {
         })
     }
 
-    /// Whether the client waits for an answer.
-    pub(super) fn is_unanswered(&self) -> bool {
-        self.unanswered.get().calls > 0
+    /// Whether more is likely to be written in a moment: the client waits for an answer, or something else than
+    /// answers is to be written, as it is for what others ask of the client.
+    pub(super) fn may_write_more(&self) -> bool {
+        self.unanswered.get().calls > 0 || self.asks.get()
+    }
+
+    /// All that was sent is written.
+    pub(super) fn written(&self) {
+        self.asks.set(false);
     }
 
     /// From here on there is no limit: has the end of the stream be read.
@@ -408,15 +417,15 @@ impl Calls {
     /// A message of `bytes` goes out.
     pub(super) fn sent(&self, body: any_pointer::Reader<'_>, bytes: usize) {
         let Ok(message) = body.get_as::<message::Reader<'_>>() else { return };
-        let answer = match message.which() {
-            Ok(Which::Return(Ok(answer))) => answer,
-            Ok(Which::Release(Ok(release))) => {
-                if let Some(promises) = &mut *self.promises.borrow_mut() {
-                    promises.remove(&release.get_id());
-                }
-                return;
+        let which = message.which();
+        let Ok(Which::Return(Ok(answer))) = which else {
+            self.asks.set(true);
+            if let Ok(Which::Release(Ok(release))) = which
+                && let Some(promises) = &mut *self.promises.borrow_mut()
+            {
+                promises.remove(&release.get_id());
             }
-            _ => return,
+            return;
         };
         let id = answer.get_answer_id();
         let mut all = self.open.borrow_mut();

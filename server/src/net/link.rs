@@ -111,10 +111,9 @@ async fn write<S: AsyncWrite + Unpin>(
                 Asked::No | Asked::Over => stream.poll_output(cx).map(|()| None),
             });
             let asked = asked.await;
-            // What else can be done of what was read comes first, and goes with this. Where all is answered
-            // there is nothing to wait for.
+            // What else can be done of what was read comes first, and goes with this.
             let (mut rounds, mut turns) = (0, 0);
-            while rounds < COLLECT_ROUNDS && (calls.is_unanswered() || stream.has_message()) {
+            while rounds < COLLECT_ROUNDS && (calls.may_write_more() || stream.has_message()) {
                 tokio::task::yield_now().await;
                 match stream.has_message() && turns < COLLECT_TURNS {
                     true => turns += 1,
@@ -122,6 +121,7 @@ async fn write<S: AsyncWrite + Unpin>(
                 }
             }
             poll_fn(|cx| stream.poll_flush(cx)).await?;
+            calls.written();
             if let Some((result, done)) = asked {
                 // An error means that nobody waits for it.
                 let _ = done.send(());
