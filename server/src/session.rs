@@ -227,7 +227,9 @@ impl Session {
         grant: &Grant,
     ) -> Result<Option<Place>, Error> {
         let shared = self.shared();
-        let narrowed = key.map_or(Ok(None), |key| shared.granted.give(&shared.tree, key, grant));
+        let is_far = self.connection().of_host().is_some();
+        let give = |key| shared.granted.give(&shared.tree, key, grant, is_far);
+        let narrowed = key.map_or(Ok(None), give);
         let failed = |error| wire::walk_error(self, error);
         match (narrowed.map_err(NarrowError::Failed).map_err(failed)?, grant.anchor()) {
             (Some(place), _) => Ok(Some(place)),

@@ -68,7 +68,7 @@ impl Grant {
 /// assert_eq!(error.to_string(), "line 1: the path 'apps' does not begin with '/'");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Authorized(Arc<HashMap<Fingerprint, Grant>>);
+pub struct Authorized(Option<Arc<HashMap<Fingerprint, Grant>>>);
 
 /// Why a text is no list of authorized keys: what is wrong with the first bad line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,22 +242,27 @@ impl Authorized {
             }
         }
         let granted = granted.into_iter().map(|(key, (_, grant))| (key, grant));
-        Ok(Authorized(Arc::new(granted.collect())))
+        Ok(Authorized(Some(Arc::new(granted.collect()))))
     }
 
     /// How many keys there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_ref().map_or(0, |keys| keys.len())
     }
 
     /// Whether nobody may connect over TLS.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
+    }
+
+    /// Whether there is a list, be it of nobody.
+    pub(crate) fn is_list(&self) -> bool {
+        self.0.is_some()
     }
 
     /// What the holder of `key` gets.
     pub(crate) fn grant(&self, key: &Fingerprint) -> Option<Grant> {
-        self.0.get(key).cloned()
+        self.0.as_ref()?.get(key).cloned()
     }
 }
 

@@ -1,4 +1,5 @@
-//! What keys were granted that may not do everything: one grant for each key, so that its limits are those
+//! What keys were granted that may not do everything, or that come by way of another host, whose connection does not
+//! end with what one key has: one grant for each key, so that its limits are those
 //! of the key, over all of its connections, at a time and one after the other. It lasts for as long as its line
 //! stands in the file, from the first connection on, and is revoked when that goes or changes, also if
 //! nobody is connected by it.
@@ -6,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use killick::{Tree, WalkError};
+use killick::{Allowance, Rights, Tree, WalkError};
 use killick_client::Fingerprint;
 
 use super::{Authorized, Grant};
@@ -29,14 +30,16 @@ impl Granted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the holder of `key` gets, if it may not do everything.
+    /// What the holder of `key` gets, if it may not do everything or that `is_far`, by way of another host.
     pub(crate) fn give(
         &self,
         tree: &Tree<Stored>,
         key: Fingerprint,
         what: &Grant,
+        is_far: bool,
     ) -> Result<Option<Place>, WalkError> {
-        let Some((rights, allowance)) = what.narrowed() else { return Ok(None) };
+        let everything = is_far.then(|| (Rights::ALL, Allowance::default()));
+        let Some((rights, allowance)) = what.narrowed().or(everything) else { return Ok(None) };
         let mut all = self.lock();
         if let Some(given) = all.get(&key).filter(|given| given.what == *what) {
             return Ok(Some(given.place.clone()));

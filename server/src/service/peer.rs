@@ -26,7 +26,7 @@ impl PeerService {
     /// if there is one.
     fn anchor_for(&self, key: Fingerprint) -> Result<Place, Error> {
         let config = self.session.shared().config();
-        if config.authorized.is_empty() {
+        if !config.authorized.is_list() {
             return Ok(self.session.root());
         }
         let refused = |error: Refused| Error::failed(error.to_string());

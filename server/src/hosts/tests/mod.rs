@@ -533,13 +533,39 @@ fn a_key_gets_at_another_host_what_it_would_get_at_its_door() {
 }
 
 #[test]
+fn a_key_whose_line_goes_has_nothing_at_that_host_any_more_be_it_the_last() {
+    run(|| async {
+        let alice = Fingerprint::from_bytes([1; 32]);
+        let authorized =
+            |lines: &str| Authorized::parse(lines, &Config::default().limits).expect("lines");
+        let cluster = Cluster::with(2, |_| {
+            let authorized = authorized(&format!("{alice} /\n"));
+            Config { authorized, ..Config::for_test([]) }
+        });
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let path = format!("/{}/a", far.name());
+        let before = walk(&near.client_as(Who::Key(alice)), &path);
+        store(&before, "hers").await.expect("she may");
+        let config = far.shared.config();
+        far.shared.set_config(Config { authorized: authorized(""), ..(*config).clone() });
+        let after = walk(&near.client_as(Who::Key(alice)), &path);
+        let error = error_of(load(&after).await);
+        assert!(error.extra.contains("authorized"), "{error}");
+        let error = error_of(load(&before).await);
+        assert!(error.extra.contains("revoked"), "{error}");
+    });
+}
+
+#[test]
 fn what_a_key_was_granted_goes_at_other_hosts_as_well_when_its_line_does() {
     run(|| async {
         let alice = Fingerprint::from_bytes([1; 32]);
         let line = format!("{alice} / rights=all\n");
         let cluster = Cluster::with(2, |number| {
-            let lines = if number == 0 { &*line } else { "" };
-            let authorized = Authorized::parse(lines, &Config::default().limits).expect("lines");
+            let authorized = match number {
+                0 => Authorized::parse(&line, &Config::default().limits).expect("lines"),
+                _ => Authorized::default(),
+            };
             Config { authorized, ..Config::for_test([]) }
         });
         let [near, far] = &cluster.sites[..] else { panic!("two") };
