@@ -19,6 +19,7 @@ use capnp::traits::HasTypeId;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, join_all};
 use killick::{Authority, Grant};
+use killick_client::Fingerprint;
 use killick_client::internal::{put_limits, put_rights};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::cluster_capnp::peer;
@@ -65,8 +66,11 @@ struct Delegated {
 
 type Slot = Arc<OnceCell<Delegated>>;
 
+/// Whose host, and which key's: a host has each key have what it would have at its own door.
+type Whose = (HostId, Option<Fingerprint>);
+
 /// By authority, which is there once: whether others have it is told by that.
-type All = HashMap<Authority, HashMap<HostId, Slot>>;
+type All = HashMap<Authority, HashMap<Whose, Slot>>;
 
 /// What other hosts have granted for authorities of this one.
 #[derive(Default)]
@@ -88,10 +92,10 @@ impl Delegations {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where that of `authority` at `host` is, or will be.
-    fn slot(&self, host: HostId, authority: &Authority) -> Result<Slot, Error> {
+    /// Where that of `authority` is, or will be.
+    fn slot(&self, whose: Whose, authority: &Authority) -> Result<Slot, Error> {
         let mut all = self.lock();
-        if let Some(slot) = all.get(authority).and_then(|slots| slots.get(&host)) {
+        if let Some(slot) = all.get(authority).and_then(|slots| slots.get(&whose)) {
             let dead = slot.get().is_some_and(|found| !found.anchor.origin().is_open());
             if !dead {
                 return Ok(slot.clone());
@@ -105,7 +109,7 @@ impl Delegations {
             return Err(Error::overloaded(format!("{words} {MAX_DELEGATIONS} ways, its limit")));
         }
         let slot = Slot::default();
-        all.entry(authority.clone()).or_default().insert(host, slot.clone());
+        all.entry(authority.clone()).or_default().insert(whose, slot.clone());
         Ok(slot)
     }
 
@@ -156,7 +160,7 @@ fn unused(all: &mut All) -> Vec<Slot> {
     let mut unused = Vec::new();
     all.retain(|authority, slots| {
         let is_unshared = authority.is_unshared();
-        let is_unused = |_: &HostId, slot: &mut Slot| match slot.get() {
+        let is_unused = |_: &Whose, slot: &mut Slot| match slot.get() {
             Some(found) => is_unshared || !found.anchor.origin().is_open(),
             // Nobody asks for it at this moment.
             None => Arc::strong_count(slot) == 1,
@@ -223,7 +227,11 @@ impl Far {
             let error = "what was narrowed in more than one way reaches no other host";
             return Err(Error::unimplemented(error.into()));
         };
-        let slot = session.shared().hosts.delegations.slot(self.host, authority)?;
+        let key = match session.stats().who {
+            Who::Key(key) => Some(key),
+            _ => None,
+        };
+        let slot = session.shared().hosts.delegations.slot((self.host, key), authority)?;
         let delegated = slot.get_or_try_init(|| async {
             let above = match grant.above() {
                 // Its limits are a part of theirs.

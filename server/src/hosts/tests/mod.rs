@@ -557,6 +557,33 @@ fn a_key_whose_line_goes_has_nothing_at_that_host_any_more_be_it_the_last() {
 }
 
 #[test]
+fn what_one_key_is_given_by_a_grant_at_another_host_is_not_given_to_the_next() {
+    run(|| async {
+        let (alice, bob) = (Fingerprint::from_bytes([1; 32]), Fingerprint::from_bytes([2; 32]));
+        let cluster = Cluster::with(2, |number| {
+            let lines = match number {
+                0 => format!("{alice} /\n{bob} /\n"),
+                _ => format!("{alice} /\n{bob} /home/bob\n"),
+            };
+            let authorized = Authorized::parse(&lines, &Config::default().limits);
+            Config { authorized: authorized.expect("lines"), ..Config::for_test([]) }
+        });
+        let [near, far] = &cluster.sites[..] else { panic!("two") };
+        let local = near.client();
+        let (root, _grant) = narrowed(&local, Rights::ALL, 9).await;
+        store_cap(&walk(&local, "/self/door"), root).await.expect("stored");
+        let [alice, bob] = [alice, bob].map(|key| near.client_as(Who::Key(key)));
+        for (client, its) in [(&local, "local"), (&bob, "bob"), (&alice, "alice")] {
+            let door = load_cap(&walk(client, "/self/door")).await.expect("loaded");
+            store(&walk_from(&door, &format!("/{}/a", far.name())), its).await.expect("stored");
+        }
+        let at = async |path: &str| load(&walk(&far.client(), &format!("/self/{path}"))).await;
+        assert_eq!(at("home/bob/a").await.expect("read").as_deref(), Some("bob"));
+        assert_eq!(at("a").await.expect("read").as_deref(), Some("alice"));
+    });
+}
+
+#[test]
 fn what_a_key_was_granted_goes_at_other_hosts_as_well_when_its_line_does() {
     run(|| async {
         let alice = Fingerprint::from_bytes([1; 32]);
