@@ -16,6 +16,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use capnp::Error;
 use capnp::capability::{Client, FromClientHook};
+use futures::{FutureExt, StreamExt};
 use killick_schema::api::anchor_capnp::anchor;
 use killick_schema::api::cluster_capnp::peer;
 use tokio::sync::Semaphore;
@@ -48,8 +49,9 @@ impl Default for Passed {
     }
 }
 
-/// How many capabilities are told of in one call.
+/// How many capabilities are told of in one call, and in how many calls at a time.
 const BATCH: usize = 256;
+const BATCHES: usize = 64;
 
 impl Session {
     fn passed(&self) -> Option<&Passed> {
@@ -109,33 +111,35 @@ impl Session {
         tokio::task::spawn_local(async move {
             let Some(passed) = session.passed() else { return };
             loop {
-                let ended = session.ended();
+                let ended = session.ended().await;
                 if ended.is_empty() {
                     break;
                 }
-                for some in ended.chunks(BATCH) {
-                    // An error means that it has gone, or knows nothing of this.
-                    let _ = passed.tell(some).await;
-                }
+                // Side by side: whoever is told looks at once for all that has come.
+                let batches = futures::stream::iter(ended.chunks(BATCH));
+                // An error means that it has gone, or knows nothing of this.
+                batches.for_each_concurrent(BATCHES, |some| passed.tell(some).map(drop)).await;
             }
             passed.telling.set(false);
         });
     }
 
-    /// What has ended and was not told of.
-    fn ended(&self) -> Vec<Client> {
+    /// What has ended and was not told of. Lets others run in between.
+    async fn ended(&self) -> Vec<Client> {
         let Some(passed) = self.passed() else { return Vec::new() };
-        let find = |address: &usize| {
-            let object = self.addresses.borrow().get(address).and_then(Weak::upgrade)?;
-            let ended = object.cap().as_ref().is_some_and(has_ended);
-            ended.then_some((*address, object))
-        };
-        let ended: Vec<_> = passed.objects.borrow().iter().filter_map(find).collect();
-        let told = ended.into_iter().map(|(address, object)| {
-            self.take_back(address);
-            object.into_client()
-        });
-        told.collect()
+        let all: Vec<_> = passed.objects.borrow().iter().copied().collect();
+        let mut ended = Vec::new();
+        in_turns(all, |address| {
+            let object = self.addresses.borrow().get(&address).and_then(Weak::upgrade);
+            if let Some(object) =
+                object.filter(|object| object.cap().as_ref().is_some_and(has_ended))
+            {
+                self.take_back(address);
+                ended.push(object.into_client());
+            }
+        })
+        .await;
+        ended
     }
 
     /// What the host at the other end had given, and says that it has ended: empties the cells that hold it. Lets
