@@ -62,14 +62,14 @@ fn a_clock_that_jumps_is_no_reason_to_go_and_one_that_is_wrong_none_to_stay_away
         hosts[2].kill();
         hosts[2].launch();
         let second = next_life(&client, &name, first).await;
-        // It goes by a life that it has heard of, later than its own: what was called meanwhile is disconnected, and
-        // nothing else.
+        // It goes by a life that it has heard of, later than its own: what was called meanwhile is disconnected, or
+        // its host gone, and nothing else.
         let answers = async || match client.load_at(&path).await {
             Ok(loaded) => {
                 assert!(loaded.value.is_none(), "of a former life: {:?}", loaded.text());
                 true
             }
-            Err(Error::Disconnected { .. }) => false,
+            Err(Error::Disconnected { .. } | Error::HostGone { .. }) => false,
             Err(error) => panic!("{error:?}"),
         };
         eventually("it answers", answers).await;
