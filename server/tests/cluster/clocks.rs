@@ -90,11 +90,7 @@ fn a_clock_that_jumps_is_no_reason_to_go_and_one_that_is_wrong_none_to_stay_away
 fn a_host_whose_clock_is_far_behind_is_told_why_it_is_alone_and_comes_in_once_it_is_right() {
     run(async {
         let mut hosts = Hosts::new(3);
-        let authorities = Authorities::new(hosts.folder());
-        authorities.add("ca");
-        for (host, name) in hosts.iter_mut().zip(["a", "b", "c"]) {
-            host.proof = authorities.host(name, "ca");
-        }
+        Authorities::of(&mut hosts);
         give_clock(&mut hosts[2]);
         set_clock(&hosts[2], -2 * DAY);
         hosts.launch();

@@ -19,20 +19,30 @@ pub(crate) struct Authorities(PathBuf);
 
 impl Authorities {
     /// None, below this folder.
-    pub(crate) fn new(folder: &Path) -> Self {
+    fn new(folder: &Path) -> Self {
         Authorities(folder.to_owned())
+    }
+
+    /// One, `ca`, of which the hosts have certificates, in the folders `a`, `b` and so on.
+    pub(crate) fn of(hosts: &mut Hosts) -> Self {
+        let authorities = Authorities::new(hosts.folder());
+        authorities.add("ca");
+        for (host, name) in hosts.iter_mut().zip('a'..) {
+            host.proof = authorities.host(&name.to_string(), "ca");
+        }
+        authorities
     }
 
     fn run(&self, arguments: &[&str]) -> String {
         cli(&self.0, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
-    pub(crate) fn add(&self, name: &str) {
+    fn add(&self, name: &str) {
         self.run(&["ca", "new", "--out", name, "--name", name]);
     }
 
     /// The folder of a new host: what it shows.
-    pub(crate) fn host(&self, name: &str, ca: &str) -> Vec<String> {
+    fn host(&self, name: &str, ca: &str) -> Vec<String> {
         self.run(&["cert", "host", "--cluster", CLUSTER, "--ca", ca, "--out", name]);
         self.proof(name)
     }
@@ -178,11 +188,7 @@ fn who_is_of_another_authority_stays_alone() {
 /// the others are: `told` and `refused`.
 async fn untimely(days: [i64; 2], told: &str, refused: &str) {
     let mut hosts = two_and_another(|hosts| {
-        let authorities = Authorities::new(hosts.folder());
-        authorities.add("ca");
-        for (host, name) in hosts.iter_mut().zip(["a", "b", "c"]) {
-            host.proof = authorities.host(name, "ca");
-        }
+        let authorities = Authorities::of(hosts);
         authorities.date("c", "ca", days);
     })
     .await;
@@ -276,11 +282,7 @@ fn a_clients_certificate_is_none_to_serve_with() {
 fn a_revoked_certificate_ends_live_connections_on_reload() {
     run(async {
         let mut hosts = Hosts::new(3);
-        let authorities = Authorities::new(hosts.folder());
-        authorities.add("ca");
-        for (host, name) in hosts.iter_mut().zip(["a", "b", "c"]) {
-            host.proof = authorities.host(name, "ca");
-        }
+        let authorities = Authorities::of(&mut hosts);
         hosts.launch();
         hosts.whole().await;
         let [one, other] = [hosts[0].client().await, hosts[1].client().await];
